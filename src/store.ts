@@ -1,0 +1,169 @@
+/**
+ * PORT: durable state. A commit resolves only when what it wrote would survive kill -9 and power loss.
+ *
+ * Writes are synchronous and collected in one open *group*; `commit()` closes the group and resolves when every
+ * write in it is on disk, or rejects when none of it is. Groups commit in the order in which they were closed.
+ *
+ * The messages that a session or a work queue still owes are kept in **lanes**: durable first-in first-out lists
+ * whose entries are settled one by one. A message body is stored once however many lanes it is appended to, and
+ * goes away with the last entry that refers to it.
+ *
+ *     append ──▶ [open group] ──commit──▶ waiting ──settle, commit──▶ gone
+ *                                            │ ▲
+ *                                            └─┘ mark (a few durable bytes beside one entry)
+ */
+
+/** One committed stretch of a lane, in order. Arrays are parallel; index i holds the entry `firstSeq + i`. */
+export interface Chunk {
+  readonly firstSeq: number
+  readonly count: number
+  /** Message bodies as given to `append`; empty for a settled entry. Shared: never written to. */
+  readonly messages: readonly Buffer[]
+  /** The small integer given to `append` for this lane. */
+  readonly tags: readonly number[]
+  /** Per-entry bytes given to `append` for this lane; null where there were none. Null array: none in the chunk. */
+  readonly extras: readonly (Buffer | null)[] | null
+  /** True when entry i has been settled (already durable or in a group on its way). */
+  isSettled(i: number): boolean
+  /** The last bytes given to `mark` for entry i, or undefined. */
+  markOf(i: number): Buffer | undefined
+}
+
+/** A lane handle. Obtained from `Store.lane`; the same name always gives the same handle. */
+export interface Lane {
+  readonly name: string
+  /** Sequence number the next appended entry gets. Starts at 1, never goes back, not even across restarts. */
+  readonly nextSeq: number
+  /** Entries appended (committed or on their way) and not settled. */
+  readonly waiting: number
+  /** Bytes of message bodies of those entries (a body shared by lanes counts in each). */
+  readonly waitingBytes: number
+  /**
+   * Called once for each chunk after its group is durable, in order, with the chunk still in memory, so that an
+   * online consumer is served without reading back. Null: nobody listens.
+   */
+  onCommitted: ((chunk: Chunk) => void) | null
+}
+
+export interface LaneTarget {
+  readonly lane: Lane
+  /** An unsigned 32-bit integer kept with the entry (a session keeps QoS and flags here). */
+  readonly tag: number
+  readonly extra: Buffer | null
+}
+
+/** Facts about a persistent session. Subscriptions are stored beside it, one record each. */
+export interface SessionRecord {
+  clientId: string
+  /** MQTT protocol level of the last connection: 3, 4 or 5. */
+  version: number
+  /** Session Expiry Interval in seconds; 0xffffffff: never. */
+  expirySeconds: number
+  /** Wall clock, ms since 1970, of the last disconnect; 0 while a connection serves it. */
+  disconnectedAt: number
+  /** Lane entries below this sequence number may have been sent before: redelivery carries DUP. */
+  maybeSentBefore: number
+  userName?: string
+}
+
+export interface SubscriptionRecord {
+  topicFilter: string
+  qos: 0 | 1 | 2
+  noLocal: boolean
+  retainAsPublished: boolean
+  retainHandling: 0 | 1 | 2
+  /** 0: none. */
+  subscriptionIdentifier: number
+}
+
+export interface WillRecord {
+  clientId: string
+  /** Encoded as the messages of `append` are. */
+  message: Buffer
+  qos: 0 | 1 | 2
+  retain: boolean
+  delaySeconds: number
+  /** Wall clock ms at which it is due; 0: the network connection still stands (or stood when the process died). */
+  dueAt: number
+  /** Node that held the connection. */
+  node: string
+}
+
+export interface StoredSession {
+  session: SessionRecord
+  subscriptions: SubscriptionRecord[]
+  /** Packet Identifiers of QoS 2 PUBLISH packets received and not yet released by PUBREL. */
+  inboundPacketIds: number[]
+}
+
+export interface StoreStats {
+  commits: number
+  /** Milliseconds the last commit took from close of the group to durable. */
+  lastCommitMs: number
+  bytesOnDisk: number
+}
+
+export interface Store {
+  readonly kind: 'lmdb' | 'memory' | 'redis'
+  /** False for the memory adapter: an acknowledgement then lives as long as the process. */
+  readonly durable: boolean
+
+  open(): Promise<void>
+  /** Commits what is open, then closes. */
+  close(): Promise<void>
+
+  /**
+   * Closes the open group. Resolves when it is durable, rejects with a `SluiceError` (kind dependency) when nothing of it is.
+   * With an empty group it resolves once every earlier group has. At most a few groups are under way; the caller
+   * may go on writing into the next one at once.
+   */
+  commit(): Promise<void>
+  /** Bytes of message bodies in groups that are open or under way: what back-pressure watches. */
+  readonly pendingBytes: number
+
+  /** The lane of this name, made if absent (durable with the next commit). Names are any non-empty string. */
+  lane(name: string): Lane
+  /** Names of all lanes that hold anything durable, with this prefix. */
+  laneNames(prefix: string): string[]
+  /** Removes the lane, its entries and its marks with the next commit. The handle must not be used again. */
+  dropLane(lane: Lane): void
+  /**
+   * Appends one message to every target's lane. The body is stored once. The buffer belongs to the store from here
+   * on and must not be changed. Passing the same array object for the same set of targets lets the store group
+   * bodies; the array must then never be changed.
+   */
+  append(message: Buffer, targets: readonly LaneTarget[]): void
+  /** The entry is done: it no longer waits and its mark is dropped. Unknown or settled entries are ignored. */
+  settle(lane: Lane, seq: number): void
+  /** Keeps a few bytes beside a waiting entry, replacing earlier ones; null drops them. */
+  mark(lane: Lane, seq: number, bytes: Buffer | null): void
+  /** The chunk that holds the first unsettled committed entry at or after `fromSeq`; null when there is none. */
+  read(lane: Lane, fromSeq: number): Promise<Chunk | null>
+  /** All marks of the lane in order of seq: what a queue needs at start (delayed, leased, failed entries). */
+  marks(lane: Lane): Promise<{ seq: number; bytes: Buffer }[]>
+
+  putSession(record: SessionRecord): void
+  /** Removes the record, its subscriptions and inbound packet identifiers; the lane is dropped by the caller. */
+  deleteSession(clientId: string): void
+  putSubscription(clientId: string, record: SubscriptionRecord): void
+  deleteSubscription(clientId: string, topicFilter: string): void
+  putInboundPacketId(clientId: string, packetId: number): void
+  deleteInboundPacketId(clientId: string, packetId: number): void
+  sessions(): AsyncIterable<StoredSession>
+
+  /** Replaces the retained message of the topic. */
+  putRetained(topic: string, message: Buffer): void
+  deleteRetained(topic: string): void
+  retained(): AsyncIterable<{ topic: string; message: Buffer }>
+
+  putWill(record: WillRecord): void
+  deleteWill(clientId: string): void
+  wills(): AsyncIterable<WillRecord>
+
+  /** Small named facts (schema version, queue settings, secrets): JSON values. */
+  putMeta(key: string, value: unknown): void
+  deleteMeta(key: string): void
+  meta(prefix: string): Map<string, unknown>
+
+  stats(): StoreStats
+}
