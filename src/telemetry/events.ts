@@ -1,0 +1,111 @@
+/**
+ * Everything that happens in the broker, as one typed map. Log, metrics, alarms, dashboard and tests attach here, so
+ * that they cannot tell different stories. Events are for things that happen now and then; what happens per message is
+ * counted in plain numbers and sampled.
+ *
+ * Payloads and passwords are never part of an event.
+ */
+import type { ErrorCode } from '../errors.ts'
+import type { Peer } from '../transport.ts'
+
+/** Why messages were not delivered. */
+export type DropCause =
+  /** The connection's unsent bytes reached limits.outboundBytesMax. */
+  | 'outbound_full'
+  /** The session reached limits.sessionQueuedMessagesMax or limits.sessionQueuedBytesMax. */
+  | 'session_full'
+  /** Larger than the Maximum Packet Size the client named. */
+  | 'packet_too_large'
+  /** The Message Expiry Interval ran out. */
+  | 'expired'
+  /** No member of a shared subscription could take it. */
+  | 'no_capacity'
+  /** limits.retainedMessagesMax is reached. */
+  | 'retained_full'
+  /** A QoS 0 message for a session without a connection. */
+  | 'offline'
+
+export interface EventMap {
+  /** The process serves clients. */
+  started: { mqtt: { host: string; port: number }; http: { host: string; port: number } }
+  stopping: { drainMs: number }
+  clientConnected: {
+    clientId: string
+    userName: string | null
+    address: string
+    protocol: Peer['protocol']
+    /** MQTT protocol level: 3, 4 or 5. */
+    version: number
+    sessionPresent: boolean
+  }
+  /** `error` is null when the client sent DISCONNECT or closed between packets. */
+  clientDisconnected: { clientId: string; reason: string; error: ErrorCode | null }
+  /** A connection that never became a client. */
+  connectionRefused: { address: string; clientId: string | null; reason: string; error: ErrorCode | null }
+  sessionTakenOver: { clientId: string; address: string }
+  sessionExpired: { clientId: string; messages: number }
+  clientSubscribed: { clientId: string; topicFilter: string; qos: number }
+  clientUnsubscribed: { clientId: string; topicFilter: string }
+  /** Gathered: `count` messages since the last event for this client and cause. */
+  messageDropped: { clientId: string; cause: DropCause; count: number }
+  /** The peer does not read: it has `bufferedBytes` unsent. */
+  slowReader: { clientId: string; bufferedBytes: number; disconnected: boolean }
+  willPublished: { clientId: string; topic: string }
+  /** A group of writes did not reach the disk; its publishes are not acknowledged. */
+  commitFailed: { error: string; code: ErrorCode | null }
+  commitRecovered: { failedForMs: number }
+  leaseExpired: { queue: string; count: number }
+  deadLettered: { queue: string; deadLetterQueue: string; count: number; reason: string }
+  /** Something of ours broke and one connection or request paid for it. */
+  internalError: { where: string; error: unknown }
+}
+
+export type EventName = keyof EventMap
+export type EventListener<K extends EventName> = (event: EventMap[K]) => void
+
+/**
+ * A tiny emitter over `EventMap`. Listeners run at once, in the order in which they were added. A listener that throws
+ * does not stop the others nor the emitter: the failure is reported as `internalError` (and dropped when it is a
+ * listener of `internalError` that throws).
+ */
+export class Events {
+  #listeners: { [K in EventName]?: EventListener<K>[] } = {}
+
+  /** Adds a listener; returns a function that removes it. */
+  on<K extends EventName>(name: K, listener: EventListener<K>): () => void {
+    const before = this.#listeners[name] as EventListener<K>[] | undefined
+    // A new array each time: an emit under way keeps walking the old one.
+    this.#set(name, before === undefined ? [listener] : [...before, listener])
+    return () => this.off(name, listener)
+  }
+
+  off<K extends EventName>(name: K, listener: EventListener<K>): void {
+    const before = this.#listeners[name] as EventListener<K>[] | undefined
+    const at = before === undefined ? -1 : before.indexOf(listener)
+    if (before === undefined || at === -1) return
+    this.#set(name, before.length === 1 ? undefined : before.toSpliced(at, 1))
+  }
+
+  /** True when somebody listens: ask before building an event that costs something to build. */
+  has(name: EventName): boolean {
+    return this.#listeners[name] !== undefined
+  }
+
+  emit<K extends EventName>(name: K, event: EventMap[K]): void {
+    const listeners = this.#listeners[name] as EventListener<K>[] | undefined
+    if (listeners === undefined) return
+    for (const listener of listeners) {
+      try {
+        listener(event)
+      } catch (error) {
+        if (name !== 'internalError') this.emit('internalError', { where: `a listener of ${name}`, error })
+      }
+    }
+  }
+
+  #set<K extends EventName>(name: K, listeners: EventListener<K>[] | undefined): void {
+    const map = this.#listeners as Record<string, unknown>
+    if (listeners === undefined) delete map[name]
+    else map[name] = listeners
+  }
+}
