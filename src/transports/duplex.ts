@@ -1,0 +1,114 @@
+/** A byte stream over any Node Duplex: TCP and TLS sockets, and streams handed to `broker.handle`. */
+import { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { type Clock, systemClock } from '../base/clock.ts'
+import { SluiceError } from '../errors.ts'
+import type { ByteStream, Peer, StreamHandler } from '../transport.ts'
+
+/**
+ * After `end`, how long a stream may make no progress before it is cut, in ms. The peer needs the time to read the
+ * last packet: closing a TCP connection that has unread bytes resets it and takes that packet away.
+ */
+const lingerMs = 2000
+
+/** Wraps `source`. Its errors never surface as 'error' events elsewhere; they arrive in `closed`. */
+export function duplexStream(source: Duplex, peer: Peer, clock: Clock = systemClock): ByteStream {
+  return new DuplexStream(source, peer, clock)
+}
+
+/**
+ *     open ──end, or the peer ends──▶ ending ──flushed and peer gone, or no progress──▶ closed
+ *       └───────────────destroy, error─────────────────────────────────────────────────┘
+ */
+class DuplexStream implements ByteStream {
+  readonly peer: Peer
+  readonly source: Duplex
+  readonly #clock: Clock
+  #handler: StreamHandler | null = null
+  #state: 'open' | 'ending' | 'closed' = 'open'
+  #error: Error | null = null
+  #cancelLinger: (() => void) | null = null
+
+  constructor(source: Duplex, peer: Peer, clock: Clock) {
+    this.peer = peer
+    this.source = source
+    this.#clock = clock
+    // Without it, Nagle's algorithm holds small acknowledgements back for 40 ms.
+    if (source instanceof Socket) source.setNoDelay(true)
+    source.on('error', (error) => {
+      this.#error ??= error
+      // A Duplex made without autoDestroy would stay open after its error.
+      source.destroy()
+    })
+    source.on('close', () => this.#closed())
+    source.on('end', () => this.end())
+    source.on('drain', () => {
+      if (this.#state === 'open') this.#handler?.drain()
+    })
+    if (source.destroyed) queueMicrotask(() => this.#closed())
+  }
+
+  get bufferedBytes(): number {
+    return this.source.writableLength
+  }
+
+  setHandler(handler: StreamHandler): void {
+    this.#handler = handler
+    if (this.#state === 'closed') {
+      queueMicrotask(() => handler.closed(this.#error))
+      return
+    }
+    this.source.on('data', (bytes: Buffer) => {
+      if (this.#state !== 'open') return
+      try {
+        handler.data(bytes)
+      } catch (error) {
+        this.#error ??= new SluiceError('invariant', 'a stream handler threw', { cause: error })
+        this.destroy()
+      }
+    })
+  }
+
+  write(bytes: Buffer, written?: () => void): boolean {
+    if (this.#state === 'open') return this.source.write(bytes, written)
+    written?.()
+    return false
+  }
+
+  pause(): void {
+    if (this.#state === 'open') this.source.pause()
+  }
+
+  resume(): void {
+    // Without a handler there is no 'data' listener yet, and a flowing stream would lose its bytes.
+    if (this.#handler !== null) this.source.resume()
+  }
+
+  end(): void {
+    if (this.#state !== 'open') return
+    this.#state = 'ending'
+    this.source.end()
+    // What still comes in is read and dropped, so that the peer's end is seen.
+    this.source.resume()
+    this.#linger(this.bufferedBytes)
+  }
+
+  destroy(): void {
+    this.source.destroy()
+  }
+
+  #linger(buffered: number): void {
+    this.#cancelLinger = this.#clock.after(lingerMs, () => {
+      const now = this.bufferedBytes
+      if (now < buffered) this.#linger(now)
+      else this.source.destroy()
+    })
+  }
+
+  #closed(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#cancelLinger?.()
+    this.#handler?.closed(this.#error)
+  }
+}
