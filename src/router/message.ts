@@ -61,6 +61,7 @@ export function encodeStored(
   expirySeconds: number,
   expiryOffset: number,
   buf: Buffer,
+  topic: Buffer,
   topicStart: number,
   topicEnd: number,
   props: Buffer,
@@ -78,7 +79,7 @@ export function encodeStored(
   writeHeader(out, origin, qos, retain, time, expirySeconds, expiryOffset, topicBytes, propsBytes)
   let at = HEADER_BYTES
   at += originBytes.copy(out, at)
-  at += buf.copy(out, at, topicStart, topicEnd)
+  at += topic.copy(out, at, topicStart, topicEnd)
   if (propsBytes > 0) at += props.copy(out, at, propsStart, propsEnd)
   buf.copy(out, at, payloadStart, payloadEnd)
   return out
@@ -113,7 +114,6 @@ function writeHeader(
 /** Encodes a message from values, for everything that is not on the message path. */
 export function encodeMessage(message: Message): Buffer {
   const topic = Buffer.from(message.topic)
-  const body = Buffer.concat([topic, message.payload])
   return encodeStored(
     new Origin(message.clientId, message.userName),
     message.qos,
@@ -121,14 +121,15 @@ export function encodeMessage(message: Message): Buffer {
     message.time,
     message.expirySeconds,
     findExpiry(message.properties),
-    body,
+    message.payload,
+    topic,
     0,
     topic.length,
     message.properties,
     0,
     message.properties.length,
-    topic.length,
-    body.length,
+    0,
+    message.payload.length,
   )
 }
 
@@ -138,8 +139,8 @@ export function decodeMessage(stored: Buffer): Message {
   const userNameBytes = (stored[4]! << 8) | stored[5]!
   const clientIdEnd = HEADER_BYTES + ((stored[2]! << 8) | stored[3]!)
   const message: Message = {
-    clientId: stored.utf8Slice(HEADER_BYTES, clientIdEnd),
-    topic: stored.utf8Slice(at.topicStart, at.propsStart),
+    clientId: stored.toString('utf8', HEADER_BYTES, clientIdEnd),
+    topic: stored.toString('utf8', at.topicStart, at.propsStart),
     qos: (stored[1]! & 3) as 0 | 1 | 2,
     retain: (stored[1]! & 4) !== 0,
     time: storedTime(stored),
@@ -147,7 +148,7 @@ export function decodeMessage(stored: Buffer): Message {
     properties: stored.subarray(at.propsStart, at.payloadStart),
     payload: stored.subarray(at.payloadStart),
   }
-  if (userNameBytes !== ABSENT) message.userName = stored.utf8Slice(clientIdEnd, clientIdEnd + userNameBytes)
+  if (userNameBytes !== ABSENT) message.userName = stored.toString('utf8', clientIdEnd, clientIdEnd + userNameBytes)
   return message
 }
 

@@ -1,0 +1,170 @@
+import type { ByteStream } from '../transport.ts'
+import type { EncodedPublish } from '../wire/publish.ts'
+import type { Flusher } from './flusher.ts'
+import { LARGEST_SLAB_CLASS, returnSlab, slabBytes, takeSlab } from './slabs.ts'
+
+/** Below this many bytes a loop is faster than a call into native code. */
+const COPY_BY_LOOP_MAX = 48
+
+/**
+ * What one connection sends. Packets are copied into a borrowed buffer, which goes to the stream once per event-loop
+ * turn or when it is full.
+ */
+export class Outbound {
+  readonly #stream: ByteStream
+  readonly #flusher: Flusher
+  #slab: Buffer | null = null
+  #used = 0
+  #sizeClass = 0
+  #dirty = false
+  #closed = false
+  /** Slabs given to the stream, oldest first; the stream gives them back in that order. */
+  #lent: Buffer[] = []
+  readonly #written = (): void => {
+    const slab = this.#lent.shift()
+    if (slab !== undefined) returnSlab(slab)
+  }
+  /** Bytes the operating system had not taken after the last write. */
+  #unsent = 0
+  /** Packets sent since the connection opened. */
+  packets = 0
+
+  constructor(stream: ByteStream, flusher: Flusher) {
+    this.#stream = stream
+    this.#flusher = flusher
+  }
+
+  /** Bytes waiting: in the borrowed buffer and in the stream (as of the last write). */
+  get waitingBytes(): number {
+    return this.#used + this.#unsent
+  }
+
+  /** Appends bytes as they are. */
+  append(src: Buffer, start: number, end: number): void {
+    const n = end - start
+    if (!this.#room(n)) {
+      this.#large(Buffer.from(src.subarray(start, end)))
+      return
+    }
+    this.#copy(src, start, end)
+  }
+
+  /** Appends bytes that will not change any more; large ones are not copied. */
+  write(bytes: Buffer): void {
+    this.packets++
+    if (this.#room(bytes.length)) this.#copy(bytes, 0, bytes.length)
+    else this.#large(bytes)
+  }
+
+  /** Appends a PUBLISH with its own first byte and Packet Identifier. */
+  publish(encoded: EncodedPublish, firstByte: number, packetId: number): void {
+    this.packets++
+    const n = encoded.end - encoded.start
+    let target: Buffer
+    let at: number
+    if (this.#room(n)) {
+      at = this.#used
+      this.#copy(encoded.buf, encoded.start, encoded.end)
+      target = this.#slab!
+    } else {
+      target = Buffer.from(encoded.buf.subarray(encoded.start, encoded.end))
+      at = 0
+    }
+    target[at] = firstByte
+    if (encoded.packetIdOffset > 0) {
+      target[at + encoded.packetIdOffset] = packetId >> 8
+      target[at + encoded.packetIdOffset + 1] = packetId & 255
+    }
+    if (target !== this.#slab) this.#large(target)
+  }
+
+  /** Appends the four-byte form of PUBACK, PUBREC, PUBREL or PUBCOMP. */
+  ack(firstByte: number, packetId: number): void {
+    this.packets++
+    if (!this.#room(4)) return
+    const slab = this.#slab!
+    let at = this.#used
+    slab[at++] = firstByte
+    slab[at++] = 2
+    slab[at++] = packetId >> 8
+    slab[at++] = packetId & 255
+    this.#used = at
+  }
+
+  /** Hands everything to the stream. */
+  flush(): void {
+    this.#dirty = false
+    if (this.#slab !== null) this.#send()
+    else this.#unsent = this.#stream.bufferedBytes
+  }
+
+  /** The stream told that everything written has been taken. */
+  drained(): void {
+    this.#unsent = this.#stream.bufferedBytes
+  }
+
+  /** Drops what is not sent; nothing is sent any more. */
+  close(): void {
+    this.#closed = true
+    this.#used = 0
+    if (this.#slab !== null) returnSlab(this.#slab)
+    this.#slab = null
+  }
+
+  /** Makes room for n bytes in the slab; false when no slab is large enough (or the connection is closed). */
+  #room(n: number): boolean {
+    if (this.#closed) {
+      // Writing on costs less than asking everywhere: the bytes go into a slab that is never sent.
+      this.#used = 0
+    }
+    if (!this.#dirty) {
+      this.#dirty = true
+      this.#flusher.add(this)
+    }
+    const slab = this.#slab
+    if (slab !== null && this.#used + n <= slab.length) return true
+    if (slab !== null) {
+      if (this.#sizeClass < LARGEST_SLAB_CLASS) this.#sizeClass++
+      this.#send()
+    }
+    while (n > slabBytes(this.#sizeClass)) {
+      if (this.#sizeClass === LARGEST_SLAB_CLASS) return false
+      this.#sizeClass++
+    }
+    this.#slab = takeSlab(this.#sizeClass)
+    return true
+  }
+
+  #copy(src: Buffer, start: number, end: number): void {
+    const slab = this.#slab!
+    let at = this.#used
+    if (end - start <= COPY_BY_LOOP_MAX) {
+      for (let i = start; i < end; i++) slab[at++] = src[i]!
+      this.#used = at
+    } else {
+      this.#used = at + src.copy(slab, at, start, end)
+    }
+  }
+
+  #large(bytes: Buffer): void {
+    if (this.#closed) return
+    if (this.#slab !== null) this.#send()
+    this.#stream.write(bytes)
+    this.#unsent = this.#stream.bufferedBytes
+  }
+
+  #send(): void {
+    const slab = this.#slab!
+    const used = this.#used
+    this.#slab = null
+    this.#used = 0
+    if (used === 0 || this.#closed) {
+      returnSlab(slab)
+      return
+    }
+    if (used * 8 < slab.length && this.#sizeClass > 0) this.#sizeClass--
+    this.#lent.push(slab)
+    this.#stream.write(slab.subarray(0, used), this.#written)
+    this.#unsent = this.#stream.bufferedBytes
+  }
+}

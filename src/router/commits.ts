@@ -1,0 +1,117 @@
+import type { Store } from '../store.ts'
+
+/** Who waits for acknowledgements: a connection. */
+export interface AckReceiver {
+  /** The packet's writes are durable: send PUBACK, PUBREC or PUBCOMP (`firstByte`). */
+  committed(firstByte: number, packetId: number): void
+  /** They are not, and nothing of them is kept. */
+  notCommitted(firstByte: number, packetId: number, error: unknown): void
+}
+
+export interface Waiter {
+  committed(): void
+  notCommitted(error: unknown): void
+}
+
+/** A session that has newly committed messages to send. */
+export interface Wakeable {
+  wake(): void
+}
+
+/** How long durable writes that nobody waits for (a subscriber's acknowledgement) may stay in the open group, in ms. */
+const LAZY_COMMIT_MS = 20
+
+/**
+ * Gathers everything that waits for the disk during one turn of the event loop and serves it with one commit
+ * (architecture invariant 1). Acknowledgements leave in the order in which they were asked for
+ * [v5 MQTT-4.6.0-2], then the sessions and queues that got messages are woken.
+ */
+export class Commits {
+  readonly #store: Store
+  readonly #onError: (error: unknown) => void
+  #receivers: AckReceiver[] = []
+  /** first byte × 65536 + Packet Identifier, parallel to #receivers. */
+  #acks: number[] = []
+  #waiters: Waiter[] = []
+  #woken: Wakeable[] = []
+  #scheduled = false
+  #lazy: NodeJS.Timeout | null = null
+  readonly #close = (): void => this.flush()
+
+  constructor(store: Store, onError: (error: unknown) => void) {
+    this.#store = store
+    this.#onError = onError
+  }
+
+  ack(receiver: AckReceiver, firstByte: number, packetId: number): void {
+    this.#receivers.push(receiver)
+    this.#acks.push(firstByte * 65_536 + packetId)
+    this.schedule()
+  }
+
+  wait(waiter: Waiter): void {
+    this.#waiters.push(waiter)
+    this.schedule()
+  }
+
+  /** Wakes the session after the acknowledgements of the commit that is being completed. */
+  wakeLater(session: Wakeable): void {
+    this.#woken.push(session)
+  }
+
+  /** Commits at the end of this turn. */
+  schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(this.#close)
+  }
+
+  /** Commits soon, or with the next commit anybody waits for. */
+  scheduleLazily(): void {
+    if (this.#scheduled || this.#lazy !== null) return
+    this.#lazy = setTimeout(() => {
+      this.#lazy = null
+      this.schedule()
+    }, LAZY_COMMIT_MS)
+  }
+
+  /** Commits now. */
+  flush(): void {
+    this.#scheduled = false
+    if (this.#lazy !== null) {
+      clearTimeout(this.#lazy)
+      this.#lazy = null
+    }
+    const receivers = this.#receivers
+    const acks = this.#acks
+    const waiters = this.#waiters
+    this.#receivers = []
+    this.#acks = []
+    this.#waiters = []
+    this.#store.commit().then(
+      () => {
+        for (let i = 0; i < receivers.length; i++) {
+          const ack = acks[i]!
+          receivers[i]!.committed(Math.floor(ack / 65_536), ack & 65_535)
+        }
+        for (const waiter of waiters) waiter.committed()
+        this.#wake()
+      },
+      (error: unknown) => {
+        this.#onError(error)
+        for (let i = 0; i < receivers.length; i++) {
+          const ack = acks[i]!
+          receivers[i]!.notCommitted(Math.floor(ack / 65_536), ack & 65_535, error)
+        }
+        for (const waiter of waiters) waiter.notCommitted(error)
+        this.#wake()
+      },
+    )
+  }
+
+  #wake(): void {
+    const woken = this.#woken
+    this.#woken = []
+    for (const session of woken) session.wake()
+  }
+}

@@ -1,0 +1,118 @@
+import { type EncodedPublish, encodePublish, PublishFrame } from '../wire/publish.ts'
+import { encodeStored, get32, NO_EXPIRY, type Origin, offsets, secondsLeft } from './message.ts'
+
+/** Properties that were left out of a PUBLISH would make both forms differ; index by form and packet identifier. */
+const VARIANTS = 4
+
+/**
+ * One message on its way through the router: a PUBLISH packet as it came, or a stored message, with the encodings made
+ * for its receivers so far. All receivers that speak the same version at the same kind of QoS share one encoding; when
+ * the packet came in that very form, the encoding is the bytes that came.
+ */
+export class Publication extends PublishFrame {
+  /** True when the bytes that came can be forwarded as they are. */
+  #verbatim = false
+  #encoded: (EncodedPublish | null)[] = new Array(VARIANTS).fill(null)
+  #encodedAny = false
+
+  override parse(buf: Buffer, start: number, bodyStart: number, end: number, version5: boolean): void {
+    super.parse(buf, start, bodyStart, end, version5)
+    this.#verbatim = this.topicAlias === 0
+    this.#forget()
+  }
+
+  /** The topic a Topic Alias stands for. */
+  setAliasedTopic(topic: Buffer): void {
+    this.topicBuf = topic
+    this.topicStart = 0
+    this.topicEnd = topic.length
+  }
+
+  /**
+   * Takes a stored message.
+   * @param now wall clock in ms, for what is left of the Message Expiry Interval [v5 MQTT-3.3.2-6]
+   */
+  load(stored: Buffer, now: number): void {
+    const { topicStart, propsStart, payloadStart } = offsets(stored)
+    this.buf = stored
+    this.start = 0
+    this.end = stored.length
+    this.version5 = true
+    this.qos = (stored[1]! & 3) as 0 | 1 | 2
+    this.retain = (stored[1]! & 4) !== 0
+    this.dup = false
+    this.packetId = 0
+    this.topicBuf = stored
+    this.topicStart = topicStart
+    this.topicEnd = propsStart
+    this.propsBuf = stored
+    this.propsStart = propsStart
+    this.propsEnd = payloadStart
+    this.payloadStart = payloadStart
+    this.payloadEnd = stored.length
+    this.topicAlias = 0
+    this.payloadFormat = -1
+    const expiryOffset = get32(stored, 20)
+    if (expiryOffset === NO_EXPIRY) {
+      this.expiryOffset = -1
+      this.expirySeconds = -1
+    } else {
+      this.expiryOffset = expiryOffset
+      this.expirySeconds = Math.max(0, secondsLeft(stored, now))
+    }
+    this.#verbatim = false
+    this.#forget()
+  }
+
+  /** The stored form. */
+  store(origin: Origin, time: number): Buffer {
+    return encodeStored(
+      origin,
+      this.qos,
+      this.retain,
+      time,
+      this.expirySeconds < 0 ? NO_EXPIRY : this.expirySeconds,
+      this.expiryOffset,
+      this.buf,
+      this.topicBuf,
+      this.topicStart,
+      this.topicEnd,
+      this.propsBuf,
+      this.propsStart,
+      this.propsEnd,
+      this.payloadStart,
+      this.payloadEnd,
+    )
+  }
+
+  /** The shared encoding for receivers of this version, with or without a Packet Identifier. */
+  encoding(version5: boolean, withPacketId: boolean): EncodedPublish {
+    const variant = (version5 ? 2 : 0) | (withPacketId ? 1 : 0)
+    let encoded = this.#encoded[variant]!
+    if (encoded === null) {
+      encoded =
+        this.#verbatim && version5 === this.version5 && withPacketId === this.qos > 0
+          ? {
+              buf: this.buf,
+              start: this.start,
+              end: this.end,
+              packetIdOffset: withPacketId ? this.topicEnd - this.start : 0,
+            }
+          : encodePublish(this, version5, withPacketId, null)
+      this.#encoded[variant] = encoded
+      this.#encodedAny = true
+    }
+    return encoded
+  }
+
+  /** An encoding for one receiver, with property bytes of its own in front (MQTT 5). */
+  encodingWith(prefix: Buffer, withPacketId: boolean): EncodedPublish {
+    return encodePublish(this, true, withPacketId, prefix)
+  }
+
+  #forget(): void {
+    if (!this.#encodedAny) return
+    this.#encoded.fill(null)
+    this.#encodedAny = false
+  }
+}
