@@ -1,0 +1,127 @@
+/** What one run of the load generator does, and its command line. */
+import { parseArgs } from 'node:util'
+import type { QoS, Version } from './packets.ts'
+
+/** The modes: `flood` sends as fast as QoS allows, `rate` sends by a clock, `hold` only connects. */
+export type Mode = 'flood' | 'rate' | 'hold'
+
+export interface LoadOptions {
+  readonly mode: Mode
+  readonly host: string
+  readonly port: number
+  /** Speak MQTT inside WebSocket messages (path /mqtt). */
+  readonly webSocket: boolean
+  readonly version: Version
+  readonly publishers: number
+  readonly subscribers: number
+  readonly qos: QoS
+  /** QoS asked for in SUBSCRIBE. */
+  readonly subscribeQos: QoS
+  readonly payloadBytes: number
+  /** QoS 1 and 2: PUBLISH packets a publisher has in flight at most. */
+  readonly window: number
+  /** False: subscribers keep their sessions (Clean Session 0). */
+  readonly clean: boolean
+  /** All publishers use one topic and all subscribers subscribe to it. */
+  readonly fanOut: boolean
+  /** First topic level; the topics are `<prefix>/dev<i>/telemetry` and `<prefix>/all`. */
+  readonly prefix: string
+  /** Mode rate: messages per second over all publishers. */
+  readonly rate: number
+  /** Mode hold: connections to open. */
+  readonly connections: number
+  /** Connections that may be waiting for their CONNACK or SUBACK at the same time. */
+  readonly connectsAtOnce: number
+  readonly warmupSeconds: number
+  readonly seconds: number
+  /** Process whose CPU and memory are reported; 0: none. */
+  readonly brokerPid: number
+}
+
+const PUBLISH_HEADER_MAX = 64
+
+/** Reads the command line of `load.js`. Throws an Error that names the option and what it expects. */
+export function parseLoadOptions(args: readonly string[]): LoadOptions {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      mode: { type: 'string', default: 'flood' },
+      host: { type: 'string', default: '127.0.0.1' },
+      port: { type: 'string' },
+      websocket: { type: 'boolean', default: false },
+      version: { type: 'string', default: '4' },
+      publishers: { type: 'string', default: '1' },
+      subscribers: { type: 'string', default: '1' },
+      qos: { type: 'string', default: '0' },
+      'subscribe-qos': { type: 'string' },
+      payload: { type: 'string', default: '16' },
+      window: { type: 'string', default: '100' },
+      'keep-session': { type: 'boolean', default: false },
+      'fan-out': { type: 'boolean', default: false },
+      prefix: { type: 'string', default: 'b' },
+      rate: { type: 'string', default: '20000' },
+      connections: { type: 'string', default: '1000' },
+      'connects-at-once': { type: 'string', default: '50' },
+      warmup: { type: 'string', default: '1' },
+      seconds: { type: 'string', default: '4' },
+      'broker-pid': { type: 'string', default: '0' },
+    },
+  })
+  const number = (name: keyof typeof values, least: number, most: number, whole = true): number => {
+    const value = Number(values[name])
+    if (values[name] === undefined || !(value >= least && value <= most) || (whole && !Number.isInteger(value))) {
+      throw new Error(`--${name} expects a ${whole ? 'whole ' : ''}number from ${least} to ${most}`)
+    }
+    return value
+  }
+  const mode = values.mode
+  if (mode !== 'flood' && mode !== 'rate' && mode !== 'hold') throw new Error('--mode expects flood, rate or hold')
+  const version = number('version', 4, 5) as Version
+  const qos = number('qos', 0, 2) as QoS
+  const payloadBytes = number('payload', 0, 256 * 1024 * 1024 - PUBLISH_HEADER_MAX)
+  if (mode === 'rate' && payloadBytes < 8) throw new Error('--mode rate needs --payload 8 or more for the timestamp')
+  return {
+    mode,
+    host: values.host,
+    port: number('port', 1, 65_535),
+    webSocket: values.websocket,
+    version,
+    publishers: number('publishers', 0, 10_000),
+    subscribers: number('subscribers', 0, 10_000),
+    qos,
+    subscribeQos: values['subscribe-qos'] === undefined ? qos : (number('subscribe-qos', 0, 2) as QoS),
+    payloadBytes,
+    window: number('window', 1, 65_535),
+    clean: !values['keep-session'],
+    fanOut: values['fan-out'],
+    prefix: values.prefix,
+    rate: number('rate', 1, 10_000_000),
+    connections: number('connections', 1, 60_000),
+    connectsAtOnce: number('connects-at-once', 1, 10_000),
+    warmupSeconds: number('warmup', 0, 3_600, false),
+    seconds: number('seconds', 0.1, 86_400, false),
+    brokerPid: number('broker-pid', 0, 2 ** 31),
+  }
+}
+
+/** The topic publisher `index` uses. */
+export function topicOf(options: LoadOptions, index: number): string {
+  return options.fanOut ? `${options.prefix}/all` : `${options.prefix}/dev${index}/telemetry`
+}
+
+/**
+ * The Topic Filter subscriber `index` uses: the one topic with fan-out, everything when a single subscriber listens
+ * to many publishers, else the topic of the publisher of the same number.
+ */
+export function topicFilterOf(options: LoadOptions, index: number): string {
+  if (options.fanOut) return `${options.prefix}/all`
+  if (options.subscribers === 1 && options.publishers > 1) return `${options.prefix}/#`
+  return topicOf(options, index % Math.max(1, options.publishers))
+}
+
+/** How many subscribers receive one message of publisher `index`. */
+export function receiversOf(options: LoadOptions, index: number): number {
+  const { publishers, subscribers } = options
+  if (options.fanOut || (subscribers === 1 && publishers > 1)) return subscribers
+  return Math.floor(subscribers / publishers) + (index < subscribers % publishers ? 1 : 0)
+}

@@ -1,0 +1,31 @@
+/** What a process costs, read from /proc (Linux). Elsewhere, or once the process is gone, there is no answer: null. */
+import { readFileSync } from 'node:fs'
+
+/** The kernel reports CPU time to user space in hundredths of a second on every Linux architecture. */
+const TICKS_PER_SECOND = 100
+
+/** CPU seconds (user and system, all threads) the process has used so far. */
+export function cpuSeconds(pid: number): number | null {
+  const stat = read(`/proc/${pid}/stat`)
+  if (stat === null) return null
+  // The command name stands in parentheses and may contain anything; fields are counted from behind it.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const user = Number(fields[11])
+  const system = Number(fields[12])
+  return Number.isFinite(user + system) ? (user + system) / TICKS_PER_SECOND : null
+}
+
+/** Bytes of the process resident in memory now, or the most it ever had (`peak`). */
+export function residentBytes(pid: number, which: 'now' | 'peak' = 'now'): number | null {
+  const status = read(`/proc/${pid}/status`)
+  const match = status?.match(which === 'now' ? /^VmRSS:\s+(\d+) kB/m : /^VmHWM:\s+(\d+) kB/m)
+  return match ? Number(match[1]) * 1024 : null
+}
+
+function read(path: string): string | null {
+  try {
+    return readFileSync(path, 'latin1')
+  } catch {
+    return null
+  }
+}

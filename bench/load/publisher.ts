@@ -1,0 +1,141 @@
+/**
+ * Sends PUBLISH frames from a prepared block, as fast as the broker acknowledges them or by a clock.
+ *
+ *     QoS 0   block ──▶ link                      as long as the link takes it
+ *     QoS 1   block ──▶ link ──▶ PUBACK           at most `window` in flight
+ *     QoS 2   block ──▶ link ──▶ PUBREC ──▶ PUBREL ──▶ PUBCOMP
+ */
+import { type ClientOptions, type ClientWatcher, LoadClient } from './client.ts'
+import type { Histogram } from './histogram.ts'
+import { PacketIds } from './packet-ids.ts'
+import { type PublishBlock, publishBlock, type QoS } from './packets.ts'
+
+export interface PublisherOptions extends ClientOptions {
+  readonly topic: string
+  readonly qos: QoS
+  readonly payloadBytes: number
+  readonly window: number
+}
+
+const BLOCK_BYTES = 64 * 1024
+
+export class Publisher extends LoadClient {
+  /** PUBLISH packets handed to the link. */
+  sentCount = 0
+  /** Flows the broker completed with success (PUBACK or PUBCOMP). */
+  acknowledgedCount = 0
+  /** Flows the broker ended with an MQTT 5 reason code of 0x80 or above. */
+  refusedCount = 0
+  /** Called when the publisher could send more although nothing will tell it so; null while it should not send. */
+  wantsTurn: ((publisher: Publisher) => void) | null = null
+  readonly #qos: QoS
+  readonly #window: number
+  readonly #block: PublishBlock
+  readonly #ids: PacketIds | null
+  #flooding = false
+  /** Open loop: µs at which message n is due is `#firstDue + n * #gap`. */
+  #firstDue = 0
+  #gap = 0
+  #dueIndex = 0
+
+  constructor(options: PublisherOptions, watcher: ClientWatcher) {
+    super(options, watcher)
+    this.#qos = options.qos
+    this.#window = options.window
+    this.#block = publishBlock({ ...options, blockBytes: BLOCK_BYTES })
+    this.#ids = options.qos > 0 ? new PacketIds() : null
+  }
+
+  /** Starts to send without pause. */
+  flood(): void {
+    this.#flooding = true
+    this.#sendMore()
+  }
+
+  /** Sends message n at `firstDue + n * gap` µs from now on, whenever `sendDue` is called. */
+  schedule(firstDue: number, gap: number): void {
+    this.#firstDue = firstDue
+    this.#gap = gap
+  }
+
+  stop(): void {
+    this.#flooding = false
+    this.#gap = 0
+  }
+
+  /** One turn of a publisher that asked for it through `wantsTurn`. */
+  turn(): void {
+    this.#sendMore()
+  }
+
+  /**
+   * Sends what is due at `now`. Each message carries the time at which it was *meant* to leave, so that a broker (or
+   * a full window) that makes us late is charged for the wait: no coordinated omission. `lag` counts how late we were.
+   */
+  sendDue(now: number, lag: Histogram | null): void {
+    if (this.#gap === 0 || this.link.busy) return
+    const due = Math.floor((now - this.#firstDue) / this.#gap) + 1 - this.#dueIndex
+    const count = Math.min(due, this.#allowed())
+    if (count <= 0) return
+    const { bytes, frameBytes, payloadOffset } = this.#block
+    for (let i = 0; i < count; i++) {
+      const meant = this.#firstDue + this.#dueIndex++ * this.#gap
+      bytes.writeDoubleLE(meant, i * frameBytes + payloadOffset)
+      lag?.record(now - meant)
+    }
+    this.#send(count)
+  }
+
+  protected connected(): void {
+    this.watcher.ready()
+  }
+
+  protected message(header: number, bytes: Buffer, from: number, to: number): void {
+    const type = header >> 4
+    const packetId = (bytes[from]! << 8) | bytes[from + 1]!
+    const refused = to - from > 2 && bytes[from + 2]! >= 0x80
+    if (type === 5 && !refused && this.#qos === 2) {
+      this.outbox.acknowledge(0x62, bytes[from]!, bytes[from + 1]!)
+    } else if ((type === 4 && this.#qos === 1) || (type === 7 && this.#qos === 2) || (type === 5 && refused)) {
+      if (!this.#ids!.release(packetId)) this.fail(`packet type ${type} for identifier ${packetId}, not in flight`)
+      else if (refused) this.refusedCount++
+      else this.acknowledgedCount++
+    } else {
+      this.fail(`a QoS ${this.#qos} publisher got packet type ${type}`)
+    }
+  }
+
+  protected chunkEnd(): void {
+    this.outbox.flush(this.link)
+    if (this.#flooding) this.#sendMore()
+  }
+
+  #sendMore(): void {
+    if (!this.#flooding || this.link.busy) return
+    const count = this.#allowed()
+    if (count <= 0) return
+    // With QoS 0 nothing comes back that would wake us; the link's word does, or a turn of the event loop.
+    if (this.#send(count) && this.#qos === 0) this.wantsTurn?.(this)
+  }
+
+  #allowed(): number {
+    const ids = this.#ids
+    if (ids === null) return this.#block.count
+    return Math.min(this.#block.count, Math.min(this.#window, this.receiveMaximum) - ids.inFlight)
+  }
+
+  /** Sends the first `count` frames of the block. */
+  #send(count: number): boolean {
+    const { bytes, frameBytes, packetIdOffset } = this.#block
+    const ids = this.#ids
+    if (ids !== null) {
+      for (let i = 0, at = packetIdOffset; i < count; i++, at += frameBytes) {
+        const packetId = ids.take()
+        bytes[at] = packetId >> 8
+        bytes[at + 1] = packetId & 0xff
+      }
+    }
+    this.sentCount += count
+    return this.link.send(bytes, 0, count * frameBytes)
+  }
+}

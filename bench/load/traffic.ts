@@ -1,0 +1,225 @@
+/**
+ * Modes flood and rate: subscribers first, then publishers, a warm-up, the measured seconds, and a wait for what is
+ * still owed.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { Gate } from './gate.ts'
+import { Histogram } from './histogram.ts'
+import { type LoadOptions, receiversOf, topicFilterOf, topicOf } from './options.ts'
+import { cpuSeconds, residentBytes } from './process-cost.ts'
+import { Publisher } from './publisher.ts'
+import type { Latency, ProcessCost, TrafficResult } from './result.ts'
+import { microseconds } from './stopwatch.ts'
+import { Subscriber } from './subscriber.ts'
+
+/** Between the last SUBACK and the first PUBLISH: brokers that route asynchronously have caught up by then. */
+const SETTLE_MS = 200
+/** The wait for stragglers ends when nothing came for this long. */
+const QUIET_MS = 500
+const DRAIN_MAX_MS = 10_000
+
+interface Snapshot {
+  readonly at: number
+  readonly sent: number
+  readonly acknowledged: number
+  readonly received: number
+  readonly brokerCpu: number | null
+  readonly loadCpu: number
+}
+
+export class Traffic {
+  readonly #options: LoadOptions
+  readonly #gate = new Gate()
+  readonly #subscribers: Subscriber[] = []
+  readonly #publishers: Publisher[] = []
+  readonly #latency = new Histogram()
+  readonly #lag = new Histogram()
+  #measuring = false
+  #running = false
+
+  constructor(options: LoadOptions) {
+    this.#options = options
+  }
+
+  async run(): Promise<TrafficResult> {
+    const options = this.#options
+    await this.#connect()
+    await this.#gate.race(delay(SETTLE_MS))
+    if (options.mode === 'rate') this.#startClock()
+    else this.#startFlood()
+    await this.#gate.race(delay(options.warmupSeconds * 1000))
+    const begin = this.#snapshot()
+    this.#measure(true)
+    await this.#gate.race(delay(options.seconds * 1000))
+    const end = this.#snapshot()
+    this.#measure(false)
+    this.#running = false
+    for (const publisher of this.#publishers) publisher.stop()
+    await this.#drain()
+    return this.#result(begin, end)
+  }
+
+  close(): void {
+    this.#gate.close()
+    for (const client of [...this.#publishers, ...this.#subscribers]) client.close()
+  }
+
+  async #connect(): Promise<void> {
+    const options = this.#options
+    const { host, port, webSocket, version, clean, window, connectsAtOnce } = options
+    const shared = { host, port, webSocket, version }
+    await this.#gate.openAll(options.subscribers, connectsAtOnce, (index, watcher) => {
+      const own = { clientId: `bench-s-${index}`, clean, receiveMaximum: clean ? 0 : window }
+      const topicFilter = topicFilterOf(options, index)
+      this.#subscribers.push(new Subscriber({ ...shared, ...own, topicFilter, qos: options.subscribeQos }, watcher))
+    })
+    await this.#gate.openAll(options.publishers, connectsAtOnce, (index, watcher) => {
+      const own = { clientId: `bench-p-${index}`, clean: true, receiveMaximum: 0, topic: topicOf(options, index) }
+      const { qos, payloadBytes } = options
+      this.#publishers.push(new Publisher({ ...shared, ...own, qos, payloadBytes, window }, watcher))
+    })
+  }
+
+  /** QoS 0 publishers whose link takes everything get one turn each per turn of the event loop. */
+  #startFlood(): void {
+    this.#running = true
+    let waiting: Publisher[] = []
+    let serving: Publisher[] = []
+    let scheduled = false
+    const serve = (): void => {
+      scheduled = false
+      const publishers = waiting
+      waiting = serving
+      serving = publishers
+      for (const publisher of publishers) publisher.turn()
+      publishers.length = 0
+    }
+    for (const publisher of this.#publishers) {
+      publisher.wantsTurn = (who) => {
+        waiting.push(who)
+        if (scheduled) return
+        scheduled = true
+        setImmediate(serve)
+      }
+    }
+    for (const publisher of this.#publishers) publisher.flood()
+  }
+
+  /** Publishers share the rate, evenly spread: no two are due at the same moment. Spins, because timers tick in ms. */
+  #startClock(): void {
+    this.#running = true
+    const gap = (1e6 * this.#publishers.length) / this.#options.rate
+    const first = microseconds()
+    this.#publishers.forEach((publisher, index) => {
+      publisher.schedule(first + (index * 1e6) / this.#options.rate, gap)
+    })
+    const tick = (): void => {
+      if (!this.#running) return
+      const now = microseconds()
+      const lag = this.#measuring ? this.#lag : null
+      for (const publisher of this.#publishers) publisher.sendDue(now, lag)
+      setImmediate(tick)
+    }
+    tick()
+  }
+
+  #measure(on: boolean): void {
+    this.#measuring = on
+    if (this.#options.mode !== 'rate') return
+    for (const subscriber of this.#subscribers) subscriber.latency = on ? this.#latency : null
+  }
+
+  #snapshot(): Snapshot {
+    const used = process.cpuUsage()
+    return {
+      at: microseconds(),
+      sent: sum(this.#publishers, (publisher) => publisher.sentCount),
+      acknowledged: sum(this.#publishers, (publisher) => publisher.acknowledgedCount),
+      received: sum(this.#subscribers, (subscriber) => subscriber.receivedCount),
+      brokerCpu: cpuSeconds(this.#options.brokerPid),
+      loadCpu: (used.user + used.system) / 1e6,
+    }
+  }
+
+  /** Receptions the broker owes: every acknowledged message (QoS 1, 2), or in mode rate every sent one, per receiver. */
+  #owed(): number | null {
+    const { mode, qos } = this.#options
+    if (mode === 'flood' && qos === 0) return null
+    let owed = 0
+    this.#publishers.forEach((publisher, index) => {
+      const messages = qos === 0 ? publisher.sentCount : publisher.acknowledgedCount
+      owed += messages * receiversOf(this.#options, index)
+    })
+    return owed
+  }
+
+  async #drain(): Promise<void> {
+    const owedNow = this.#owed()
+    if (owedNow === null) return
+    const deadline = microseconds() + DRAIN_MAX_MS * 1000
+    let lastCount = -1
+    let lastChange = microseconds()
+    while (microseconds() < deadline) {
+      const { sent, acknowledged, received } = this.#snapshot()
+      const settled = this.#options.qos === 0 || acknowledged === sent
+      if (settled && received >= this.#owed()!) return
+      if (acknowledged + received !== lastCount) lastChange = microseconds()
+      else if (microseconds() - lastChange > QUIET_MS * 1000) return
+      lastCount = acknowledged + received
+      await this.#gate.race(delay(10))
+    }
+  }
+
+  #result(begin: Snapshot, end: Snapshot): TrafficResult {
+    const last = this.#snapshot()
+    const owed = this.#owed()
+    const elapsedSeconds = (end.at - begin.at) / 1e6
+    const counted = this.#subscribers.length > 0 ? end.received - begin.received : end.acknowledged - begin.acknowledged
+    const cost = (pid: number, cpu: number): ProcessCost => ({
+      cores: cpu / elapsedSeconds,
+      cpuMicrosecondsPerMessage: counted > 0 ? (cpu * 1e6) / counted : 0,
+      residentBytes: residentBytes(pid) ?? 0,
+      peakResidentBytes: residentBytes(pid, 'peak') ?? 0,
+    })
+    const rate = this.#options.mode === 'rate'
+    return {
+      mode: rate ? 'rate' : 'flood',
+      elapsedSeconds,
+      sentPerSecond: (end.sent - begin.sent) / elapsedSeconds,
+      acknowledgedPerSecond: (end.acknowledged - begin.acknowledged) / elapsedSeconds,
+      receivedPerSecond: (end.received - begin.received) / elapsedSeconds,
+      totals: {
+        sent: last.sent,
+        acknowledged: last.acknowledged,
+        refused: sum(this.#publishers, (publisher) => publisher.refusedCount),
+        received: last.received,
+        duplicates: sum(this.#subscribers, (subscriber) => subscriber.duplicateCount),
+        missing: owed === null ? null : Math.max(0, owed - last.received),
+      },
+      latencyMicroseconds: rate ? percentiles(this.#latency) : null,
+      sendLagMicroseconds: rate ? percentiles(this.#lag) : null,
+      broker:
+        begin.brokerCpu === null || end.brokerCpu === null
+          ? null
+          : cost(this.#options.brokerPid, end.brokerCpu - begin.brokerCpu),
+      load: cost(process.pid, end.loadCpu - begin.loadCpu),
+    }
+  }
+}
+
+function percentiles(histogram: Histogram): Latency {
+  return {
+    count: histogram.total,
+    p50: histogram.percentile(50),
+    p90: histogram.percentile(90),
+    p99: histogram.percentile(99),
+    p999: histogram.percentile(99.9),
+    max: histogram.max,
+  }
+}
+
+function sum<T>(items: readonly T[], of: (item: T) => number): number {
+  let total = 0
+  for (const item of items) total += of(item)
+  return total
+}
