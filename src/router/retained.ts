@@ -1,0 +1,113 @@
+/**
+ * The retained messages in memory, found by Topic Filter through a trie of their topics, so that a subscription looks
+ * at the topics it may match and not at all of them.
+ */
+import {
+  type Branch,
+  type Child,
+  Entry,
+  LevelTrie,
+  literalChild,
+  mqttSyntax,
+  pushChildren,
+  restMatches,
+} from './level-trie.ts'
+
+/** Topics hold no wildcards [v5 MQTT-3.3.2-2], so every level is literal. */
+const topicSyntax = { ...mqttSyntax, one: -1, some: -1 }
+
+export class RetainedIndex {
+  readonly #topics = new LevelTrie<Buffer>(topicSyntax)
+  #bytes = 0
+
+  /** Number of topics with a retained message. */
+  get size(): number {
+    return this.#topics.size
+  }
+
+  /** Sum of the lengths of the messages given to `set`; topics and bookkeeping come on top. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** Replaces the message of the topic [v5 MQTT-3.3.1-5]. The buffer is kept, not copied. */
+  set(topic: string, message: Buffer): void {
+    const entry = this.#topics.insert(topic, message)
+    if (entry !== undefined) {
+      this.#bytes -= entry.value.length
+      entry.value = message
+    }
+    this.#bytes += message.length
+  }
+
+  get(topic: string): Buffer | undefined {
+    return this.#topics.find(topic)?.value
+  }
+
+  /** False when there was none. */
+  delete(topic: string): boolean {
+    const entry = this.#topics.find(topic)
+    if (entry === undefined) return false
+    this.#bytes -= entry.value.length
+    return this.#topics.remove(topic)
+  }
+
+  /**
+   * Calls `visit` for every retained message whose topic the filter matches, in no order. Topics that start with `$`
+   * are not found by a filter that starts with a wildcard [v5 MQTT-4.7.2-1]. The index must not change meanwhile.
+   * Cost: the trie branches whose path matches a prefix of the filter.
+   */
+  match(topicFilter: string, visit: (topic: string, message: Buffer) => void): void {
+    // Branches still to look into, and where in the filter the level starts that chooses among their children.
+    const branches: Branch<Buffer>[] = [this.#topics.root]
+    const starts: number[] = [0]
+    const step = (child: Child<Buffer>, levelLength: number, end: number): void => {
+      if (child instanceof Entry) {
+        const behind = child.from + levelLength
+        if (restMatches(mqttSyntax, topicFilter, end, child.text, behind)) visit(child.text, child.value)
+      } else if (end < topicFilter.length) {
+        branches.push(child)
+        starts.push(end + 1)
+      } else if (child.end !== undefined) {
+        visit(child.end.text, child.end.value)
+      }
+    }
+    for (let branch = branches.pop(); branch !== undefined; branch = branches.pop()) {
+      const start = starts.pop()!
+      const found = topicFilter.indexOf('/', start)
+      const end = found === -1 ? topicFilter.length : found
+      const level = topicFilter.slice(start, end)
+      const hideDollar = start === 0
+      if (level === '#' && found === -1) {
+        visitAll(branch, hideDollar, visit)
+      } else if (level === '+') {
+        if (branch.only !== undefined && !(hideDollar && isDollar(branch.onlyName!))) {
+          step(branch.only, branch.onlyName!.length, end)
+        }
+        if (branch.many === undefined) continue
+        for (const [name, child] of branch.many) if (!(hideDollar && isDollar(name))) step(child, name.length, end)
+      } else {
+        const child = literalChild(branch, level)
+        if (child !== undefined) step(child, level.length, end)
+      }
+    }
+  }
+}
+
+/** Everything at and below the branch. */
+function visitAll(from: Branch<Buffer>, hideDollar: boolean, visit: (topic: string, message: Buffer) => void): void {
+  const stack: Child<Buffer>[] = []
+  if (from.end !== undefined) stack.push(from.end)
+  if (from.only !== undefined && !(hideDollar && isDollar(from.onlyName!))) stack.push(from.only)
+  if (from.many !== undefined) {
+    for (const [name, child] of from.many) if (!(hideDollar && isDollar(name))) stack.push(child)
+  }
+  for (let child = stack.pop(); child !== undefined; child = stack.pop()) {
+    if (child instanceof Entry) visit(child.text, child.value)
+    else pushChildren(child, stack)
+  }
+}
+
+function isDollar(level: string): boolean {
+  return level.charCodeAt(0) === 0x24
+}
