@@ -1,0 +1,50 @@
+/** Rules that concern several settings at once. */
+import { isIPv4, isIPv6 } from 'node:net'
+import type { Config } from './schema.ts'
+
+type Where = (path: readonly PropertyKey[]) => string
+
+/** One line per broken rule; empty when the settings fit together. */
+export function checkTogether(config: Config, where: Where): string[] {
+  const problems: string[] = []
+  const problem = (path: PropertyKey[], text: string): void => {
+    problems.push(`${where(path)}${text}`)
+  }
+  if (!isLoopback(config.host) && !config.allowAnonymous) {
+    problem(
+      ['host'],
+      `host: ${config.host} can be reached from the network, and clients need no password. Say allowAnonymous: true ` +
+        '(--allow-anonymous, SLUICEMQ_ALLOW_ANONYMOUS=true) if that is meant, or listen on 127.0.0.1',
+    )
+  }
+  if (config.mqttPort === config.httpPort && config.mqttPort !== 0) {
+    problem(['httpPort'], `httpPort: ${config.httpPort} is the mqttPort too; choose two ports`)
+  }
+  if (config.store === 'redis' && config.redisUrl === undefined) {
+    problem(['store'], 'redisUrl: is missing; store: redis needs it (--redis-url redis://127.0.0.1:6379)')
+  }
+  for (const [name, queue] of Object.entries(config.queues)) {
+    const { minMs, maxMs } = queue.backoff
+    if (minMs > maxMs) {
+      problem(
+        ['queues', name, 'backoff', 'minMs'],
+        `queues.${name}.backoff.minMs: ${minMs} is more than maxMs (${maxMs})`,
+      )
+    }
+    if (queue.deadLetterQueue === name) {
+      problem(
+        ['queues', name, 'deadLetterQueue'],
+        `queues.${name}.deadLetterQueue: a queue cannot be its own dead-letter queue`,
+      )
+    }
+  }
+  return problems
+}
+
+/** True for addresses only this machine can reach. Other host names are not looked up and count as reachable. */
+export function isLoopback(host: string): boolean {
+  const bare = host.toLowerCase()
+  if (bare === 'localhost') return true
+  if (isIPv4(bare)) return bare.startsWith('127.')
+  return isIPv6(bare) && (bare === '::1' || bare.startsWith('::ffff:127.'))
+}
