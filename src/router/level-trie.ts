@@ -20,7 +20,7 @@ export interface LevelSyntax {
   readonly matchEmptyLevels: boolean
 }
 
-/** `/`, `+` and `#`, empty levels count [v5 MQTT-4.7.1-2, -3; v3 MQTT-4.7.1-2, -3]. */
+/** `/`, `+` and `#`, empty levels count [v5 MQTT-4.7.1-1, -2; v3 MQTT-4.7.1-2, -3]. */
 export const mqttSyntax: LevelSyntax = { separator: 0x2f, one: 0x2b, some: 0x23, matchEmptyLevels: true }
 
 export class Entry<V> {

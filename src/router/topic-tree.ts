@@ -106,6 +106,11 @@ export class TopicTree<T extends NonNullable<unknown>> {
     return true
   }
 
+  /** Counts as a change of the filter although its values stand: something they say about themselves changed. */
+  touch(topicFilter: string): void {
+    this.#change(topicFilter)
+  }
+
   /** Whether the filter has any value. */
   has(topicFilter: string): boolean {
     return this.#isWild(topicFilter) ? this.#wild.find(topicFilter) !== undefined : this.#exact.has(topicFilter)

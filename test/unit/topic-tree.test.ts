@@ -51,7 +51,7 @@ describe('which filters match', () => {
     ['a/+/cd', 'a/b/c', false],
     ['a/+/c', 'a/b/cd', false],
     ['ÅÄ/+', 'ÅÄ/x', true],
-  ])('%s and %s: %s [v5 MQTT-4.7.1-1, -2, -3; v5 MQTT-4.7.3-4]', (filter, topic, expected) => {
+  ])('%s and %s: %s [v5 MQTT-4.7.1-1, -2, MQTT-4.7.3-4]', (filter, topic, expected) => {
     const alone = treeOf(filter)
     expect(matched(alone, topic)).toEqual(expected ? [filter] : [])
     // The same with neighbours that force the filter's levels to be split.
@@ -173,6 +173,16 @@ describe('changes', () => {
     tree.add('#', 'x')
     expect(tree.changedSince(generation, 'a/b')).toBe(true)
     expect(tree.changedSince(generation, '$SYS/b')).toBe(false)
+  })
+
+  test('a touched filter counts as changed', () => {
+    const tree = treeOf('a/+', 'b')
+    const { generation } = tree
+    tree.touch('a/+')
+    expect(tree.generation).toBe(generation + 1)
+    expect(tree.changedSince(generation, 'a/b')).toBe(true)
+    expect(tree.changedSince(generation, 'b')).toBe(false)
+    expect(tree.size).toBe(2)
   })
 
   test('more than 64 changes count as a change of everything', () => {
