@@ -1,0 +1,57 @@
+/** JSON Schemas of the queue requests. Unknown keys are refused by `propertyNames`: Fastify would drop them silently. */
+import { REASON_BYTES_MAX } from '../../queue/marks.ts'
+
+/** Entries of one request. */
+const ENTRIES_MAX = 1000
+const DELAY_MS_MAX = 604_800_000
+
+const leaseMs = { type: 'integer', minimum: 100, maximum: 43_200_000 }
+const receipt = { type: 'string', minLength: 1, maxLength: 64 }
+
+function object(properties: Record<string, object>, required: string[], type: string | string[] = 'object'): object {
+  return { type, propertyNames: { enum: Object.keys(properties) }, properties, required }
+}
+
+function list(items: object): object {
+  return { type: 'array', minItems: 1, maxItems: ENTRIES_MAX, items }
+}
+
+export const paramsSchema = {
+  type: 'object',
+  properties: { queue: { type: 'string', minLength: 1, maxLength: 255 } },
+  required: ['queue'],
+}
+
+/** The body may be left out. */
+export const pullSchema = object(
+  {
+    max: { type: 'integer', minimum: 1, maximum: ENTRIES_MAX },
+    waitMs: { type: 'integer', minimum: 0, maximum: 60_000 },
+    leaseMs,
+  },
+  [],
+  ['object', 'null'],
+)
+
+export const ackSchema = object({ receipts: list(receipt) }, ['receipts'])
+
+export const nackSchema = object(
+  {
+    entries: list(
+      object(
+        {
+          receipt,
+          delayMs: { type: 'integer', minimum: 0, maximum: DELAY_MS_MAX },
+          // Cut, not refused: see REASON_BYTES_MAX.
+          reason: { type: 'string', maxLength: 128 * REASON_BYTES_MAX },
+          reject: { type: 'boolean' },
+          release: { type: 'boolean' },
+        },
+        ['receipt'],
+      ),
+    ),
+  },
+  ['entries'],
+)
+
+export const extendSchema = object({ entries: list(object({ receipt, leaseMs }, ['receipt', 'leaseMs'])) }, ['entries'])

@@ -1,0 +1,102 @@
+/**
+ * Work queues over HTTP, under `/api/v1/queues`: pull (long poll), ack, nack, extend, counts. Everything is batched and
+ * answered per entry. The path carries the queue's name percent-encoded.
+ */
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import { type Envelope, envelopeOf } from '../../bridge/envelope.ts'
+import type { Delivery } from '../../queue/delivery.ts'
+import type { ExtendEntry, NackEntry, QueueInfo, WorkQueue } from '../../queue/queue.ts'
+import type { Queues } from '../../queue/queues.ts'
+import { ackSchema, extendSchema, nackSchema, paramsSchema, pullSchema } from './queue-schemas.ts'
+
+/** Largest request body: 1,000 entries of nack with the longest reason that is kept. */
+const BODY_BYTES_MAX = 1024 * 1024
+
+export interface QueueRoutesOptions {
+  queues: Queues
+}
+
+type Named = { Params: { queue: string } }
+type PullBody = { max?: number; waitMs?: number; leaseMs?: number } | null
+
+/** Fastify plugin. Register it without a prefix. Errors are `SluiceError`s for the server's error handler. */
+export async function queueRoutes(app: FastifyInstance, { queues }: QueueRoutesOptions): Promise<void> {
+  const path = '/api/v1/queues'
+  const schema = (body: object) => ({ schema: { params: paramsSchema, body }, bodyLimit: BODY_BYTES_MAX })
+
+  app.get(path, async () => ({ queues: (await queues.list()).map(infoOf) }))
+
+  app.get<Named>(`${path}/:queue`, async (request) => infoOf(await queues.get(request.params.queue).info()))
+
+  app.post<Named & { Body: PullBody }>(`${path}/:queue/pull`, schema(pullSchema), async (request, reply) => {
+    const queue = queues.get(request.params.queue)
+    const { max = 1, waitMs = 0, leaseMs = queues.leaseMs(queue.name) } = request.body ?? {}
+    return pull(queue, max, leaseMs, waitMs, reply)
+  })
+
+  app.post<Named & { Body: { receipts: string[] } }>(`${path}/:queue/ack`, schema(ackSchema), async (request) => ({
+    results: await queues.get(request.params.queue).ack(request.body.receipts),
+  }))
+
+  app.post<Named & { Body: { entries: NackEntry[] } }>(`${path}/:queue/nack`, schema(nackSchema), async (request) => ({
+    results: await queues.get(request.params.queue).nack(request.body.entries),
+  }))
+
+  app.post<Named & { Body: { entries: ExtendEntry[] } }>(
+    `${path}/:queue/extend`,
+    schema(extendSchema),
+    async (request) => {
+      const results = await queues.get(request.params.queue).extend(request.body.entries)
+      return {
+        results: results.map((result) =>
+          result.ok ? { ...result, leasedUntil: new Date(result.leasedUntil).toISOString() } : result,
+        ),
+      }
+    },
+  )
+}
+
+/** Nothing is leased to a caller that has gone away, and what could not be written to it is given back at once. */
+async function pull(
+  queue: WorkQueue,
+  max: number,
+  leaseMs: number,
+  waitMs: number,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const gone = new AbortController()
+  let deliveries: Delivery[] = []
+  reply.raw.once('close', () => {
+    if (reply.raw.writableFinished) return
+    gone.abort()
+    queue.release(deliveries)
+  })
+  if (reply.raw.destroyed) gone.abort()
+  deliveries = await queue.pull(max, leaseMs, waitMs, gone.signal)
+  if (gone.signal.aborted) queue.release(deliveries)
+  return reply.type('application/json; charset=utf-8').send(JSON.stringify({ messages: envelopes(queue, deliveries) }))
+}
+
+function envelopes(queue: WorkQueue, deliveries: readonly Delivery[]): Envelope[] {
+  const made: Envelope[] = []
+  const unreadable: NackEntry[] = []
+  for (const delivery of deliveries) {
+    try {
+      made.push(envelopeOf(delivery, queue.name, queue.idOf(delivery.seq)))
+    } catch (error) {
+      // One message that cannot be read must not hold up the others for ever.
+      unreadable.push({
+        receipt: delivery.receipt,
+        reject: true,
+        reason: `cannot be read: ${(error as Error).message}`,
+      })
+    }
+  }
+  if (unreadable.length > 0) queue.nack(unreadable).catch(() => {})
+  return made
+}
+
+function infoOf(info: QueueInfo): object {
+  const { oldestAt, ...counts } = info
+  return oldestAt === undefined ? counts : { ...counts, oldestAt: new Date(oldestAt).toISOString() }
+}

@@ -1,0 +1,205 @@
+import type { Clock } from '../base/clock.ts'
+import type { Lane, Store } from '../store.ts'
+import { type Entry, Lease } from './entry.ts'
+import { Heap } from './heap.ts'
+import { addFailure, encodeEntryMark, encodeLeaseMark } from './marks.ts'
+import { type LeaseIds, receiptLeaseId, receiptSeq } from './receipt.ts'
+
+/**
+ * Who holds what until when: the entries of one queue that are leased, delayed or ready again, in memory and as durable
+ * marks. Every change is synchronous: what one call does to memory and store goes into one group, so a crash finds
+ * either all or nothing of it.
+ *
+ * Time runs on the monotonic clock; the marks keep the wall clock and the length of the lease or delay, so that a
+ * restart resumes what is left and a wall clock that was set meanwhile can shorten a lease, never lengthen it.
+ */
+export class LeaseBook {
+  readonly entries = new Map<number, Entry>()
+  /** Entries that may be handed out again, oldest first. */
+  readonly ready = new Heap<Entry>()
+  /** Leases by their end and delayed entries by the end of their delay. */
+  readonly timers = new Heap<Entry | Lease>()
+  leased = 0
+  delayed = 0
+  dying = 0
+  /** Bytes of failure histories in memory. */
+  historyBytes = 0
+
+  readonly #store: Store
+  readonly #lane: Lane
+  readonly #clock: Clock
+  readonly #leaseIds: LeaseIds
+  /** Leases that lost an entry since the last `tidy`; true: their record names entries it must not name. */
+  readonly #touched = new Map<Lease, boolean>()
+
+  constructor(store: Store, lane: Lane, clock: Clock, leaseIds: LeaseIds) {
+    this.#store = store
+    this.#lane = lane
+    this.#clock = clock
+    this.#leaseIds = leaseIds
+  }
+
+  clear(): void {
+    this.entries.clear()
+    this.ready.clear()
+    this.timers.clear()
+    this.#touched.clear()
+    this.leased = this.delayed = this.dying = this.historyBytes = 0
+  }
+
+  /** A lease that starts now; add entries with `hold`, then `seal` it. */
+  newLease(leaseMs: number): Lease {
+    return new Lease(this.#clock.monotonic() + leaseMs, this.#clock.now() + leaseMs, leaseMs)
+  }
+
+  nextLeaseId(): number {
+    return this.#leaseIds.next()
+  }
+
+  /** Hands an entry out. It must be in no heap and in no lease. */
+  hold(entry: Entry, lease: Lease, leaseId: number): void {
+    entry.state = 'leased'
+    entry.attempt++
+    entry.leaseId = leaseId
+    lease.add(entry)
+    this.leased++
+  }
+
+  /** Writes the marks of a lease whose entries have been added, and starts its time. */
+  seal(lease: Lease): void {
+    this.timers.push(lease)
+    const covered: Entry[] = []
+    for (const entry of lease.entries) {
+      if (entry.history === null) covered.push(entry)
+      else this.#store.mark(this.#lane, entry.seq, encodeEntryMark(entry, lease.until, lease.leaseMs))
+    }
+    this.#carry(lease, covered)
+  }
+
+  /** The entry that this receipt holds now, or null when the lease was lost. */
+  find(receipt: string): Entry | null {
+    const entry = this.entries.get(receiptSeq(receipt))
+    if (entry === undefined || entry.state !== 'leased' || entry.leaseId !== receiptLeaseId(receipt)) return null
+    return entry
+  }
+
+  /** The entry is done. Call `tidy` before returning to the event loop. */
+  settle(entry: Entry): void {
+    this.#leave(entry, false)
+    this.#settled(entry)
+  }
+
+  /** The delivery did not take place: the entry is ready again and the attempt does not count. Then `tidy`. */
+  release(entry: Entry): void {
+    this.#leave(entry, true)
+    entry.attempt--
+    this.#makeReady(entry)
+    if (entry.history !== null) this.#store.mark(this.#lane, entry.seq, encodeEntryMark(entry, 0, 0))
+  }
+
+  /** The running attempt failed; the entry comes back after the delay. Then `tidy`. */
+  fail(entry: Entry, reason: string, delayMs: number): void {
+    const now = this.#clock.now()
+    this.#leave(entry, false)
+    this.#addFailure(entry, now, reason)
+    if (delayMs > 0) {
+      entry.state = 'delayed'
+      entry.key = this.#clock.monotonic() + delayMs
+      this.delayed++
+      this.timers.push(entry)
+    } else {
+      this.#makeReady(entry)
+    }
+    this.#store.mark(this.#lane, entry.seq, encodeEntryMark(entry, now + delayMs, delayMs))
+  }
+
+  /** The last attempt failed; the entry now belongs to whoever moves it away and calls `buried`. Then `tidy`. */
+  condemn(entry: Entry, reason: string): void {
+    const now = this.#clock.now()
+    this.#leave(entry, false)
+    this.#addFailure(entry, now, reason)
+    entry.state = 'dying'
+    this.dying++
+    this.#store.mark(this.#lane, entry.seq, encodeEntryMark(entry, now, 0))
+  }
+
+  /** A condemned entry has been appended elsewhere (or is gone) in the open group. */
+  buried(entry: Entry): void {
+    this.dying--
+    this.#settled(entry)
+  }
+
+  /** Moves an entry into another lease, under the same receipt. Then `tidy`, then `seal` the lease. */
+  extend(entry: Entry, lease: Lease): void {
+    this.#leave(entry, true)
+    entry.state = 'leased'
+    lease.add(entry)
+    this.leased++
+  }
+
+  /** A delay is over. */
+  wake(entry: Entry): void {
+    this.delayed--
+    this.#makeReady(entry)
+  }
+
+  /** Takes over an entry found in the store at start. */
+  restore(entry: Entry): void {
+    this.entries.set(entry.seq, entry)
+    if (entry.history !== null) this.historyBytes += entry.history.length
+    if (entry.state === 'leased') this.leased++
+    else if (entry.state === 'delayed') this.delayed++
+    else if (entry.state === 'dying') this.dying++
+    else this.#makeReady(entry)
+    if (entry.state === 'delayed') this.timers.push(entry)
+  }
+
+  /** Brings the records of the leases that lost entries in line with what they still hold. */
+  tidy(): void {
+    for (const [lease, mustRewrite] of this.#touched) {
+      const carrier = lease.carrier
+      const carries = carrier !== null && carrier.lease === lease && carrier.history === null
+      if (!mustRewrite && (carries || lease.held === 0)) continue
+      // Beside a settled entry there is no mark, beside one that failed its own took the place.
+      if (!carries && carrier !== null && carrier.history === null && this.entries.has(carrier.seq))
+        this.#store.mark(this.#lane, carrier.seq, null)
+      this.#carry(lease, lease.covered())
+    }
+    this.#touched.clear()
+  }
+
+  /** Puts the record of a lease beside the newest entry it covers: work is mostly acknowledged oldest first. */
+  #carry(lease: Lease, covered: readonly Entry[]): void {
+    const carrier = covered.at(-1) ?? null
+    lease.carrier = carrier
+    if (carrier !== null) this.#store.mark(this.#lane, carrier.seq, encodeLeaseMark(lease, covered))
+  }
+
+  #leave(entry: Entry, mustRewrite: boolean): void {
+    const lease = entry.lease
+    if (lease === null) return
+    this.leased--
+    entry.lease = null
+    lease.held--
+    if (lease.held === 0) this.timers.remove(lease)
+    this.#touched.set(lease, (mustRewrite && entry.history === null) || this.#touched.get(lease) === true)
+  }
+
+  #settled(entry: Entry): void {
+    if (entry.history !== null) this.historyBytes -= entry.history.length
+    this.entries.delete(entry.seq)
+    this.#store.settle(this.#lane, entry.seq)
+  }
+
+  #makeReady(entry: Entry): void {
+    entry.state = 'ready'
+    entry.key = entry.seq
+    this.ready.push(entry)
+  }
+
+  #addFailure(entry: Entry, at: number, reason: string): void {
+    const before = entry.history === null ? 0 : entry.history.length
+    entry.history = addFailure(entry.history, { at, attempt: entry.attempt, reason })
+    this.historyBytes += entry.history.length - before
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * The fencing receipt of one delivery: `<seq>-<lease id in base 36>`. A lease id is never used twice, not even after a
+ * restart or by another queue, so an older receipt for the same message cannot pass for the newer one.
+ */
+export function receiptOf(seq: number, leaseSuffix: string): string {
+  return `${seq}-${leaseSuffix}`
+}
+
+export function leaseSuffix(leaseId: number): string {
+  return leaseId.toString(36)
+}
+
+/** The entry's sequence number; NaN for what is not a receipt. */
+export function receiptSeq(receipt: string): number {
+  const dash = receipt.indexOf('-')
+  return dash > 0 ? Number(receipt.slice(0, dash)) : Number.NaN
+}
+
+/** The lease id; NaN for what is not a receipt. */
+export function receiptLeaseId(receipt: string): number {
+  const suffix = receipt.slice(receipt.indexOf('-') + 1)
+  const id = Number.parseInt(suffix, 36)
+  return id.toString(36) === suffix ? id : Number.NaN
+}
+
+/**
+ * Lease ids for all queues of a process. They start from the wall clock in units of 1/1024 ms, so a later process
+ * starts above every id of an earlier one (fewer than 1,024 leases are given in a millisecond), and stay below 2^53.
+ */
+export class LeaseIds {
+  #last: number
+
+  constructor(now: number) {
+    this.#last = now * 1024
+  }
+
+  next(): number {
+    return ++this.#last
+  }
+
+  /** Ids found in the store are never given again, even if the wall clock was set back. */
+  seen(id: number): void {
+    if (id > this.#last) this.#last = id
+  }
+}
