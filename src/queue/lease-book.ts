@@ -22,6 +22,8 @@ export class LeaseBook {
   leased = 0
   delayed = 0
   dying = 0
+  /** Called when something was added to `timers`. */
+  onTimer: (() => void) | null = null
   /** Bytes of failure histories in memory. */
   historyBytes = 0
 
@@ -67,7 +69,7 @@ export class LeaseBook {
 
   /** Writes the marks of a lease whose entries have been added, and starts its time. */
   seal(lease: Lease): void {
-    this.timers.push(lease)
+    this.#time(lease)
     const covered: Entry[] = []
     for (const entry of lease.entries) {
       if (entry.history === null) covered.push(entry)
@@ -106,7 +108,7 @@ export class LeaseBook {
       entry.state = 'delayed'
       entry.key = this.#clock.monotonic() + delayMs
       this.delayed++
-      this.timers.push(entry)
+      this.#time(entry)
     } else {
       this.#makeReady(entry)
     }
@@ -151,7 +153,12 @@ export class LeaseBook {
     else if (entry.state === 'delayed') this.delayed++
     else if (entry.state === 'dying') this.dying++
     else this.#makeReady(entry)
-    if (entry.state === 'delayed') this.timers.push(entry)
+    if (entry.state === 'delayed') this.#time(entry)
+  }
+
+  /** Takes over a lease found in the store, with its entries. */
+  restoreLease(lease: Lease): void {
+    if (lease.held > 0) this.#time(lease)
   }
 
   /** Brings the records of the leases that lost entries in line with what they still hold. */
@@ -183,6 +190,11 @@ export class LeaseBook {
     lease.held--
     if (lease.held === 0) this.timers.remove(lease)
     this.#touched.set(lease, (mustRewrite && entry.history === null) || this.#touched.get(lease) === true)
+  }
+
+  #time(item: Entry | Lease): void {
+    this.timers.push(item)
+    this.onTimer?.()
   }
 
   #settled(entry: Entry): void {

@@ -2,27 +2,17 @@ import type { Clock } from '../base/clock.ts'
 import { type Random, systemRandom } from '../base/random.ts'
 import { SluiceError } from '../errors.ts'
 import type { Store } from '../store.ts'
-import type { Backoff } from './backoff.ts'
-import { defaultQueueLimits, type QueueEvents, type QueueInfo, type QueueLimits, WorkQueue } from './queue.ts'
+import { WorkQueue } from './queue.ts'
 import { LeaseIds } from './receipt.ts'
+import type { QueueInfo } from './requests.ts'
+import {
+  defaultQueueLimits,
+  defaultQueueSettings,
+  type QueueEvents,
+  type QueueLimits,
+  type QueueSettings,
+} from './settings.ts'
 import { TurnCommit } from './turn-commit.ts'
-
-/** Settings of one queue, as in the config file. */
-export interface QueueSettings {
-  /** Lease of a pull that names none, in ms. */
-  leaseMs: number
-  /** Attempts before a message becomes a dead letter. */
-  maxAttempts: number
-  backoff: Backoff
-  /** Default: the name of the queue and `.dead`. */
-  deadLetterQueue?: string
-}
-
-export const defaultQueueSettings: QueueSettings = {
-  leaseMs: 30_000,
-  maxAttempts: 10,
-  backoff: { minMs: 500, maxMs: 300_000, factor: 2, jitter: 'full' },
-}
 
 const DEAD = '.dead'
 const LANE_PREFIX = 'q/'

@@ -43,7 +43,7 @@ export async function restoreBook(
         if (seq === carrierSeq) lease.carrier = entry
       }
     }
-    if (lease.held > 0) book.timers.push(lease)
+    book.restoreLease(lease)
   }
   return last
 }
@@ -79,7 +79,7 @@ function restoreEntry(book: LeaseBook, clock: Clock, seq: number, mark: EntryMar
     const entry = leasedEntry(seq, mark.attempt, mark.leaseId, lease)
     entry.history = mark.history
     book.restore(entry)
-    book.timers.push(lease)
+    book.restoreLease(lease)
     return
   }
   const entry = new Entry(seq)

@@ -1,20 +1,13 @@
-import type { Clock } from '../base/clock.ts'
-import type { Chunk, Lane, Store } from '../store.ts'
+import type { Chunk, Lane } from '../store.ts'
 import { type DeadLetter, decodeDeadLetter, encodeDeadLetter } from './dead-letter.ts'
 import type { Entry } from './entry.ts'
 import type { LeaseBook } from './lease-book.ts'
 import { decodeFailures } from './marks.ts'
+import type { QueueParts } from './settings.ts'
 
-export interface UndertakerParts {
-  queue: string
-  store: Store
-  lane: Lane
-  clock: Clock
-  book: LeaseBook
+export interface UndertakerHooks {
   /** The message's id in this queue. */
   idOf(seq: number): string
-  /** The lane of the dead-letter queue. */
-  deadLane(): Lane
   onBuried(reason: string): void
   /** The store cannot be read. What was taken is still dying in the store. */
   onError(error: unknown): void
@@ -25,13 +18,19 @@ export interface UndertakerParts {
  * here share a group, so a message is always in exactly one of the two queues.
  */
 export class Undertaker {
-  readonly #parts: UndertakerParts
+  readonly #parts: QueueParts
+  readonly #lane: Lane
+  readonly #book: LeaseBook
+  readonly #hooks: UndertakerHooks
   #waiting: Entry[] = []
   #running: Promise<void> | null = null
   #generation = 0
 
-  constructor(parts: UndertakerParts) {
+  constructor(parts: QueueParts, lane: Lane, book: LeaseBook, hooks: UndertakerHooks) {
     this.#parts = parts
+    this.#lane = lane
+    this.#book = book
+    this.#hooks = hooks
   }
 
   /** Takes a condemned entry; its mark brings it here again if the process dies first. */
@@ -59,19 +58,19 @@ export class Undertaker {
       for (let entry = this.#waiting.shift(); entry !== undefined; entry = this.#waiting.shift()) {
         const generation = this.#generation
         if (chunk === null || entry.seq < chunk.firstSeq || entry.seq >= chunk.firstSeq + chunk.count)
-          chunk = await this.#parts.store.read(this.#parts.lane, entry.seq)
+          chunk = await this.#parts.store.read(this.#lane, entry.seq)
         if (generation === this.#generation) this.#bury(entry, chunk)
       }
     } catch (error) {
       this.#waiting = []
-      this.#parts.onError(error)
+      this.#hooks.onError(error)
     } finally {
       this.#running = null
     }
   }
 
   #bury(entry: Entry, chunk: Chunk | null): void {
-    const { queue, store, clock, book } = this.#parts
+    const { name, store, clock } = this.#parts
     const index = chunk === null ? -1 : entry.seq - chunk.firstSeq
     const message = chunk?.messages[index]
     const failures = decodeFailures(entry.history)
@@ -79,15 +78,15 @@ export class Undertaker {
       const earlier = decodeDeadLetter(chunk.extras?.[index] ?? null)
       const letter: DeadLetter = {
         // A dead letter that fails again keeps the name it had first.
-        queue: earlier?.queue ?? queue,
-        id: earlier?.id ?? this.#parts.idOf(entry.seq),
+        queue: earlier?.queue ?? name,
+        id: earlier?.id ?? this.#hooks.idOf(entry.seq),
         attempts: (earlier?.attempts ?? 0) + entry.attempt,
         at: clock.now(),
         failures: [...(earlier?.failures ?? []), ...failures],
       }
       store.append(message, [{ lane: this.#parts.deadLane(), tag: 0, extra: encodeDeadLetter(letter) }])
-      this.#parts.onBuried(failures.at(-1)?.reason ?? '')
+      this.#hooks.onBuried(failures.at(-1)?.reason ?? '')
     }
-    book.buried(entry)
+    this.#book.buried(entry)
   }
 }

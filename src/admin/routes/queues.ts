@@ -5,8 +5,9 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { type Envelope, envelopeOf } from '../../bridge/envelope.ts'
 import type { Delivery } from '../../queue/delivery.ts'
-import type { ExtendEntry, NackEntry, QueueInfo, WorkQueue } from '../../queue/queue.ts'
+import type { WorkQueue } from '../../queue/queue.ts'
 import type { Queues } from '../../queue/queues.ts'
+import type { ExtendEntry, NackEntry, QueueInfo } from '../../queue/requests.ts'
 import { ackSchema, extendSchema, nackSchema, paramsSchema, pullSchema } from './queue-schemas.ts'
 
 /** Largest request body: 1,000 entries of nack with the longest reason that is kept. */

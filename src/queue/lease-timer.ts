@@ -1,0 +1,38 @@
+import type { Clock } from '../base/clock.ts'
+import type { Heap, HeapItem } from './heap.ts'
+
+/** One timer for everything in a heap keyed by monotonic ms. */
+export class LeaseTimer {
+  readonly #clock: Clock
+  readonly #heap: Heap<HeapItem>
+  readonly #onDue: () => void
+  #at = Number.POSITIVE_INFINITY
+  #cancel: (() => void) | null = null
+
+  constructor(clock: Clock, heap: Heap<HeapItem>, onDue: () => void) {
+    this.#clock = clock
+    this.#heap = heap
+    this.#onDue = onDue
+  }
+
+  /** Call when something was added. A timer for what has left the heap meanwhile is let run: it does no harm. */
+  arm(): void {
+    const next = this.#heap.peek()
+    if (next === undefined || next.key >= this.#at) return
+    this.stop()
+    this.#at = next.key
+    const ms = Math.max(1, Math.ceil(next.key - this.#clock.monotonic()))
+    this.#cancel = this.#clock.after(ms, () => {
+      this.#at = Number.POSITIVE_INFINITY
+      this.#cancel = null
+      this.#onDue()
+      this.arm()
+    })
+  }
+
+  stop(): void {
+    this.#cancel?.()
+    this.#cancel = null
+    this.#at = Number.POSITIVE_INFINITY
+  }
+}
