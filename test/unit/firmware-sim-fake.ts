@@ -3,7 +3,7 @@
  * API. It can be told to misbehave, which the real one cannot.
  */
 import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { type AddressInfo, createServer as createTcpServer, type Server as TcpServer, type Socket } from 'node:net'
+import { type AddressInfo, createServer as createTcpServer, type Socket, type Server as TcpServer } from 'node:net'
 import { Aedes } from 'aedes'
 
 interface Entry {
