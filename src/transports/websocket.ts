@@ -2,6 +2,7 @@
 import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { originAllowed } from '../base/origin.ts'
 import { SluiceError } from '../errors.ts'
 import type { Accept, ByteStream, Listener, Peer, StreamHandler } from '../transport.ts'
 import { boundAddress } from './bind.ts'
@@ -84,8 +85,8 @@ function peerOf(request: IncomingMessage): Peer {
 function refuse(request: IncomingMessage, options: WebSocketOptions): { status: string; text: string } | null {
   const path = (request.url ?? '').split('?', 1)[0]
   if (path !== options.path) return { status: '404 Not Found', text: `MQTT over WebSocket is at ${options.path}` }
-  const origin = request.headers.origin
-  if (origin !== undefined && !originAllowed(origin, request.headers.host, options.origins ?? [])) {
+  const { origin, host } = request.headers
+  if (!originAllowed(origin, host, options.origins ?? [])) {
     return { status: '403 Forbidden', text: `Add ${origin} to webSocket.origins to let this page connect` }
   }
   const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
@@ -93,12 +94,6 @@ function refuse(request: IncomingMessage, options: WebSocketOptions): { status: 
     return { status: '400 Bad Request', text: 'Offer the WebSocket subprotocol "mqtt" [MQTT-6.0.0-3]' }
   }
   return null
-}
-
-/** Browsers send Origin and let any page open a WebSocket to any host, so the server has to look. */
-function originAllowed(origin: string, host: string | undefined, origins: readonly string[]): boolean {
-  if (origins.includes('*') || origins.includes(origin)) return true
-  return host !== undefined && URL.canParse(origin) && new URL(origin).host === host.toLowerCase()
 }
 
 function answer(socket: Duplex, status: string, text: string): void {

@@ -1,0 +1,52 @@
+/** The page at `/`: what this is and where to go. The dashboard takes its place one day. */
+import type { FastifyInstance } from 'fastify'
+import type { Config } from '../config/schema.ts'
+
+const policy =
+  "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+export function homePage(app: FastifyInstance, config: Pick<Config, 'bridge'>): void {
+  const page = homeHtml(config)
+  app.get('/', (_request, reply) =>
+    reply.type('text/html; charset=utf-8').header('content-security-policy', policy).send(page),
+  )
+}
+
+export function homeHtml({ bridge }: Pick<Config, 'bridge'>): string {
+  const rules = bridge.map(
+    ({ topicFilter, queue }) =>
+      `<li><code>${escapeHtml(topicFilter)}</code> is kept in the queue ` +
+      `<a href="/api/v1/queues/${encodeURIComponent(queue)}">${escapeHtml(queue)}</a></li>`,
+  )
+  const list = rules.length === 0 ? '<p>No bridge rule is configured.</p>' : `<ul>${rules.join('')}</ul>`
+  return `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>SluiceMQ</title>
+<style>
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto; padding: 0 1rem; color: #1b2733 }
+  code { background: #eef2f5; padding: 0 .25em; border-radius: 3px }
+  a { color: #05608f }
+  @media (prefers-color-scheme: dark) { body { background: #10171d; color: #dbe4ea } code { background: #22303a } a { color: #6cc3f2 } }
+</style>
+<h1>SluiceMQ</h1>
+<p>An MQTT broker whose topics become durable work. Devices publish; workers pull, and acknowledge what is done.</p>
+<h2>Bridge rules</h2>
+${list}
+<h2>Where to go</h2>
+<ul>
+  <li><a href="/api/v1/queues">/api/v1/queues</a>: the work queues and how much waits in them</li>
+  <li><a href="/health/ready">/health/ready</a> and <a href="/health/live">/health/live</a>: for supervisors</li>
+  <li><a href="/metrics">/metrics</a>: for Prometheus</li>
+  <li><code>/mqtt</code>: MQTT over WebSocket</li>
+</ul>
+</html>
+`
+}
+
+const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
+
+function escapeHtml(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => entities[character]!)
+}

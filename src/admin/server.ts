@@ -1,0 +1,59 @@
+/** The HTTP server: API, health, metrics, the page at `/`. It also carries the WebSocket upgrades. */
+import { createServer } from 'node:http'
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
+import type { Registry } from 'prom-client'
+import { originAllowed } from '../base/origin.ts'
+import type { Config } from '../config/schema.ts'
+import type { Logger } from '../telemetry/log.ts'
+import { answerError, answerNonHttp, installErrors, sendHttpError } from './errors.ts'
+import { healthRoutes, type Readiness } from './health.ts'
+import { homePage } from './home.ts'
+import { metricsRoute } from './metrics.ts'
+
+export interface AdminServerOptions {
+  readonly config: Pick<Config, 'bridge' | 'webSocket'>
+  readonly readiness: () => Readiness
+  readonly registry: Registry
+  readonly log: Logger
+}
+
+/** Time for a client to send the head of a request and all of it, in ms. A long poll is an answer and may take longer. */
+const headersTimeoutMs = 20_000
+const requestTimeoutMs = 60_000
+/** Longer than the 60 s after which common proxies close a kept connection, so that they never meet a closed one. */
+const keepAliveTimeoutMs = 75_000
+
+/**
+ * A Fastify instance that does not listen yet: register routes on it, give `app.server` to the WebSocket listener, then
+ * `app.listen({ host, port })`. Every failure has the shape of admin/errors.ts.
+ */
+export function createAdminServer({ config, readiness, registry, log }: AdminServerOptions): FastifyInstance {
+  const app = Fastify({
+    logger: false,
+    serverFactory(handler) {
+      const server = createServer({ headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs }, handler)
+      server.keepAliveTimeout = keepAliveTimeoutMs
+      return server
+    },
+    // Requests that are under way are answered; kept connections without one are closed.
+    forceCloseConnections: 'idle',
+    // A percent-encoded queue name is up to three times as long as the name.
+    routerOptions: { maxParamLength: 1024 },
+    clientErrorHandler: answerNonHttp,
+    frameworkErrors: (error, request, reply) => void answerError(error, request, reply as FastifyReply, log),
+    // A number written as text is a mistake to report, not to repair.
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
+  })
+  // A page may send text/plain to any host without asking; JSON it may not.
+  app.removeContentTypeParser('text/plain')
+  app.addHook('onRequest', (request, reply, done) => {
+    const { origin, host } = request.headers
+    if (originAllowed(origin, host, config.webSocket.origins)) done()
+    else sendHttpError(reply, 'forbidden_origin', `Pages of ${origin} may not call this broker`)
+  })
+  installErrors(app, log)
+  healthRoutes(app, readiness)
+  metricsRoute(app, registry)
+  homePage(app, config)
+  return app
+}

@@ -1,0 +1,25 @@
+import type { DropCause } from './events.ts'
+
+/** What happens per message, counted in plain numbers; metrics and $SYS sample them. All count from process start. */
+export class Counters {
+  bytesReceived = 0
+  packetsReceived = 0
+  /** PUBLISH packets taken from clients, by QoS. */
+  published: [number, number, number] = [0, 0, 0]
+  /** PUBLISH packets sent to clients, by QoS. */
+  delivered: [number, number, number] = [0, 0, 0]
+  /** Messages that entered a work queue through a bridge rule. */
+  bridged = 0
+  /** Messages that were not delivered, by cause. */
+  dropped: Record<DropCause, number> = {
+    outbound_full: 0,
+    session_full: 0,
+    packet_too_large: 0,
+    expired: 0,
+    no_capacity: 0,
+    retained_full: 0,
+    offline: 0,
+  }
+  connectionsOpened = 0
+  connectionsRefused = 0
+}
