@@ -18,7 +18,7 @@ export interface Peer {
 
 /** Who receives what a stream has to say. Set once, right after the stream is handed over. */
 export interface StreamHandler {
-  /** Bytes as they came. The buffer is the handler's until it returns; it copies what it keeps. */
+  /** Bytes as they came. The buffer is not reused: the handler may keep it. */
   data(bytes: Buffer): void
   /** Everything written so far has been handed to the operating system. Only after `write` returned false. */
   drain(): void

@@ -13,6 +13,8 @@ const COPY_BY_LOOP_MAX = 48
 export class Outbound {
   readonly #stream: ByteStream
   readonly #flusher: Flusher
+  readonly #stalls: (waiting: boolean) => void
+  #stalled = false
   #slab: Buffer | null = null
   #used = 0
   #sizeClass = 0
@@ -29,9 +31,19 @@ export class Outbound {
   /** Packets sent since the connection opened. */
   packets = 0
 
-  constructor(stream: ByteStream, flusher: Flusher) {
+  /** Bytes given to the stream since the connection opened. */
+  #givenBytes = 0
+
+  /** @param stalls told when the stream holds bytes back, and when it no longer does */
+  constructor(stream: ByteStream, flusher: Flusher, stalls: (waiting: boolean) => void) {
     this.#stream = stream
     this.#flusher = flusher
+    this.#stalls = stalls
+  }
+
+  /** Bytes the operating system has taken. */
+  get takenBytes(): number {
+    return this.#givenBytes - this.#stream.bufferedBytes
   }
 
   /** Bytes waiting: in the borrowed buffer and in the stream (as of the last write). */
@@ -95,12 +107,12 @@ export class Outbound {
   flush(): void {
     this.#dirty = false
     if (this.#slab !== null) this.#send()
-    else this.#unsent = this.#stream.bufferedBytes
+    else this.#measure()
   }
 
   /** The stream told that everything written has been taken. */
   drained(): void {
-    this.#unsent = this.#stream.bufferedBytes
+    this.#measure()
   }
 
   /** Drops what is not sent; nothing is sent any more. */
@@ -149,8 +161,18 @@ export class Outbound {
   #large(bytes: Buffer): void {
     if (this.#closed) return
     if (this.#slab !== null) this.#send()
+    this.#givenBytes += bytes.length
     this.#stream.write(bytes)
+    this.#measure()
+  }
+
+  #measure(): void {
     this.#unsent = this.#stream.bufferedBytes
+    const stalled = this.#unsent > 0
+    if (stalled !== this.#stalled || stalled) {
+      this.#stalled = stalled
+      this.#stalls(stalled)
+    }
   }
 
   #send(): void {
@@ -164,7 +186,8 @@ export class Outbound {
     }
     if (used * 8 < slab.length && this.#sizeClass > 0) this.#sizeClass--
     this.#lent.push(slab)
+    this.#givenBytes += used
     this.#stream.write(slab.subarray(0, used), this.#written)
-    this.#unsent = this.#stream.bufferedBytes
+    this.#measure()
   }
 }

@@ -1,0 +1,371 @@
+import { type ErrorCode, SluiceError } from '../errors.ts'
+import type { AckReceiver } from '../router/commits.ts'
+import type { Match } from '../router/match.ts'
+import { Publication } from '../router/publication.ts'
+import type { Publisher } from '../router/router.ts'
+import type { Link } from '../session/link.ts'
+import type { Session } from '../session/session.ts'
+import type { ByteStream, StreamHandler } from '../transport.ts'
+import { encodeAck } from '../wire/ack.ts'
+import { encodeConnack } from '../wire/connack.ts'
+import { checkFixedHeaderFlags, PacketType } from '../wire/control.ts'
+import { encodeDisconnect } from '../wire/disconnect.ts'
+import { FrameReader, type FrameSink } from '../wire/frame-reader.ts'
+import type { Properties } from '../wire/properties.ts'
+import { isReasonCodeFor } from '../wire/reason-codes.ts'
+import type { ProtocolVersion } from '../wire/versions.ts'
+import type { Core } from './core.ts'
+import { handleAuth } from './handlers/auth.ts'
+import { handleConnect } from './handlers/connect.ts'
+import { handleDisconnect } from './handlers/disconnect.ts'
+import { handlePingreq } from './handlers/pingreq.ts'
+import { handlePuback, handlePubcomp, handlePubrec } from './handlers/puback.ts'
+import { flushRun, handlePublish, type Run } from './handlers/publish.ts'
+import { handlePubrel } from './handlers/pubrel.ts'
+import { handleSubscribe } from './handlers/subscribe.ts'
+import { handleUnsubscribe } from './handlers/unsubscribe.ts'
+import { Outbound } from './outbound.ts'
+import type { Stalled, Watched } from './watch.ts'
+
+/**
+ * One network connection, from accept to close.
+ *
+ *     accepted ──CONNECT──▶ connecting ──CONNACK──▶ connected ──DISCONNECT, error, takeover, end of stream──▶ closed
+ *        └────────────────────┴── refused, timeout ─────────────────────────────────────────────────────────▶ closed
+ *
+ * Packets are handled one after the other: while a hook decides about one (`hold`), nothing after it is looked at
+ * and the stream is not read.
+ */
+export type ConnectionState = 'accepted' | 'connecting' | 'connected' | 'closed'
+
+export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, Publisher, Watched, Stalled {
+  readonly core: Core
+  readonly stream: ByteStream
+  readonly out: Outbound
+  readonly #reader: FrameReader
+  #state: ConnectionState = 'accepted'
+  version: ProtocolVersion = 4
+  version5 = false
+  clientId = ''
+  userName: string | undefined
+  keepAliveSeconds = 0
+  clean = true
+  #session: Session | null = null
+  /** The Aedes client made for this connection. */
+  client: object | null = null
+  /** Why it is closing; the first reason counts. */
+  closeReason = ''
+  closeError: ErrorCode | null = null
+  window: number
+  maximumPacketSize = Number.POSITIVE_INFINITY
+  readonly outboundBytesMax: number
+  forward: ((publication: Publication) => Publication | null) | null = null
+  acknowledged: ((packetId: number) => void) | null = null
+  /** QoS 1 and 2 PUBLISH packets taken whose acknowledgement waits for the disk. */
+  unacknowledged = 0
+  /** Topics the client gave a Topic Alias, by alias. */
+  topicAliases: Map<number, Buffer> | null = null
+  /** The topic of the last PUBLISH and who gets it: most packets of a device repeat it. */
+  lastTopic: Buffer | null = null
+  lastTopicBytes = 0
+  lastMatch: Match | null = null
+  readonly run: Run = { match: null, buf: null, start: 0, end: 0, count: 0 }
+  /** The client wants reason strings and user properties [v5 MQTT-3.1.2-29]. */
+  problemInformation = true
+  lastTick = 0
+  silenceTicks = 0
+  dueTick = 0
+  /** Bytes read and not handled yet. */
+  #held: Buffer[] = []
+  #busy = 0
+  #publishingPaused = false
+  #slowAnnounced = false
+
+  constructor(core: Core, stream: ByteStream) {
+    const limits = core.config.limits
+    this.core = core
+    this.stream = stream
+    this.out = new Outbound(stream, core.flusher, (waiting) => this.#stalls(waiting))
+    this.#reader = new FrameReader(limits.packetBytesMax)
+    this.window = limits.inflightMax
+    this.outboundBytesMax = limits.outboundBytesMax
+    core.counters.connectionsOpened++
+    core.watch.add(this, limits.connectTimeoutMs)
+    core.hooks.accepted(this)
+    stream.setHandler(this)
+  }
+
+  get state(): ConnectionState {
+    return this.#state
+  }
+  get session(): Session | null {
+    return this.#session
+  }
+  get origin(): Session['origin'] {
+    return this.#session!.origin
+  }
+  get takenBytes(): number {
+    return this.out.takenBytes
+  }
+  get waitingBytes(): number {
+    return this.out.waitingBytes
+  }
+
+  connecting(): void {
+    this.#state = 'connecting'
+    this.core.watch.remove(this)
+  }
+
+  /** The session is this connection's; packets other than CONNECT are welcome from now on. */
+  connected(session: Session): void {
+    this.#state = 'connected'
+    this.#session = session
+    if (this.keepAliveSeconds > 0) this.core.watch.add(this, this.keepAliveSeconds * 1500)
+  }
+
+  data(bytes: Buffer): void {
+    this.lastTick = this.core.watch.tick
+    this.core.counters.bytesReceived += bytes.length
+    if (this.#busy > 0 || this.#publishingPaused || this.#held.length > 0) this.#held.push(bytes)
+    else this.#feed(bytes)
+  }
+
+  #feed(bytes: Buffer): void {
+    if (this.#state === 'closed') return
+    try {
+      const taken = this.#reader.feed(bytes, 0, this)
+      if (this.run.count > 0) flushRun(this)
+      if (taken < bytes.length && this.state !== 'closed') this.#held.unshift(bytes.subarray(taken))
+    } catch (error) {
+      if (this.run.count > 0) flushRun(this)
+      this.fail(error)
+    }
+  }
+
+  frame(buf: Buffer, start: number, bodyStart: number, end: number): boolean {
+    const first = buf[start]!
+    const type = first >> 4
+    if (type === PacketType.PUBLISH && this.#state === 'connected') {
+      handlePublish(this, buf, start, bodyStart, end)
+    } else {
+      if (this.run.count > 0) flushRun(this)
+      this.#control(type, first & 15, buf, bodyStart, end)
+    }
+    return this.#busy === 0 && !this.#publishingPaused && this.state !== 'closed'
+  }
+
+  #control(type: number, flags: number, buf: Buffer, start: number, end: number): void {
+    this.core.counters.packetsReceived++
+    if (this.#state !== 'connected') {
+      if (type !== PacketType.CONNECT || this.#state !== 'accepted')
+        throw new SluiceError('protocol_error', 'the first packet is not CONNECT [v5 MQTT-3.1.0-1]')
+      checkFixedHeaderFlags(type, flags, 5)
+      handleConnect(this, buf, start, end)
+      return
+    }
+    checkFixedHeaderFlags(type, flags, this.version)
+    switch (type) {
+      case PacketType.PUBACK:
+        return handlePuback(this, buf, start, end)
+      case PacketType.PUBREC:
+        return handlePubrec(this, buf, start, end)
+      case PacketType.PUBREL:
+        return handlePubrel(this, buf, start, end)
+      case PacketType.PUBCOMP:
+        return handlePubcomp(this, buf, start, end)
+      case PacketType.SUBSCRIBE:
+        return handleSubscribe(this, buf, start, end)
+      case PacketType.UNSUBSCRIBE:
+        return handleUnsubscribe(this, buf, start, end)
+      case PacketType.PINGREQ:
+        return handlePingreq(this, start, end)
+      case PacketType.DISCONNECT:
+        return handleDisconnect(this, buf, start, end)
+      case PacketType.AUTH:
+        return handleAuth(this, buf, start, end)
+      case PacketType.CONNECT:
+        throw new SluiceError('protocol_error', 'a second CONNECT [v5 MQTT-3.1.0-2]')
+      default:
+        throw new SluiceError('protocol_error', `packet type ${type} from a client`)
+    }
+  }
+
+  /** Stops handling packets until `release`: a decision about one of them is pending. Holds nest. */
+  hold(): void {
+    this.#busy++
+    this.stream.pause()
+  }
+
+  release(): void {
+    this.#busy--
+    this.#continue()
+  }
+
+  pausePublishing(): void {
+    this.#publishingPaused = true
+    this.stream.pause()
+  }
+
+  resumePublishing(): void {
+    this.#publishingPaused = false
+    this.#continue()
+  }
+
+  #continue(): void {
+    while (this.#busy === 0 && !this.#publishingPaused && this.state !== 'closed') {
+      const bytes = this.#held.shift()
+      if (bytes === undefined) {
+        this.stream.resume()
+        return
+      }
+      this.#feed(bytes)
+    }
+  }
+
+  drain(): void {
+    this.out.drained()
+    this.#slowAnnounced = false
+    this.#session?.drained()
+  }
+
+  committed(firstByte: number, packetId: number): void {
+    this.unacknowledged--
+    this.out.ack(firstByte, packetId)
+  }
+
+  /** [v5 MQTT-4.13.1-1]: MQTT 5 hears why; MQTT 3 has no way to say no, so the connection ends without a success. */
+  notCommitted(firstByte: number, packetId: number, error: unknown): void {
+    this.unacknowledged--
+    const type = firstByte >> 4
+    if (type === PacketType.PUBREC) this.#session?.inbound?.delete(packetId)
+    const full = error instanceof SluiceError && error.code === 'store_full'
+    if (this.version5 && (type === PacketType.PUBACK || type === PacketType.PUBREC))
+      this.out.write(encodeAck(type, 5, packetId, full ? 0x97 : 0x80))
+    else this.fail(error)
+  }
+
+  takenOver(): void {
+    this.core.events.emit('sessionTakenOver', { clientId: this.clientId, address: this.stream.peer.address })
+    this.disconnect(0x8e, 'another connection took the session over', 'session_taken_over')
+  }
+
+  silent(): void {
+    if (this.#state === 'connected') {
+      this.core.hooks.keepAliveTimeout(this)
+      this.fail(new SluiceError('keep_alive_timeout', 'keep alive timeout'))
+    } else {
+      this.fail(new SluiceError('connect_timeout', 'connect did not arrive in time'))
+    }
+  }
+
+  frozen(): void {
+    const bufferedBytes = this.waitingBytes
+    this.core.events.emit('slowReader', { clientId: this.clientId, bufferedBytes, disconnected: true })
+    this.core.hooks.failed(this, new SluiceError('quota_exceeded', 'the client reads nothing: drain timeout'))
+    this.close('drain timeout', 'quota_exceeded', false)
+  }
+
+  #stalls(waiting: boolean): void {
+    if (waiting) this.core.watch.stalled(this)
+    else this.core.watch.unstalled(this)
+    if (waiting && !this.#slowAnnounced && this.waitingBytes >= this.outboundBytesMax) {
+      this.#slowAnnounced = true
+      const bufferedBytes = this.waitingBytes
+      this.core.events.emit('slowReader', { clientId: this.clientId, bufferedBytes, disconnected: false })
+    }
+  }
+
+  /** Something went wrong on this connection: says so where the version can, and closes. */
+  fail(cause: unknown): void {
+    if (this.state === 'closed') return
+    const error = cause instanceof SluiceError ? cause : new SluiceError('invariant', String(cause), { cause })
+    if (error.kind === 'invariant') this.core.events.emit('internalError', { where: 'connection', error: cause })
+    this.core.hooks.failed(this, error)
+    if (this.#state === 'connected') this.disconnect(error.reasonCode, error.message, error.code)
+    else this.refuse(error.reasonCode, error.message, error.code)
+  }
+
+  /** Answers CONNECT with a refusal and closes [v5 MQTT-3.2.2-7] [v3 MQTT-3.2.2-5]. */
+  refuse(reasonCode: number, message: string, code: ErrorCode | null, properties: Properties | null = null): void {
+    if (this.state === 'closed') return
+    this.core.counters.connectionsRefused++
+    const { address } = this.stream.peer
+    this.core.events.emit('connectionRefused', {
+      address,
+      clientId: this.clientId || null,
+      reason: message,
+      error: code,
+    })
+    if (this.#state === 'connecting' || code === 'unsupported_protocol_version') {
+      const reason = isReasonCodeFor(PacketType.CONNACK, reasonCode) ? reasonCode : 0x80
+      const connack = encodeConnack(this.version, { sessionPresent: false, reasonCode: reason, properties })
+      if (connack.length > 0) {
+        this.out.write(connack)
+        this.core.hooks.connackSent(this, reason, false)
+      }
+    }
+    this.close(message, code, true)
+  }
+
+  /** Ends a connection that stands: DISCONNECT with a reason in MQTT 5, then the end of the stream. */
+  disconnect(reasonCode: number, message: string, code: ErrorCode | null): void {
+    if (this.state === 'closed') return
+    if (this.version5 && this.#state === 'connected') {
+      const reason = isReasonCodeFor(PacketType.DISCONNECT, reasonCode, 'server') ? reasonCode : 0x80
+      const properties = this.problemInformation ? { reasonString: message } : null
+      this.out.write(encodeDisconnect(5, reason, properties))
+    }
+    this.close(message, code, true)
+  }
+
+  closed(error: Error | null): void {
+    if (error !== null && this.state !== 'closed') this.core.hooks.failed(this, error)
+    this.close(error === null ? 'the client closed the connection' : error.message, null, false)
+  }
+
+  /** @param gently send what is queued before the stream ends */
+  close(reason: string, code: ErrorCode | null, gently: boolean): void {
+    if (this.state === 'closed') return
+    this.closeReason = reason
+    this.closeError = code
+    const wasConnected = this.#state === 'connected'
+    this.#state = 'closed'
+    this.core.watch.remove(this)
+    this.core.watch.unstalled(this)
+    this.core.backpressure.forget(this)
+    this.#held = []
+    if (gently) {
+      this.out.flush()
+      this.stream.end()
+      this.stream.resume()
+    } else {
+      this.stream.destroy()
+    }
+    this.out.close()
+    const expirySeconds = this.#session?.expirySeconds ?? 0
+    this.core.sessions.released(this)
+    if (wasConnected) this.#publishWill(expirySeconds)
+    this.core.hooks.closed(this)
+    if (this.#session !== null)
+      this.core.events.emit('clientDisconnected', { clientId: this.clientId, reason, error: code })
+  }
+
+  /** The will is still there: the client did not say goodbye. A hook may forbid it. */
+  #publishWill(expirySeconds: number): void {
+    const { wills, hooks, clock } = this.core
+    const record = wills.get(this.clientId)
+    if (record === undefined) return
+    const delaySeconds = Math.min(record.delaySeconds, expirySeconds)
+    if (hooks.authorizePublish === null) {
+      wills.connectionLost(this.clientId, delaySeconds)
+      return
+    }
+    const publication = new Publication()
+    publication.load(record.message, clock.now())
+    hooks.authorizePublish(this, publication, (refusal) => {
+      if (wills.get(this.clientId) !== record) return
+      if (refusal === null) wills.connectionLost(this.clientId, delaySeconds)
+      else wills.discard(this.clientId)
+    })
+  }
+}

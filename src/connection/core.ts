@@ -1,0 +1,37 @@
+import type { Clock } from '../base/clock.ts'
+import type { Config } from '../config/schema.ts'
+import type { Commits } from '../router/commits.ts'
+import type { Publication } from '../router/publication.ts'
+import type { RetainedIndex } from '../router/retained.ts'
+import type { Router } from '../router/router.ts'
+import type { Sessions } from '../session/sessions.ts'
+import type { Subscriptions } from '../session/subscriptions.ts'
+import type { Wills } from '../session/will.ts'
+import type { Store } from '../store.ts'
+import type { Counters } from '../telemetry/counters.ts'
+import type { Events } from '../telemetry/events.ts'
+import type { Backpressure } from './backpressure.ts'
+import type { Flusher } from './flusher.ts'
+import type { Hooks } from './hooks.ts'
+import type { Watch } from './watch.ts'
+
+/** What every connection works with. Made once, by the composition root. */
+export interface Core {
+  readonly config: Config
+  readonly clock: Clock
+  readonly store: Store
+  readonly commits: Commits
+  readonly router: Router
+  readonly retained: RetainedIndex
+  readonly sessions: Sessions
+  readonly subscriptions: Subscriptions
+  readonly wills: Wills
+  readonly flusher: Flusher
+  readonly watch: Watch
+  readonly backpressure: Backpressure
+  readonly counters: Counters
+  readonly events: Events
+  readonly hooks: Hooks
+  /** PUBLISH packets are read into this one; what outlives the turn is copied. */
+  readonly scratch: Publication
+}

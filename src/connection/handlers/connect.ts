@@ -1,0 +1,213 @@
+import { SluiceError } from '../../errors.ts'
+import { encodeMessage, NO_EXPIRY } from '../../router/message.ts'
+import { encodeConnack } from '../../wire/connack.ts'
+import { type ConnectPacket, decodeConnect } from '../../wire/connect.ts'
+import { encodeProperties, type Properties, WILL_PROPERTIES } from '../../wire/properties.ts'
+import { countLevels } from '../../wire/topic.ts'
+import { answerVersion } from '../../wire/versions.ts'
+import type { Connection } from '../connection.ts'
+import type { Refusal } from '../hooks.ts'
+
+/** Longest Client Identifier of MQTT 3.1, in characters (MQTT 3.1, CONNECT, Client Identifier). */
+const CLIENT_ID_CHARACTERS_V31 = 23
+
+/**
+ * CONNECT ([v5 3.1] [v3 3.1]): checks, permission, session, will, then CONNACK once all that has to be durable is.
+ */
+export function handleConnect(c: Connection, buf: Buffer, start: number, end: number): void {
+  const packet = decode(c, buf, start, end)
+  c.version = packet.version
+  c.version5 = packet.version === 5
+  c.connecting()
+  adopt(c, packet)
+  c.hold()
+  ask(c, c.core.hooks.preConnect, packet, (refusal) => {
+    // Aedes' preConnect refuses without a word.
+    if (refusal !== null) c.close(refusal.message, 'not_authorized', false)
+    if (c.state === 'closed') return c.release()
+    try {
+      check(c, packet)
+      ask(c, c.core.hooks.authenticate, packet, (denied) => {
+        if (c.state === 'closed') return c.release()
+        if (denied !== null) {
+          c.core.hooks.failed(c, new SluiceError('not_authorized', denied.message))
+          c.refuse(denied.reasonCode, denied.message, 'not_authorized')
+          return c.release()
+        }
+        open(c, packet)
+      })
+    } catch (error) {
+      c.fail(error)
+      c.release()
+    }
+  })
+}
+
+function ask(
+  c: Connection,
+  hook: ((c: Connection, packet: ConnectPacket, done: (refusal: Refusal | null) => void) => void) | null,
+  packet: ConnectPacket,
+  done: (refusal: Refusal | null) => void,
+): void {
+  if (hook === null) return done(null)
+  let answered = false
+  hook(c, packet, (refusal) => {
+    if (answered) return
+    answered = true
+    done(refusal)
+  })
+}
+
+function decode(c: Connection, buf: Buffer, start: number, end: number): ConnectPacket {
+  try {
+    return decodeConnect(buf, start, end)
+  } catch (error) {
+    // The answer is in the version the client asked for, or in the nearest one we speak.
+    const version = answerVersion(buf, start, end)
+    if (version !== null) {
+      c.version = version
+      c.version5 = version === 5
+      c.connecting()
+    }
+    throw error
+  }
+}
+
+/** Takes over what the packet says about the connection. */
+function adopt(c: Connection, packet: ConnectPacket): void {
+  const limits = c.core.config.limits
+  const properties = packet.properties
+  c.clientId = packet.clientId
+  c.userName = packet.userName
+  c.clean = packet.clean
+  c.keepAliveSeconds = packet.keepAliveSeconds
+  if (properties === null) return
+  if (properties.receiveMaximum !== undefined) c.window = Math.min(properties.receiveMaximum, limits.inflightMax)
+  if (properties.maximumPacketSize !== undefined) c.maximumPacketSize = properties.maximumPacketSize
+  c.problemInformation = properties.requestProblemInformation ?? true
+}
+
+/** @throws SluiceError what makes the packet unacceptable */
+function check(c: Connection, packet: ConnectPacket): void {
+  const limits = c.core.config.limits
+  if (packet.version === 3 && packet.clientId.length > CLIENT_ID_CHARACTERS_V31)
+    throw new SluiceError('client_identifier_not_valid', 'identifier rejected')
+  // [v5 3.1.4]: authentication methods other than user name and password are refused by name.
+  if (packet.properties?.authenticationMethod !== undefined)
+    throw new SluiceError(
+      'bad_authentication_method',
+      `no authentication method "${packet.properties.authenticationMethod}" here`,
+    )
+  if (packet.will !== null && countLevels(packet.will.topic) > limits.topicLevelsMax)
+    throw new SluiceError('topic_name_invalid', `Will Topic of more than ${limits.topicLevelsMax} levels`)
+  if (packet.will !== null && packet.will.topic.startsWith('$SYS/'))
+    throw new SluiceError('not_authorized', '$SYS/ topic is reserved')
+  if (c.core.sessions.online >= limits.connectionsMax)
+    throw new SluiceError('server_unavailable', `limits.connectionsMax of ${limits.connectionsMax} is reached`)
+}
+
+function open(c: Connection, packet: ConnectPacket): void {
+  const { core } = c
+  const limits = core.config.limits
+  const answer: Properties = {}
+  if (c.clientId === '') {
+    // [v5 MQTT-3.1.3-6] [v3 MQTT-3.1.3-6]
+    c.clientId = core.sessions.newClientId()
+    answer.assignedClientIdentifier = c.clientId
+  }
+  const expirySeconds = expiryOf(c, packet, answer)
+  if (limits.keepAliveSecondsMax > 0 && c.version5) {
+    // [v5 MQTT-3.2.2-21]
+    if (c.keepAliveSeconds === 0 || c.keepAliveSeconds > limits.keepAliveSecondsMax) {
+      c.keepAliveSeconds = limits.keepAliveSecondsMax
+      answer.serverKeepAlive = c.keepAliveSeconds
+    }
+  }
+  const { session, present, durable } = core.sessions.open(c, expirySeconds)
+  // A will whose delay runs: the client is back in time [v5 MQTT-3.1.3-9], or its session ended just now [v5 MQTT-3.1.2-8].
+  if (present) core.wills.discard(c.clientId)
+  else core.wills.publish(c.clientId)
+  if (packet.will !== null) setWill(c, packet)
+  if (c.version5) announceLimits(c, answer)
+  const proceed = (): void => {
+    if (c.state !== 'closed') {
+      c.out.write(encodeConnack(c.version, { sessionPresent: present, reasonCode: 0, properties: answer }))
+      c.connected(session)
+      core.hooks.registered(c)
+      session.attach(c)
+      core.hooks.connackSent(c, 0, present)
+      core.events.emit('clientConnected', {
+        clientId: c.clientId,
+        userName: c.userName ?? null,
+        address: c.stream.peer.address,
+        protocol: c.stream.peer.protocol,
+        version: c.version,
+        sessionPresent: present,
+      })
+      core.hooks.ready(c)
+      session.wake()
+    }
+    c.release()
+  }
+  if (!durable && packet.will === null) return proceed()
+  core.commits.wait({
+    committed: proceed,
+    notCommitted: (error) => {
+      c.fail(error instanceof SluiceError ? error : new SluiceError('store_unavailable', String(error)))
+      c.release()
+    },
+  })
+}
+
+/** Seconds the session outlives the connection. MQTT 3: until the configured maximum, unless it is clean. */
+function expiryOf(c: Connection, packet: ConnectPacket, answer: Properties): number {
+  const maximum = c.core.config.limits.sessionExpirySecondsMax
+  if (!c.version5) return packet.clean ? 0 : maximum
+  const asked = packet.properties?.sessionExpiryInterval ?? 0
+  if (asked <= maximum) return asked
+  answer.sessionExpiryInterval = maximum
+  return maximum
+}
+
+function announceLimits(c: Connection, answer: Properties): void {
+  const limits = c.core.config.limits
+  if (limits.receiveMaximum < 65_535) answer.receiveMaximum = limits.receiveMaximum
+  answer.maximumPacketSize = limits.packetBytesMax
+  if (limits.topicAliasMaximum > 0) answer.topicAliasMaximum = limits.topicAliasMaximum
+}
+
+/** Keeps the will; its message is stamped with the time at which it is published. */
+function setWill(c: Connection, packet: ConnectPacket): void {
+  const will = packet.will!
+  const { willDelayInterval = 0, ...properties } = will.properties ?? {}
+  const now = c.core.clock.now()
+  const userName = c.userName === undefined ? {} : { userName: c.userName }
+  const message = encodeMessage({
+    topic: will.topic,
+    clientId: c.clientId,
+    ...userName,
+    qos: will.qos,
+    retain: will.retain,
+    time: now,
+    properties: will.properties === null ? Buffer.alloc(0) : propertyBytes(properties),
+    payload: will.payload,
+    expirySeconds: properties.messageExpiryInterval ?? NO_EXPIRY,
+  })
+  c.core.wills.set({
+    clientId: c.clientId,
+    message,
+    qos: will.qos,
+    retain: will.retain,
+    delaySeconds: willDelayInterval,
+    dueAt: 0,
+    node: c.core.sessions.nodeId,
+  })
+}
+
+/** Encoded properties without their length. */
+function propertyBytes(properties: Properties): Buffer {
+  const encoded = encodeProperties(properties, WILL_PROPERTIES)
+  let at = 0
+  while (encoded[at]! > 127) at++
+  return encoded.subarray(at + 1)
+}

@@ -1,0 +1,21 @@
+import { SluiceError } from '../../errors.ts'
+import { decodeDisconnect } from '../../wire/disconnect.ts'
+import type { Connection } from '../connection.ts'
+
+/** "Disconnect with Will Message" ([v5 3.14.2.1]). */
+const WITH_WILL = 0x04
+
+/** DISCONNECT from the client ([v5 3.14] [v3 3.14]): it leaves on purpose, and its will is discarded. */
+export function handleDisconnect(c: Connection, buf: Buffer, start: number, end: number): void {
+  const packet = decodeDisconnect(buf, start, end, c.version)
+  const session = c.session!
+  const expirySeconds = packet.properties?.sessionExpiryInterval
+  if (expirySeconds !== undefined) {
+    // [v5 MQTT-3.1.2-23] a session that was to end with its connection cannot be given a longer life now.
+    if (session.expirySeconds === 0 && expirySeconds > 0)
+      throw new SluiceError('protocol_error', 'DISCONNECT sets a Session Expiry Interval where CONNECT had 0')
+    session.expirySeconds = Math.min(expirySeconds, c.core.config.limits.sessionExpirySecondsMax)
+  }
+  if (packet.reasonCode !== WITH_WILL) c.core.wills.discard(c.clientId)
+  c.close('the client disconnected', null, true)
+}

@@ -1,0 +1,216 @@
+import { SluiceError } from '../../errors.ts'
+import type { Match } from '../../router/match.ts'
+import { Publication } from '../../router/publication.ts'
+import { encodeAck } from '../../wire/ack.ts'
+import { PacketType } from '../../wire/control.ts'
+import type { Connection } from '../connection.ts'
+import type { Refusal } from '../hooks.ts'
+
+/** QoS 0 packets of one topic that lie side by side in what was read, and go to their receivers with one copy. */
+export interface Run {
+  match: Match | null
+  buf: Buffer | null
+  start: number
+  end: number
+  count: number
+}
+
+const PUBLISH_QOS0 = 0x30
+
+/**
+ * PUBLISH ([v5 3.3] [v3 3.3]).
+ *
+ * QoS 0 packets of one topic that need no change are only counted here, and copied to the receivers together when
+ * something else follows (`flushRun`). Everything else goes through the router one by one.
+ */
+export function handlePublish(c: Connection, buf: Buffer, start: number, bodyStart: number, end: number): void {
+  if (buf[start] === PUBLISH_QOS0 && extendRun(c, buf, start, bodyStart, end)) return
+  if (c.run.count > 0) flushRun(c)
+  const hooks = c.core.hooks
+  if (hooks.authorizePublish === null && hooks.published === null) {
+    const publication = c.core.scratch
+    publication.parse(buf, start, bodyStart, end, c.version5)
+    accept(c, publication)
+    return
+  }
+  // A hook may decide later: the message gets a place of its own.
+  const publication = new Publication()
+  publication.parse(Buffer.from(buf.subarray(start, end)), 0, bodyStart - start, end - start, c.version5)
+  accept(c, publication)
+}
+
+/** Adds the packet to the run, or starts one. False: it has to be looked at by itself. */
+function extendRun(c: Connection, buf: Buffer, start: number, bodyStart: number, end: number): boolean {
+  const match = c.lastMatch
+  const topic = c.lastTopic
+  if (match === null || topic === null) return false
+  const topicBytes = c.lastTopicBytes
+  const topicStart = bodyStart + 2
+  const topicEnd = topicStart + topicBytes
+  if (topicEnd > end || (buf[bodyStart]! << 8) + buf[bodyStart + 1]! !== topicBytes) return false
+  // Properties of their own need a look.
+  if (c.version5 && (topicEnd === end || buf[topicEnd] !== 0)) return false
+  for (let i = 0; i < topicBytes; i++) if (buf[topicStart + i] !== topic[i]) return false
+  const run = c.run
+  if (run.count > 0) {
+    if (run.match === match && run.end === start && run.buf === buf) {
+      run.end = end
+      run.count++
+      return true
+    }
+    return false
+  }
+  const hooks = c.core.hooks
+  if (hooks.authorizePublish !== null || hooks.published !== null) return false
+  if (!c.core.router.isCurrent(match) || !c.core.router.copies(match, c.version5)) return false
+  run.match = match
+  run.buf = buf
+  run.start = start
+  run.end = end
+  run.count = 1
+  return true
+}
+
+/** Sends the run to its receivers. */
+export function flushRun(c: Connection): void {
+  const run = c.run
+  const count = run.count
+  run.count = 0
+  c.core.counters.packetsReceived += count
+  c.core.router.copy(run.match!, run.buf!, run.start, run.end, count)
+  run.buf = null
+}
+
+/** The packet's own checks, then permission. */
+function accept(c: Connection, publication: Publication): void {
+  c.core.counters.packetsReceived++
+  if (publication.version5) resolveAlias(c, publication)
+  const match = matchOf(c, publication)
+  if (publication.qos > 0) checkWindow(c, publication)
+  const authorize = c.core.hooks.authorizePublish
+  if (authorize === null) {
+    if (match.topic.startsWith('$SYS/'))
+      refused(c, publication, { message: '$SYS/ topic is reserved', reasonCode: 0x87 })
+    else route(c, publication, match)
+    return
+  }
+  c.hold()
+  authorize(c, publication, (refusal) => {
+    if (c.state !== 'closed') {
+      try {
+        // The hook may have changed the topic.
+        if (refusal === null) route(c, publication, matchOf(c, publication))
+        else refused(c, publication, refusal)
+      } catch (error) {
+        c.fail(error)
+      }
+    }
+    c.release()
+  })
+}
+
+/** [v5 MQTT-3.3.2-8, -12]: an empty Topic Name takes the topic of its alias; a name with an alias sets it. */
+function resolveAlias(c: Connection, publication: Publication): void {
+  const alias = publication.topicAlias
+  const empty = publication.topicStart === publication.topicEnd
+  if (alias === 0) {
+    if (empty) throw new SluiceError('protocol_error', 'an empty Topic Name without Topic Alias')
+    return
+  }
+  const maximum = c.core.config.limits.topicAliasMaximum
+  if (alias > maximum)
+    throw new SluiceError('topic_alias_invalid', `Topic Alias ${alias}; the Topic Alias Maximum is ${maximum}`)
+  c.topicAliases ??= new Map()
+  if (!empty) {
+    c.topicAliases.set(alias, Buffer.from(publication.topicBuf.subarray(publication.topicStart, publication.topicEnd)))
+    return
+  }
+  const topic = c.topicAliases.get(alias)
+  if (topic === undefined) throw new SluiceError('protocol_error', `Topic Alias ${alias} stands for no topic`)
+  publication.setAliasedTopic(topic)
+}
+
+/** Who gets it, by the connection's memory of its last topic. */
+function matchOf(c: Connection, publication: Publication): Match {
+  const { topicBuf, topicStart, topicEnd } = publication
+  const topicBytes = topicEnd - topicStart
+  const last = c.lastMatch
+  if (last !== null && c.lastTopicBytes === topicBytes && c.core.router.isCurrent(last)) {
+    const topic = c.lastTopic!
+    let at = 0
+    while (at < topicBytes && topicBuf[topicStart + at] === topic[at]) at++
+    if (at === topicBytes) return last
+  }
+  const match = c.core.router.match(topicBuf, topicStart, topicEnd)
+  if (c.lastTopic === null || c.lastTopic.length < topicBytes)
+    c.lastTopic = Buffer.allocUnsafeSlow(Math.max(32, topicBytes))
+  topicBuf.copy(c.lastTopic, 0, topicStart, topicEnd)
+  c.lastTopicBytes = topicBytes
+  c.lastMatch = match
+  return match
+}
+
+/** [v5 MQTT-3.3.4-7]: more unacknowledged messages than our Receive Maximum allows. */
+function checkWindow(c: Connection, publication: Publication): void {
+  const inbound = c.session!.inbound
+  if (publication.qos === 2 && inbound?.has(publication.packetId)) return
+  const open = c.unacknowledged + (inbound === null ? 0 : inbound.size)
+  if (c.version5 && open >= c.core.config.limits.receiveMaximum)
+    throw new SluiceError(
+      'receive_maximum_exceeded',
+      `more than ${c.core.config.limits.receiveMaximum} messages unacknowledged`,
+    )
+}
+
+function route(c: Connection, publication: Publication, match: Match): void {
+  const { core } = c
+  const { qos, packetId } = publication
+  if (qos === 2 && !takeQos2(c, packetId)) {
+    acknowledge(c, 0x50, packetId, c.unacknowledged > 0)
+    return
+  }
+  const durable = core.router.publish(publication, match, c) || (qos === 2 && c.session!.lane !== null)
+  if (durable) core.backpressure.published(c)
+  const published = core.hooks.published
+  if (published === null) {
+    if (qos > 0) acknowledge(c, qos === 1 ? 0x40 : 0x50, packetId, durable)
+    return
+  }
+  c.hold()
+  published(c, publication, (error) => {
+    if (c.state !== 'closed') {
+      if (error !== null) c.fail(error)
+      else if (qos > 0) acknowledge(c, qos === 1 ? 0x40 : 0x50, packetId, durable)
+    }
+    c.release()
+  })
+}
+
+/** [v5 MQTT-4.3.3-10] [v3 MQTT-4.3.3-2]: false when the message with this Packet Identifier was taken before. */
+function takeQos2(c: Connection, packetId: number): boolean {
+  const session = c.session!
+  session.inbound ??= new Set()
+  if (session.inbound.has(packetId)) return false
+  session.inbound.add(packetId)
+  if (session.lane !== null) c.core.store.putInboundPacketId(session.clientId, packetId)
+  return true
+}
+
+/** Acknowledgements leave in the order of their packets [v5 MQTT-4.6.0-2]: one that waits holds back those after it. */
+function acknowledge(c: Connection, firstByte: number, packetId: number, durable: boolean): void {
+  if (durable || c.unacknowledged > 0) {
+    c.unacknowledged++
+    c.core.commits.ack(c, firstByte, packetId)
+  } else {
+    c.out.ack(firstByte, packetId)
+  }
+}
+
+/** [v5 MQTT-3.3.5-2] [v3 MQTT-3.3.5-2]: MQTT 5 hears the reason; MQTT 3 can only be closed. */
+function refused(c: Connection, publication: Publication, refusal: Refusal): void {
+  if (!c.version5) throw new SluiceError('not_authorized', refusal.message)
+  if (publication.qos === 0) return
+  const type = publication.qos === 1 ? PacketType.PUBACK : PacketType.PUBREC
+  const properties = c.problemInformation ? { reasonString: refusal.message } : null
+  c.out.write(encodeAck(type, 5, publication.packetId, refusal.reasonCode, properties))
+}

@@ -1,0 +1,123 @@
+import type { Clock } from '../base/clock.ts'
+
+const TICK_MS = 250
+
+/** A connection as the watch sees it. */
+export interface Watched {
+  /** Tick at which the peer was last heard. */
+  lastTick: number
+  /** Ticks of silence allowed; 0: any. */
+  silenceTicks: number
+  /** Owned by the watch: the tick at which it is looked at; 0: not watched. */
+  dueTick: number
+  /** It was silent for too long. */
+  silent(): void
+}
+
+/** A connection with bytes that the operating system has not taken. */
+export interface Stalled {
+  /** Bytes taken since the connection opened. */
+  readonly takenBytes: number
+  readonly waitingBytes: number
+  /** It took nothing for the drain timeout. */
+  frozen(): void
+}
+
+/**
+ * Keep Alive, connect timeouts and frozen readers for all connections with one timer. A connection costs no timer and a
+ * packet costs one store: connections hang in the bucket of the tick at which they would be overdue, and move on when
+ * they were heard in between.
+ */
+export class Watch {
+  readonly #clock: Clock
+  readonly #drainTicks: number
+  readonly #buckets = new Map<number, Watched[]>()
+  readonly #stalled = new Map<Stalled, { taken: number; sinceTick: number }>()
+  #cancel: (() => void) | null = null
+  readonly #startedAt: number
+  /** Ticks of 250 ms since the watch was made. */
+  tick = 1
+
+  constructor(clock: Clock, drainTimeoutMs: number) {
+    this.#clock = clock
+    this.#drainTicks = Math.ceil(drainTimeoutMs / TICK_MS)
+    this.#startedAt = clock.monotonic()
+  }
+
+  start(): void {
+    this.#cancel = this.#clock.after(TICK_MS, () => {
+      this.start()
+      this.#advance()
+    })
+  }
+
+  stop(): void {
+    this.#cancel?.()
+    this.#cancel = null
+  }
+
+  /** Watches from now on; silence is counted from the last `touch`. */
+  add(watched: Watched, silenceMs: number): void {
+    watched.silenceTicks = Math.ceil(silenceMs / TICK_MS) + 1
+    watched.lastTick = this.tick
+    this.#hang(watched, this.tick + watched.silenceTicks)
+  }
+
+  remove(watched: Watched): void {
+    watched.silenceTicks = 0
+    watched.dueTick = 0
+  }
+
+  stalled(stalled: Stalled): void {
+    if (!this.#stalled.has(stalled)) this.#stalled.set(stalled, { taken: stalled.takenBytes, sinceTick: this.tick })
+  }
+
+  unstalled(stalled: Stalled): void {
+    this.#stalled.delete(stalled)
+  }
+
+  #hang(watched: Watched, dueTick: number): void {
+    watched.dueTick = dueTick
+    const bucket = this.#buckets.get(dueTick)
+    if (bucket === undefined) this.#buckets.set(dueTick, [watched])
+    else bucket.push(watched)
+  }
+
+  #advance(): void {
+    // A process that was suspended goes on tick by tick: peers get the time they are due before they are cut.
+    const now = Math.floor((this.#clock.monotonic() - this.#startedAt) / TICK_MS)
+    const steps = Math.max(1, Math.min(4, now - this.tick))
+    for (let step = 0; step < steps; step++) {
+      this.tick++
+      this.#lookAt(this.tick)
+    }
+    for (const [stalled, since] of this.#stalled) this.#check(stalled, since)
+  }
+
+  #lookAt(tick: number): void {
+    const bucket = this.#buckets.get(tick)
+    if (bucket === undefined) return
+    this.#buckets.delete(tick)
+    for (const watched of bucket) {
+      // Watched again since, or no longer: its place is in another bucket or in none.
+      if (watched.dueTick !== tick) continue
+      const due = watched.lastTick + watched.silenceTicks
+      if (due > tick) this.#hang(watched, due)
+      else {
+        watched.dueTick = 0
+        watched.silent()
+      }
+    }
+  }
+
+  #check(stalled: Stalled, since: { taken: number; sinceTick: number }): void {
+    if (stalled.waitingBytes === 0) this.#stalled.delete(stalled)
+    else if (stalled.takenBytes !== since.taken) {
+      since.taken = stalled.takenBytes
+      since.sinceTick = this.tick
+    } else if (this.tick - since.sinceTick >= this.#drainTicks) {
+      this.#stalled.delete(stalled)
+      stalled.frozen()
+    }
+  }
+}

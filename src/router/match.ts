@@ -1,0 +1,137 @@
+import type { Session } from '../session/session.ts'
+import { TAG_RETAIN } from '../session/session.ts'
+import type { LaneTarget } from '../store.ts'
+import { varintBytes, writeVarint } from '../wire/varint.ts'
+import type { BridgeTarget, Destination, Group, Subscription } from './destinations.ts'
+
+/** One session that gets the message, with its overlapping subscriptions merged: one copy, the highest QoS. */
+export interface Receiver {
+  readonly session: Session
+  qos: number
+  retainAsPublished: boolean
+  /** Subscription Identifier properties of every matching subscription [v5 MQTT-3.3.4-3], or null. */
+  prefix: Buffer | null
+  /** QoS for messages the session published itself: only subscriptions without No Local count; -1: none [v5 MQTT-3.8.3-3]. */
+  ownQos: number
+}
+
+/** Where durable entries go, for one QoS and RETAIN of the PUBLISH. `sessions` is parallel to `targets`. */
+export interface LaneSet {
+  readonly targets: readonly LaneTarget[]
+  /** The session whose lane it is; null for a queue. */
+  readonly sessions: readonly (Session | null)[]
+  /** Any session among them. */
+  readonly anySession: boolean
+  /** Messages that enter a queue. */
+  readonly queues: number
+  readonly noLocal: boolean
+}
+
+let stamps = 0
+
+/** Who gets what is published to one topic. Valid while the tree's generation is the one it was made with. */
+export class Match {
+  readonly topic: string
+  generation: number
+  observerGeneration: number
+  /** The broker's own subscribers (Aedes' `broker.subscribe`). */
+  readonly observed: boolean
+  readonly receivers: Receiver[] = []
+  readonly groups: Group[] = []
+  readonly #bridges: BridgeTarget[] = []
+  /** By QoS × 2 + RETAIN. */
+  readonly #laneSets: (LaneSet | null)[] = [null, null, null, null, null, null]
+  #noLocal = false
+  /** Nothing but plain copies to connections. */
+  readonly plain: boolean
+
+  constructor(
+    topic: string,
+    generation: number,
+    observerGeneration: number,
+    observed: boolean,
+    destinations: readonly Destination[],
+  ) {
+    this.topic = topic
+    this.generation = generation
+    this.observerGeneration = observerGeneration
+    this.observed = observed
+    const stamp = ++stamps
+    for (const destination of destinations) {
+      if (destination.kind === 'subscription') this.#merge(destination, stamp)
+      else if (destination.kind === 'group') this.groups.push(destination)
+      else this.#bridge(destination)
+    }
+    this.plain =
+      !observed &&
+      this.groups.length === 0 &&
+      this.#bridges.length === 0 &&
+      !this.#noLocal &&
+      this.receivers.every((receiver) => receiver.prefix === null)
+  }
+
+  get empty(): boolean {
+    return this.receivers.length === 0 && this.groups.length === 0 && this.#bridges.length === 0
+  }
+
+  lanes(qos: number, retain: boolean): LaneSet {
+    const at = qos * 2 + (retain ? 1 : 0)
+    const known = this.#laneSets[at]!
+    if (known !== null) return known
+    const made = this.#makeLanes(qos, retain)
+    this.#laneSets[at] = made
+    return made
+  }
+
+  #makeLanes(qos: number, retain: boolean): LaneSet {
+    const targets: LaneTarget[] = this.#bridges.map((bridge) => bridge.target)
+    const sessions: (Session | null)[] = targets.map(() => null)
+    const queues = targets.length
+    for (const receiver of this.receivers) {
+      const granted = Math.min(qos, receiver.qos)
+      const lane = receiver.session.lane
+      if (lane === null || granted === 0) continue
+      const tag = granted | (retain && receiver.retainAsPublished ? TAG_RETAIN : 0)
+      targets.push({ lane, tag, extra: receiver.prefix })
+      sessions.push(receiver.session)
+    }
+    return { targets, sessions, anySession: targets.length > queues, queues, noLocal: this.#noLocal }
+  }
+
+  #merge(subscription: Subscription, stamp: number): void {
+    const session = subscription.session
+    if (subscription.noLocal) this.#noLocal = true
+    const prefix =
+      subscription.subscriptionIdentifier === 0 ? null : identifierProperty(subscription.subscriptionIdentifier)
+    const ownQos = subscription.noLocal ? -1 : subscription.qos
+    if (session.mergeStamp !== stamp) {
+      session.mergeStamp = stamp
+      session.mergeIndex = this.receivers.length
+      this.receivers.push({
+        session,
+        qos: subscription.qos,
+        retainAsPublished: subscription.retainAsPublished,
+        prefix,
+        ownQos,
+      })
+      return
+    }
+    const receiver = this.receivers[session.mergeIndex]!
+    receiver.qos = Math.max(receiver.qos, subscription.qos)
+    receiver.ownQos = Math.max(receiver.ownQos, ownQos)
+    receiver.retainAsPublished ||= subscription.retainAsPublished
+    if (prefix !== null) receiver.prefix = receiver.prefix === null ? prefix : Buffer.concat([receiver.prefix, prefix])
+  }
+
+  #bridge(bridge: BridgeTarget): void {
+    if (!this.#bridges.some((other) => other.target.lane === bridge.target.lane)) this.#bridges.push(bridge)
+  }
+}
+
+/** A Subscription Identifier as property bytes ([v5 3.3.2.3.8]). */
+export function identifierProperty(identifier: number): Buffer {
+  const bytes = Buffer.allocUnsafe(1 + varintBytes(identifier))
+  bytes[0] = 0x0b
+  writeVarint(bytes, 1, identifier)
+  return bytes
+}

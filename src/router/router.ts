@@ -1,0 +1,241 @@
+import type { Clock } from '../base/clock.ts'
+import { SluiceError } from '../errors.ts'
+import { type Session, TAG_RETAIN } from '../session/session.ts'
+import type { LaneTarget, Store } from '../store.ts'
+import type { Counters } from '../telemetry/counters.ts'
+import type { DropCause } from '../telemetry/events.ts'
+import { checkTopicName, countLevelBytes } from '../wire/topic.ts'
+import type { Commits } from './commits.ts'
+import type { Destination, Group } from './destinations.ts'
+import { type LaneSet, Match, type Receiver } from './match.ts'
+import type { Origin } from './message.ts'
+import type { Publication } from './publication.ts'
+import type { RetainedIndex } from './retained.ts'
+import type { TopicTree } from './topic-tree.ts'
+
+/** Topics whose matches are remembered; the oldest goes first. */
+const MATCHES_MAX = 16_384
+
+export interface RouterLimits {
+  readonly topicLevelsMax: number
+  readonly topicBytesMax: number
+  readonly retainedMessagesMax: number
+}
+
+/** The broker's own subscribers: Aedes' emitter. */
+export interface Observers {
+  readonly generation: number
+  observes(topic: string): boolean
+  notify(publication: Publication, publisher: Publisher): void
+}
+
+/** Who publishes: a connection's session, or the broker itself (session null). */
+export interface Publisher {
+  readonly session: Session | null
+  readonly origin: Origin
+}
+
+export interface RouterContext {
+  readonly store: Store
+  readonly commits: Commits
+  readonly tree: TopicTree<Destination>
+  readonly retained: RetainedIndex
+  readonly observers: Observers
+  readonly counters: Counters
+  readonly clock: Clock
+  readonly limits: RouterLimits
+  dropped(session: Session | null, cause: DropCause, count: number): void
+}
+
+/** From a Topic Name to everybody who gets the message. */
+export class Router {
+  readonly #c: RouterContext
+  /** By the topic's bytes as Latin-1: one character a byte, whatever the text. */
+  readonly #matches = new Map<string, Match>()
+
+  constructor(context: RouterContext) {
+    this.#c = context
+  }
+
+  isCurrent(match: Match): boolean {
+    return match.generation === this.#c.tree.generation && match.observerGeneration === this.#c.observers.generation
+  }
+
+  /**
+   * Finds who gets what is published to the topic in `buf[start..end)`; a topic seen for the first time is checked.
+   * @throws SluiceError topic_name_invalid, malformed_packet
+   */
+  match(buf: Buffer, start: number, end: number): Match {
+    const key = buf.toString('latin1', start, end)
+    const known = this.#matches.get(key)
+    if (known !== undefined) {
+      if (this.isCurrent(known)) return known
+      if (this.#stillHolds(known)) return known
+      const again = this.#find(known.topic)
+      this.#matches.set(key, again)
+      return again
+    }
+    this.#check(buf, start, end)
+    const match = this.#find(buf.toString('utf8', start, end))
+    if (this.#matches.size >= MATCHES_MAX) {
+      const oldest = this.#matches.keys().next().value
+      if (oldest !== undefined) this.#matches.delete(oldest)
+    }
+    this.#matches.set(key, match)
+    return match
+  }
+
+  /** Revalidates a match against the filters that changed since it was made. */
+  #stillHolds(match: Match): boolean {
+    const { tree, observers } = this.#c
+    if (match.observerGeneration !== observers.generation) return false
+    if (tree.changedSince(match.generation, match.topic)) return false
+    match.generation = tree.generation
+    return true
+  }
+
+  #check(buf: Buffer, start: number, end: number): void {
+    checkTopicName(buf, start, end)
+    const { topicBytesMax, topicLevelsMax } = this.#c.limits
+    if (end - start > topicBytesMax)
+      throw new SluiceError(
+        'topic_name_invalid',
+        `Topic Name of ${end - start} bytes; limits.topicBytesMax is ${topicBytesMax}`,
+      )
+    const levels = countLevelBytes(buf, start, end)
+    if (levels > topicLevelsMax)
+      throw new SluiceError(
+        'topic_name_invalid',
+        `Topic Name of ${levels} levels; limits.topicLevelsMax is ${topicLevelsMax}`,
+      )
+  }
+
+  #find(topic: string): Match {
+    const { tree, observers } = this.#c
+    const found: Destination[] = []
+    tree.match(topic, (destination) => {
+      found.push(destination)
+    })
+    return new Match(topic, tree.generation, observers.generation, observers.observes(topic), found)
+  }
+
+  /**
+   * True when QoS 0 packets of this form can be copied to every receiver as they are, in runs. Holds until the end of the
+   * turn at most.
+   */
+  copies(match: Match, version5: boolean): boolean {
+    if (!match.plain) return false
+    for (const { session } of match.receivers) {
+      const link = session.link
+      if (link !== null && (link.version5 !== version5 || link.forward !== null || link.maximumPacketSize < 65_536))
+        return false
+    }
+    return true
+  }
+
+  /** Copies a run of QoS 0 packets (see `copies`). */
+  copy(match: Match, buf: Buffer, start: number, end: number, count: number): void {
+    this.#c.counters.published[0] += count
+    for (const { session } of match.receivers)
+      if (session.link !== null) session.deliverVerbatim(buf, start, end, count)
+  }
+
+  /**
+   * The life of one PUBLISH. Returns true when something of it has to become durable: then the acknowledgement waits for
+   * the commit.
+   */
+  publish(publication: Publication, match: Match, publisher: Publisher): boolean {
+    const { counters, observers } = this.#c
+    counters.published[publication.qos]++
+    let durable = false
+    let stored: Buffer | null = null
+    if (publication.retain) {
+      stored = publication.store(publisher.origin, this.#c.clock.now())
+      durable = this.#retain(match.topic, publication, stored)
+    }
+    const lanes = match.lanes(publication.qos, publication.retain)
+    if (lanes.targets.length > 0) {
+      const targets = lanes.anySession ? this.#admit(lanes, match, publisher) : lanes.targets
+      if (targets.length > 0) {
+        stored ??= publication.store(publisher.origin, this.#c.clock.now())
+        this.#c.store.append(stored, targets)
+        counters.bridged += lanes.queues
+        durable = true
+      }
+    }
+    for (const receiver of match.receivers) this.#deliver(publication, receiver, publisher)
+    for (const group of match.groups) if (this.#share(publication, group, publisher, stored)) durable = true
+    if (match.observed) observers.notify(publication, publisher)
+    if (durable && publication.qos === 0) this.#c.commits.schedule()
+    return durable
+  }
+
+  #deliver(publication: Publication, receiver: Receiver, publisher: Publisher): void {
+    const session = receiver.session
+    const own = session === publisher.session
+    if (own && receiver.ownQos < 0) return
+    const qos = Math.min(publication.qos, own ? receiver.ownQos : receiver.qos)
+    if (qos > 0 && session.lane !== null) return
+    session.deliver(publication, qos, publication.retain && receiver.retainAsPublished, receiver.prefix)
+  }
+
+  /** Leaves out sessions that are full and, for No Local, the publisher's own. */
+  #admit(lanes: LaneSet, match: Match, publisher: Publisher): readonly LaneTarget[] {
+    let all = true
+    for (let i = 0; i < lanes.targets.length && all; i++) {
+      const session = lanes.sessions[i]!
+      if (session !== null && (!session.hasRoom || (lanes.noLocal && session === publisher.session))) all = false
+    }
+    if (all) return lanes.targets
+    return lanes.targets.filter((_, i) => {
+      const session = lanes.sessions[i]!
+      if (session === null) return true
+      if (lanes.noLocal && session === publisher.session)
+        return match.receivers.some((receiver) => receiver.session === session && receiver.ownQos > 0)
+      if (session.hasRoom) return true
+      this.#c.dropped(session, 'session_full', 1)
+      return false
+    })
+  }
+
+  /** One member of the group gets the message [v5 MQTT-4.8.2-4]. */
+  #share(publication: Publication, group: Group, publisher: Publisher, known: Buffer | null): boolean {
+    const member = group.members.pick(publisher.session?.clientId ?? '', publication.topic)
+    if (member === null) {
+      this.#c.dropped(null, 'no_capacity', 1)
+      return false
+    }
+    const { session, qos: maximum, retainAsPublished } = member.subscription
+    const qos = Math.min(publication.qos, maximum)
+    const retain = publication.retain && retainAsPublished
+    const prefix = member.prefix
+    if (qos === 0 || session.lane === null) {
+      session.deliver(publication, qos, retain, prefix)
+      return false
+    }
+    if (!session.hasRoom) {
+      this.#c.dropped(session, 'session_full', 1)
+      return false
+    }
+    const stored = known ?? publication.store(publisher.origin, this.#c.clock.now())
+    this.#c.store.append(stored, [{ lane: session.lane, tag: qos | (retain ? TAG_RETAIN : 0), extra: prefix }])
+    return true
+  }
+
+  /** [v5 MQTT-3.3.1-5, -6, -7]: replaces the retained message of the topic; an empty payload removes it. */
+  #retain(topic: string, publication: Publication, stored: Buffer): boolean {
+    const { retained, store, limits } = this.#c
+    if (publication.payloadStart === publication.payloadEnd) {
+      if (!retained.delete(topic)) return false
+      store.deleteRetained(topic)
+      return true
+    }
+    if (retained.size >= limits.retainedMessagesMax && retained.get(topic) === undefined) {
+      this.#c.dropped(null, 'retained_full', 1)
+      return false
+    }
+    retained.set(topic, stored)
+    store.putRetained(topic, stored)
+    return true
+  }
+}

@@ -1,0 +1,21 @@
+import type { Outbound } from '../connection/outbound.ts'
+import type { Publication } from '../router/publication.ts'
+
+/** What a session needs of the connection that serves it. */
+export interface Link {
+  readonly out: Outbound
+  /** Whether the connection speaks MQTT 5. */
+  readonly version5: boolean
+  /** QoS 1 and 2 messages that may be unacknowledged: the client's Receive Maximum and our own limit. */
+  readonly window: number
+  /** Largest packet the client takes, in bytes. */
+  readonly maximumPacketSize: number
+  /** Unsent bytes at which QoS 0 messages are dropped. */
+  readonly outboundBytesMax: number
+  /** Aedes' authorizeForward: what to send instead, or null for nothing. Null: not hooked. */
+  readonly forward: ((publication: Publication) => Publication | null) | null
+  /** Another connection takes the session over [v5 MQTT-3.1.4-3] [v3 MQTT-3.1.4-2]. */
+  takenOver(): void
+  /** Aedes' `ack` event; null: nobody listens. */
+  readonly acknowledged: ((packetId: number) => void) | null
+}

@@ -1,0 +1,198 @@
+import type { Clock } from '../base/clock.ts'
+import type { Random } from '../base/random.ts'
+import type { Connection } from '../connection/connection.ts'
+import type { Commits } from '../router/commits.ts'
+import type { SessionRecord, Store } from '../store.ts'
+import type { DropCause, Events } from '../telemetry/events.ts'
+import { Session, type SessionContext } from './session.ts'
+import type { Subscriptions } from './subscriptions.ts'
+
+/** Session Expiry Interval that never ends ([v5 3.1.2.11.2]). */
+export const NEVER = 0xffffffff
+
+/** How often sessions without a connection are looked at for expiry, in ms. */
+const SWEEP_MS = 1000
+
+export interface SessionsContext extends SessionContext {
+  readonly store: Store
+  readonly commits: Commits
+  readonly clock: Clock
+  readonly random: Random
+  readonly events: Events
+  readonly subscriptions: Subscriptions
+  readonly nodeId: string
+}
+
+export interface Opened {
+  readonly session: Session
+  /** [v5 MQTT-3.2.2-3] [v3 MQTT-3.2.2-2] */
+  readonly present: boolean
+  /** Something was written: CONNACK waits for the commit. */
+  readonly durable: boolean
+}
+
+/** All sessions of this node by Client Identifier: find, create, take over, expire. */
+export class Sessions {
+  readonly #c: SessionsContext
+  readonly #byId = new Map<string, Session>()
+  /** The connection that owns each session from CONNECT on (it serves it from CONNACK on). */
+  readonly #owners = new Map<Session, Connection>()
+  /** Persistent sessions without a connection, by the wall clock ms at which they expire. */
+  readonly #expiring = new Map<Session, number>()
+  #cancelSweep: (() => void) | null = null
+
+  constructor(context: SessionsContext) {
+    this.#c = context
+  }
+
+  get size(): number {
+    return this.#byId.size
+  }
+
+  get nodeId(): string {
+    return this.#c.nodeId
+  }
+
+  dropped(session: Session, cause: DropCause, count: number): void {
+    this.#c.dropped(session, cause, count)
+  }
+
+  /** A Client Identifier for a client that brought none. */
+  newClientId(): string {
+    let clientId: string
+    do clientId = `sluice-${this.#c.random.id(12)}`
+    while (this.#byId.has(clientId))
+    return clientId
+  }
+
+  get online(): number {
+    return this.#owners.size
+  }
+
+  find(clientId: string): Session | undefined {
+    return this.#byId.get(clientId)
+  }
+
+  values(): IterableIterator<Session> {
+    return this.#byId.values()
+  }
+
+  /** Takes back what the store kept: sessions, subscriptions and half-done QoS 2 exchanges. */
+  async restore(): Promise<void> {
+    const { store, clock, subscriptions } = this.#c
+    const now = clock.now()
+    for await (const { session: record, subscriptions: records, inboundPacketIds } of store.sessions()) {
+      if (record.disconnectedAt === 0) {
+        // The process died while the client was connected: what waits may have been sent.
+        record.maybeSentBefore = Number.MAX_SAFE_INTEGER
+        record.disconnectedAt = now
+        store.putSession(record)
+      }
+      if (isExpired(record, now)) {
+        store.dropLane(store.lane(`s/${record.clientId}`))
+        store.deleteSession(record.clientId)
+        continue
+      }
+      const session = new Session(this.#c, record, true)
+      if (inboundPacketIds.length > 0) session.inbound = new Set(inboundPacketIds)
+      this.#byId.set(record.clientId, session)
+      for (const subscription of records) subscriptions.restore(session, subscription)
+      this.#expireLater(session)
+    }
+    await store.commit()
+    this.#sweepLater()
+  }
+
+  stop(): void {
+    this.#cancelSweep?.()
+  }
+
+  /**
+   * Finds or makes the session for a CONNECT and makes the connection its owner. An older owner is closed first: its
+   * will is settled and its state let go before this returns, so that two connections never share a session.
+   */
+  open(connection: Connection, expirySeconds: number): Opened {
+    const { clientId, userName, version, clean } = connection
+    const existing = this.#byId.get(clientId)
+    if (existing !== undefined) this.#owners.get(existing)?.takenOver()
+    const survivor = this.#byId.get(clientId)
+    let durable = false
+    if (survivor !== undefined && clean) {
+      durable = survivor.lane !== null
+      this.end(survivor)
+    }
+    const kept = clean ? undefined : survivor
+    const persistent = expirySeconds > 0
+    if (kept !== undefined) {
+      this.#expiring.delete(kept)
+      kept.expirySeconds = expirySeconds
+      Object.assign(kept.record!, { version, expirySeconds, disconnectedAt: 0 })
+      this.#c.store.putSession(kept.record!)
+      this.#owners.set(kept, connection)
+      return { session: kept, present: true, durable: true }
+    }
+    const record: SessionRecord = { clientId, version, expirySeconds, disconnectedAt: 0, maybeSentBefore: 0 }
+    if (userName !== undefined) record.userName = userName
+    const session = new Session(this.#c, record, persistent)
+    if (persistent) this.#c.store.putSession(record)
+    this.#byId.set(clientId, session)
+    this.#owners.set(session, connection)
+    return { session, present: false, durable: durable || persistent }
+  }
+
+  /** The connection closed: the session ends or waits for the next one. */
+  released(connection: Connection): void {
+    const session = this.#byId.get(connection.clientId)
+    if (session === undefined || this.#owners.get(session) !== connection) return
+    this.#owners.delete(session)
+    session.detach()
+    if (session.lane === null || session.expirySeconds === 0) {
+      this.end(session)
+      return
+    }
+    const record = session.record!
+    record.disconnectedAt = this.#c.clock.now()
+    record.expirySeconds = session.expirySeconds
+    this.#c.store.putSession(record)
+    this.#c.commits.scheduleLazily()
+    this.#expireLater(session)
+  }
+
+  /** Ends the session: nothing of it remains. */
+  end(session: Session): void {
+    if (session.ended) return
+    session.ended = true
+    session.detach()
+    this.#byId.delete(session.clientId)
+    this.#owners.delete(session)
+    this.#expiring.delete(session)
+    this.#c.subscriptions.removeAll(session)
+    if (session.lane === null) return
+    session.lane.onCommitted = null
+    this.#c.store.dropLane(session.lane)
+    this.#c.store.deleteSession(session.clientId)
+    this.#c.commits.scheduleLazily()
+  }
+
+  #expireLater(session: Session): void {
+    if (session.expirySeconds !== NEVER)
+      this.#expiring.set(session, session.record!.disconnectedAt + session.expirySeconds * 1000)
+  }
+
+  #sweepLater(): void {
+    this.#cancelSweep = this.#c.clock.after(SWEEP_MS, () => {
+      const now = this.#c.clock.now()
+      for (const [session, at] of this.#expiring) if (at <= now) this.#expire(session)
+      this.#sweepLater()
+    })
+  }
+
+  #expire(session: Session): void {
+    this.#c.events.emit('sessionExpired', { clientId: session.clientId, messages: session.waiting })
+    this.end(session)
+  }
+}
+
+function isExpired(record: SessionRecord, now: number): boolean {
+  return record.expirySeconds !== NEVER && record.disconnectedAt + record.expirySeconds * 1000 <= now
+}

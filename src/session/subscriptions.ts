@@ -1,0 +1,95 @@
+import { type Destination, Group, Member, Subscription } from '../router/destinations.ts'
+import type { SharedGroup } from '../router/shared-groups.ts'
+import type { TopicTree } from '../router/topic-tree.ts'
+import type { Store, SubscriptionRecord } from '../store.ts'
+import { parseShare } from '../wire/topic.ts'
+import type { Session } from './session.ts'
+
+export interface SubscriptionsContext {
+  readonly store: Store
+  readonly tree: TopicTree<Destination>
+  makeGroup(): SharedGroup<Member>
+}
+
+/** The subscriptions of sessions, kept in three places at once: the session, the topic tree and the store. */
+export class Subscriptions {
+  readonly #c: SubscriptionsContext
+  /** Shared subscriptions by `$share/name/filter`. */
+  readonly #groups = new Map<string, Group>()
+
+  constructor(context: SubscriptionsContext) {
+    this.#c = context
+  }
+
+  get groups(): ReadonlyMap<string, Group> {
+    return this.#groups
+  }
+
+  /**
+   * Adds or replaces a subscription [v5 MQTT-3.8.4-3] [v3 MQTT-3.8.4-3]. Returns it with whether it is new.
+   */
+  add(session: Session, record: SubscriptionRecord): { subscription: Subscription; isNew: boolean } {
+    if (session.lane !== null) this.#c.store.putSubscription(session.clientId, record)
+    return this.restore(session, record)
+  }
+
+  restore(session: Session, record: SubscriptionRecord): { subscription: Subscription; isNew: boolean } {
+    const known = session.subscriptions.get(record.topicFilter)
+    // Replaced by a new object even where it exists: matches that were made with the old one must not see new options.
+    if (known !== undefined) this.#unlink(known)
+    const subscription = new Subscription(session, record.topicFilter)
+    subscription.qos = record.qos
+    subscription.noLocal = record.noLocal
+    subscription.retainAsPublished = record.retainAsPublished
+    subscription.retainHandling = record.retainHandling
+    subscription.subscriptionIdentifier = record.subscriptionIdentifier
+    session.subscriptions.set(record.topicFilter, subscription)
+    this.#link(subscription)
+    return { subscription, isNew: known === undefined }
+  }
+
+  /** False when there was no such subscription. */
+  remove(session: Session, topicFilter: string): boolean {
+    const subscription = session.subscriptions.get(topicFilter)
+    if (subscription === undefined) return false
+    this.#unlink(subscription)
+    session.subscriptions.delete(topicFilter)
+    if (session.lane !== null) this.#c.store.deleteSubscription(session.clientId, topicFilter)
+    return true
+  }
+
+  /** Forgets all of them in the tree; the store forgets them with the session. */
+  removeAll(session: Session): void {
+    for (const subscription of session.subscriptions.values()) this.#unlink(subscription)
+    session.subscriptions.clear()
+  }
+
+  #link(subscription: Subscription): void {
+    const share = parseShare(subscription.topicFilter)
+    if (share === null) {
+      this.#c.tree.add(subscription.topicFilter, subscription)
+      return
+    }
+    let group = this.#groups.get(subscription.topicFilter)
+    if (group === undefined) {
+      group = new Group(subscription.topicFilter, share.shareName, share.topicFilter, this.#c.makeGroup())
+      this.#groups.set(subscription.topicFilter, group)
+      this.#c.tree.add(share.topicFilter, group)
+    }
+    subscription.member = new Member(subscription, group)
+    group.members.add(subscription.member)
+  }
+
+  #unlink(subscription: Subscription): void {
+    const member = subscription.member
+    if (member === null) {
+      this.#c.tree.remove(subscription.topicFilter, subscription)
+      return
+    }
+    const group = member.group
+    group.members.remove(member)
+    if (group.members.size > 0) return
+    this.#groups.delete(group.key)
+    this.#c.tree.remove(group.topicFilter, group)
+  }
+}
