@@ -10,6 +10,7 @@
  * Removing a text folds its branches back, so a storm of subscriptions leaves nothing behind.
  * Nothing here recurses: a text of 65,535 bytes may have that many levels.
  */
+import { WideMap } from './wide-map.ts'
 
 /** How a text is split, and which levels are wildcards, as UTF-16 codes; -1 where there is none. */
 export interface LevelSyntax {
@@ -22,6 +23,9 @@ export interface LevelSyntax {
 
 /** `/`, `+` and `#`, empty levels count [v5 MQTT-4.7.1-1, -2; v3 MQTT-4.7.1-2, -3]. */
 export const mqttSyntax: LevelSyntax = { separator: 0x2f, one: 0x2b, some: 0x23, matchEmptyLevels: true }
+
+/** From here on the children of one branch are kept in a WideMap. */
+const mapSizeMax = 8192
 
 export class Entry<V> {
   readonly text: string
@@ -45,7 +49,7 @@ export class Branch<V> {
   /** A single literal child is kept inline; `many` is made for the second and given up for the last. */
   onlyName: string | undefined = undefined
   only: Child<V> | undefined = undefined
-  many: Map<string, Child<V>> | undefined = undefined
+  many: Map<string, Child<V>> | WideMap<Child<V>> | undefined = undefined
 }
 
 export type Child<V> = Branch<V> | Entry<V>
@@ -252,11 +256,12 @@ export function pushChildren<V>(branch: Branch<V>, stack: Child<V>[]): void {
   if (branch.some !== undefined) stack.push(branch.some)
   if (branch.one !== undefined) stack.push(branch.one)
   if (branch.only !== undefined) stack.push(branch.only)
-  if (branch.many !== undefined) for (const child of branch.many.values()) stack.push(child)
+  if (branch.many !== undefined) for (const [, child] of branch.many) stack.push(child)
 }
 
 function putLiteral<V>(branch: Branch<V>, level: string, child: Child<V>): void {
   if (branch.many !== undefined) {
+    if (branch.many instanceof Map && branch.many.size >= mapSizeMax) branch.many = new WideMap(branch.many)
     branch.many.set(branch.many.has(level) ? level : flat(level), child)
   } else if (branch.only === undefined || branch.onlyName === level) {
     if (branch.only === undefined) branch.onlyName = flat(level)

@@ -8,6 +8,7 @@
  * so a message is never thrown away while the group has a member, and a full member costs only itself.
  */
 import type { Random } from '../base/random.ts'
+import { hashText, mixHash } from './text-hash.ts'
 
 export interface ShareMember {
   /** Unique in the group and constant while the member is in it: the Client Identifier. */
@@ -81,7 +82,7 @@ export class SharedGroup<M extends ShareMember> {
     if (this.#places.has(member)) return false
     this.#places.set(member, this.#members.length)
     this.#members.push(member)
-    this.#hashes.push(hashOf(member.key))
+    this.#hashes.push(hashText(member.key))
     return true
   }
 
@@ -179,11 +180,11 @@ export class SharedGroup<M extends ShareMember> {
   }
 
   #highest(tier: Tier, key: string, exclude: ReadonlySet<M> | undefined): number {
-    const keyHash = hashOf(key)
+    const keyHash = hashText(key)
     let chosen = -1
     let highest = -1
     for (let place = 0; place < this.#members.length; place++) {
-      const score = mix(this.#hashes[place]! ^ keyHash)
+      const score = mixHash(this.#hashes[place]! ^ keyHash)
       if (score < highest || !this.#fits(place, tier, exclude)) continue
       // Equal scores (one in 2^32) go by key, or the order of joining would decide.
       if (score === highest && this.#members[place]!.key > this.#members[chosen]!.key) continue
@@ -192,19 +193,4 @@ export class SharedGroup<M extends ShareMember> {
     }
     return chosen
   }
-}
-
-/** FNV-1a over UTF-16 codes, finished so that close names lie far apart. */
-function hashOf(text: string): number {
-  let hash = 0x811c9dc5
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
-  return mix(hash)
-}
-
-/** The finisher of MurmurHash3 (public domain): every bit of the input moves half of the output's. */
-function mix(hash: number): number {
-  let h = hash
-  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
-  return (h ^ (h >>> 16)) >>> 0
 }

@@ -8,6 +8,8 @@
  * `+/+/+/…` cannot blow up: the branches visited are those whose path matches a prefix of the topic, and each was put
  * there by somebody's filter. Quotas on subscriptions and on levels per filter bound the rest.
  */
+
+import { ChangeLog } from './change-log.ts'
 import {
   type Branch,
   type Child,
@@ -18,9 +20,7 @@ import {
   mqttSyntax,
   restMatches,
 } from './level-trie.ts'
-
-/** How many changes back `changedSince` can tell. */
-const changesKept = 64
+import { WideMap } from './wide-map.ts'
 
 export interface TopicTreeOptions {
   readonly syntax?: LevelSyntax
@@ -41,11 +41,10 @@ export class TopicTree<T extends NonNullable<unknown>> {
   readonly #syntax: LevelSyntax
   readonly #separator: string
   readonly #hideDollar: boolean
-  readonly #exact = new Map<string, Values<T>>()
+  readonly #exact = new WideMap<Values<T>>()
   readonly #wild: LevelTrie<Values<T>>
   #size = 0
-  #generation = 0
-  readonly #changed: string[] = []
+  readonly #changes: ChangeLog
   /** Branches to visit at this level and at the next. Taken while a match runs, so that `visit` may match again. */
   #scratch: [Branch<Values<T>>[], Branch<Values<T>>[]] | null = [[], []]
 
@@ -54,6 +53,7 @@ export class TopicTree<T extends NonNullable<unknown>> {
     this.#separator = String.fromCharCode(this.#syntax.separator)
     this.#hideDollar = options.hideDollar ?? true
     this.#wild = new LevelTrie(this.#syntax)
+    this.#changes = new ChangeLog(this.#syntax, this.#hideDollar)
   }
 
   /** Number of pairs of filter and value. */
@@ -63,7 +63,7 @@ export class TopicTree<T extends NonNullable<unknown>> {
 
   /** Goes up with every change of the set of pairs: what was found at a generation holds as long as it stands. */
   get generation(): number {
-    return this.#generation
+    return this.#changes.generation
   }
 
   /** False when the pair was there already. */
@@ -82,7 +82,7 @@ export class TopicTree<T extends NonNullable<unknown>> {
       if (values !== before) this.#exact.set(topicFilter, values)
     }
     this.#size++
-    this.#change(topicFilter)
+    this.#changes.record(topicFilter)
     return true
   }
 
@@ -102,13 +102,13 @@ export class TopicTree<T extends NonNullable<unknown>> {
       else if (rest !== before) this.#exact.set(topicFilter, rest)
     }
     this.#size--
-    this.#change(topicFilter)
+    this.#changes.record(topicFilter)
     return true
   }
 
   /** Counts as a change of the filter although its values stand: something they say about themselves changed. */
   touch(topicFilter: string): void {
-    this.#change(topicFilter)
+    this.#changes.record(topicFilter)
   }
 
   /** Whether the filter has any value. */
@@ -118,7 +118,7 @@ export class TopicTree<T extends NonNullable<unknown>> {
 
   /** Every filter once, in no order. The tree must not change meanwhile. */
   *filters(): Generator<string> {
-    yield* this.#exact.keys()
+    for (const [topicFilter] of this.#exact) yield topicFilter
     for (const entry of this.#wild.entries()) yield entry.text
   }
 
@@ -140,15 +140,11 @@ export class TopicTree<T extends NonNullable<unknown>> {
   }
 
   /**
-   * Whether the values of the topic may have changed since `generation`: true if a filter that matches it gained or
-   * lost a value after that, or if more changes happened than are remembered (64).
+   * Whether the values of the topic may have changed since `generation`: never false when they did, and seldom true
+   * when they did not, also in a storm of unrelated subscriptions. Costs a fraction of a match.
    */
   changedSince(generation: number, topic: string): boolean {
-    if (this.#generation - generation > changesKept) return true
-    for (let g = generation; g < this.#generation; g++) {
-      if (this.#filterMatches(this.#changed[g % changesKept]!, topic)) return true
-    }
-    return false
+    return this.#changes.changedSince(generation, topic)
   }
 
   #walk(
@@ -196,11 +192,6 @@ export class TopicTree<T extends NonNullable<unknown>> {
     }
   }
 
-  #filterMatches(filter: string, topic: string): boolean {
-    if (this.#hideDollar && topic.charCodeAt(0) === 0x24 && filter.charCodeAt(0) !== 0x24) return false
-    return restMatches(this.#syntax, filter, -1, topic, -1)
-  }
-
   #isWild(topicFilter: string): boolean {
     const { one, some } = this.#syntax
     for (let i = 0; i < topicFilter.length; i++) {
@@ -208,11 +199,6 @@ export class TopicTree<T extends NonNullable<unknown>> {
       if (code === one || code === some) return true
     }
     return false
-  }
-
-  #change(topicFilter: string): void {
-    this.#changed[this.#generation % changesKept] = topicFilter
-    this.#generation++
   }
 }
 

@@ -185,15 +185,30 @@ describe('changes', () => {
     expect(tree.size).toBe(2)
   })
 
-  test('more than 64 changes count as a change of everything', () => {
+  test('a storm of changes elsewhere does not count, however long it is', () => {
     const tree = treeOf('a/b')
     const { generation } = tree
-    for (let i = 0; i < 64; i++) tree.add(`c/${i}`, 'x')
+    tree.changedSince(generation - 1, 'a/b')
+    for (let i = 0; i < 5000; i++) tree.add(i % 2 === 0 ? `c/${i}/+` : `c/${i}/x`, 'x')
+    const unconcerned = Array.from({ length: 100 }, (_, i) => `a/b${i}`)
+    expect(unconcerned.filter((topic) => tree.changedSince(generation, topic)).length).toBeLessThan(60)
+    expect(tree.changedSince(generation, 'c/4000/x')).toBe(true)
+    expect(tree.changedSince(generation, 'c/4001/x')).toBe(true)
+  })
+
+  test('up to 64 changes are told exactly, more of them below one prefix count for all below it', () => {
+    const tree = treeOf('a/b')
+    const { generation } = tree
+    tree.changedSince(generation - 1, 'a/b')
+    for (let i = 0; i < 64; i++) tree.add(`a/+/${i}`, 'x')
     expect(tree.changedSince(generation, 'a/b')).toBe(false)
+    expect(tree.changedSince(generation, 'a/b/0')).toBe(true)
+    expect(tree.changedSince(generation + 1, 'a/b/0')).toBe(false)
     tree.add('d', 'x')
     expect(tree.changedSince(generation, 'a/b')).toBe(true)
     expect(tree.changedSince(generation + 1, 'a/b')).toBe(false)
     expect(tree.changedSince(generation + 1, 'd')).toBe(true)
+    expect(tree.changedSince(generation, 'e')).toBe(false)
   })
 })
 

@@ -1,0 +1,175 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { Branch, LevelTrie, mqttSyntax } from '../../src/router/level-trie.ts'
+import { RetainedIndex } from '../../src/router/retained.ts'
+import { TopicTree } from '../../src/router/topic-tree.ts'
+
+/** The specification's rules, word for word and slow ([v5 4.7]). */
+function matches(filter: string, topic: string): boolean {
+  if (topic.startsWith('$') && /^[+#]/.test(filter)) return false
+  const rest = (filterLevels: string[], levels: string[]): boolean => {
+    const [first, ...others] = filterLevels
+    if (first === undefined) return levels.length === 0
+    if (first === '#') return true
+    if (levels.length === 0) return false
+    return (first === '+' || first === levels[0]) && rest(others, levels.slice(1))
+  }
+  return rest(filter.split('/'), topic.split('/'))
+}
+
+// Few names, some long enough to be stored apart, some that extend others: collisions are the point.
+const name = fc.constantFrom('', 'a', 'b', 'ab', '$a', '__proto__', 'a-name-of-more-than-13', 'a-name-of-more-than-14')
+const topics = fc.array(name, { minLength: 1, maxLength: 6 }).map((levels) => levels.join('/'))
+const filters = fc
+  .tuple(fc.array(fc.oneof({ weight: 2, arbitrary: name }, fc.constant('+')), { maxLength: 5 }), fc.boolean())
+  .map(([levels, some]) => (some || levels.length === 0 ? [...levels, '#'] : levels).join('/'))
+const step = fc.record({ add: fc.boolean(), filter: filters, value: fc.integer({ min: 0, max: 3 }) })
+
+class Pairs {
+  readonly #pairs = new Map<string, Set<number>>()
+  add(filter: string, value: number): boolean {
+    const values = this.#pairs.get(filter) ?? new Set()
+    this.#pairs.set(filter, values)
+    if (values.has(value)) return false
+    values.add(value)
+    return true
+  }
+  remove(filter: string, value: number): boolean {
+    const values = this.#pairs.get(filter)
+    const removed = values?.delete(value) ?? false
+    if (values?.size === 0) this.#pairs.delete(filter)
+    return removed
+  }
+  filters(): string[] {
+    return [...this.#pairs.keys()].sort()
+  }
+  match(topic: string): string[] {
+    return this.filters()
+      .filter((filter) => matches(filter, topic))
+      .flatMap((filter) => [...this.#pairs.get(filter)!].map((value) => `${filter} ${value}`))
+      .sort()
+  }
+}
+
+function found(tree: TopicTree<number>, topic: string): string[] {
+  const visited: string[] = []
+  tree.match(topic, (value, filter) => visited.push(`${filter} ${value}`))
+  return visited.sort()
+}
+
+describe('TopicTree', () => {
+  test('holds and matches what a naive list of pairs does, through any adding and removing', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), fc.array(topics, { maxLength: 15 }), (steps, published) => {
+        const tree = new TopicTree<number>()
+        const pairs = new Pairs()
+        for (const { add, filter, value } of steps) {
+          const generation = tree.generation
+          const changed = add ? pairs.add(filter, value) : pairs.remove(filter, value)
+          expect(add ? tree.add(filter, value) : tree.remove(filter, value)).toBe(changed)
+          expect(tree.generation > generation).toBe(changed)
+        }
+        expect([...tree.filters()].sort()).toEqual(pairs.filters())
+        for (const { filter } of steps) expect(tree.has(filter)).toBe(pairs.filters().includes(filter))
+        for (const topic of published) expect(found(tree, topic)).toEqual(pairs.match(topic))
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  test('changedSince is never false when a fresh match would differ', () => {
+    fc.assert(
+      fc.property(
+        fc.array(step, { maxLength: 150 }),
+        fc.array(topics, { minLength: 1, maxLength: 8 }),
+        (steps, published) => {
+          const tree = new TopicTree<number>()
+          const cached = new Map<string, { generation: number; values: string[] }[]>()
+          const remember = (): void => {
+            for (const topic of published) {
+              const before = cached.get(topic) ?? []
+              cached.set(topic, [...before, { generation: tree.generation, values: found(tree, topic) }])
+            }
+          }
+          remember()
+          for (const [i, { add, filter, value }] of steps.entries()) {
+            if (add) tree.add(filter, value)
+            else tree.remove(filter, value)
+            if (i % 10 === 0) remember()
+            for (const topic of published) {
+              const now = found(tree, topic)
+              for (const { generation, values } of cached.get(topic)!) {
+                if (tree.changedSince(generation, topic)) continue
+                expect(now, `${topic} since ${generation}, now ${tree.generation}`).toEqual(values)
+              }
+            }
+          }
+        },
+      ),
+      { numRuns: 40 },
+    )
+  })
+
+  test('changedSince is exact for up to 64 changes', () => {
+    fc.assert(
+      fc.property(fc.array(filters, { maxLength: 64 }), topics, (changed, topic) => {
+        const tree = new TopicTree<number>()
+        for (const filter of changed) tree.touch(filter)
+        expect(tree.changedSince(0, topic)).toBe(changed.some((filter) => matches(filter, topic)))
+      }),
+      { numRuns: 500 },
+    )
+  })
+})
+
+test('a LevelTrie folds back to what its texts need: removing everything leaves an empty root', () => {
+  fc.assert(
+    fc.property(fc.uniqueArray(filters, { maxLength: 30 }), fc.func(fc.nat()), (texts, order) => {
+      const trie = new LevelTrie<number>(mqttSyntax)
+      for (const [i, text] of texts.entries()) expect(trie.insert(text, i)).toBeUndefined()
+      for (const [i, text] of texts.entries()) expect(trie.insert(text, -1)?.value).toBe(i)
+      expect(trie.size).toBe(texts.length)
+      const left = new Set(texts)
+      for (const text of [...texts].sort((a, b) => order(a) - order(b))) {
+        expect(trie.remove(text)).toBe(true)
+        expect(trie.remove(text)).toBe(false)
+        left.delete(text)
+        expect([...trie.entries()].map((entry) => entry.text).sort()).toEqual([...left].sort())
+        for (const other of left) expect(trie.find(other)?.text).toBe(other)
+      }
+      expect(trie.root).toEqual(new Branch())
+    }),
+    { numRuns: 300 },
+  )
+})
+
+test('RetainedIndex finds what a naive scan does, through any setting and deleting', () => {
+  const change = fc.record({ set: fc.boolean(), topic: topics, length: fc.nat({ max: 20 }) })
+  fc.assert(
+    fc.property(fc.array(change, { maxLength: 50 }), fc.array(filters, { maxLength: 15 }), (changes, asked) => {
+      const index = new RetainedIndex()
+      const messages = new Map<string, Buffer>()
+      for (const { set, topic, length } of changes) {
+        if (set) {
+          const message = Buffer.alloc(length)
+          messages.set(topic, message)
+          index.set(topic, message)
+        } else {
+          expect(index.delete(topic)).toBe(messages.delete(topic))
+        }
+      }
+      expect(index.size).toBe(messages.size)
+      expect(index.bytes).toBe([...messages.values()].reduce((sum, message) => sum + message.length, 0))
+      for (const { topic } of changes) expect(index.get(topic)).toBe(messages.get(topic))
+      for (const filter of asked) {
+        const visited: string[] = []
+        index.match(filter, (topic, message) => {
+          expect(message).toBe(messages.get(topic))
+          visited.push(topic)
+        })
+        expect(visited.sort()).toEqual([...messages.keys()].filter((topic) => matches(filter, topic)).sort())
+      }
+    }),
+    { numRuns: 500 },
+  )
+})
