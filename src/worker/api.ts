@@ -1,0 +1,90 @@
+import type { Envelope } from '../bridge/envelope.ts'
+import { BrokerError } from './errors.ts'
+
+export interface NackBody {
+  receipt: string
+  delayMs?: number
+  reason?: string
+  reject?: boolean
+  release?: boolean
+}
+
+export interface EntryResult {
+  receipt: string
+  ok: boolean
+  error?: string
+}
+
+/** A request without an answer for this long, waiting time apart, counts as failed. */
+const ANSWER_MS_MAX = 15_000
+
+/** The broker's HTTP face for one queue. Every method rejects with a BrokerError. */
+export class QueueApi {
+  readonly #base: string
+  readonly #fetch: typeof fetch
+  readonly #headers: Record<string, string>
+
+  /** @param url address of the broker's HTTP port, e.g. http://127.0.0.1:8080 */
+  constructor(url: string, queue: string, headers: Record<string, string>, fetchOption: typeof fetch) {
+    this.#base = `${url.replace(/\/+$/, '')}/api/v1/queues/${encodeURIComponent(queue)}`
+    this.#headers = { ...headers, 'content-type': 'application/json' }
+    this.#fetch = fetchOption
+  }
+
+  async pull(max: number, waitMs: number, leaseMs: number, signal: AbortSignal): Promise<Envelope[]> {
+    const answer = await this.#post('pull', { max, waitMs, leaseMs }, waitMs + ANSWER_MS_MAX, signal)
+    return (answer as { messages: Envelope[] }).messages
+  }
+
+  async ack(receipts: readonly string[]): Promise<EntryResult[]> {
+    return results(await this.#post('ack', { receipts }))
+  }
+
+  async nack(entries: readonly NackBody[]): Promise<EntryResult[]> {
+    return results(await this.#post('nack', { entries }))
+  }
+
+  async extend(receipts: readonly string[], leaseMs: number): Promise<EntryResult[]> {
+    return results(await this.#post('extend', { entries: receipts.map((receipt) => ({ receipt, leaseMs })) }))
+  }
+
+  async #post(action: string, body: object, timeoutMs = ANSWER_MS_MAX, signal?: AbortSignal): Promise<unknown> {
+    const abort = new AbortController()
+    const onAbort = (): void => abort.abort()
+    const timer = setTimeout(onAbort, timeoutMs)
+    signal?.addEventListener('abort', onAbort)
+    if (signal?.aborted) abort.abort()
+    try {
+      const response = await this.#fetch(`${this.#base}/${action}`, {
+        method: 'POST',
+        headers: this.#headers,
+        body: JSON.stringify(body),
+        signal: abort.signal,
+      })
+      const text = await response.text()
+      if (!response.ok) throw refusal(response.status, text)
+      return JSON.parse(text) as unknown
+    } catch (error) {
+      if (error instanceof BrokerError) throw error
+      const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+      const reason = abort.signal.aborted ? `no answer within ${timeoutMs} ms` : String((cause as Error).message)
+      throw new BrokerError(0, 'unreachable', `${action} at ${this.#base}: ${reason}`, { cause: error })
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+    }
+  }
+}
+
+function results(answer: unknown): EntryResult[] {
+  return (answer as { results: EntryResult[] }).results
+}
+
+function refusal(status: number, text: string): BrokerError {
+  try {
+    const { error } = JSON.parse(text) as { error: { code: string; message: string } }
+    return new BrokerError(status, error.code, error.message)
+  } catch {
+    return new BrokerError(status, 'unknown', `HTTP status ${status}`)
+  }
+}
