@@ -1,3 +1,4 @@
+import { systemClock } from '../base/clock.ts'
 import type { EntryResult } from './api.ts'
 import { QueueApi } from './api.ts'
 import { BrokerError, LeaseLostError, RejectError } from './errors.ts'
@@ -127,15 +128,15 @@ export class Worker<T = unknown> {
       }
       try {
         // Read before the request: the lease may have started at any time since.
-        const since = performance.now()
+        const since = systemClock.monotonic()
         const envelopes = await this.#api.pull(room, this.#options.waitMs ?? 20_000, this.#leaseMs, signal)
         retry.succeeded()
         this.#reportedAway = false
         this.stats.pulled += envelopes.length
-        const received = performance.now()
+        const received = systemClock.monotonic()
         for (const envelope of envelopes) {
           const message = new WorkerMessage<T>(envelope)
-          this.#held.set(message, Math.max(since, received - ANSWER_LAG_MS))
+          this.#held.set(message, Math.max(since, received - Math.min(ANSWER_LAG_MS, this.#leaseMs / 4)))
           this.#buffer.push(message)
         }
         this.#startHandlers()
@@ -180,14 +181,14 @@ export class Worker<T = unknown> {
   async #extendForever(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await sleep(this.#leaseMs / 8, signal)
-      const now = performance.now()
+      const now = systemClock.monotonic()
       const due = [...this.#held].filter(([, since]) => now - since >= this.#leaseMs / 2).map(([message]) => message)
       for (let i = 0; i < due.length && !signal.aborted; i += 1000) await this.#extend(due.slice(i, i + 1000))
     }
   }
 
   async #extend(due: readonly WorkerMessage<T>[]): Promise<void> {
-    const since = performance.now()
+    const since = systemClock.monotonic()
     let results: EntryResult[]
     try {
       results = await this.#api.extend(
@@ -226,9 +227,13 @@ export class Worker<T = unknown> {
       if (this.#reportedAway) return
       this.#reportedAway = true
     }
-    const onError =
-      this.#options.onError ?? ((reason: Error) => console.error(`worker ${this.#options.queue}:`, reason))
-    onError(error, message)
+    const { onError, queue } = this.#options
+    try {
+      if (onError === undefined) console.error(`worker ${queue}:`, error)
+      else onError(error, message)
+    } catch (problem) {
+      console.error(`worker ${queue}: onError threw`, problem)
+    }
   }
 }
 
