@@ -2,6 +2,7 @@
 import { createServer } from 'node:http'
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import type { Registry } from 'prom-client'
+import { type BindOptions, bindError, boundAddress } from '../base/bind.ts'
 import { originAllowed } from '../base/origin.ts'
 import type { Config } from '../config/schema.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -25,7 +26,7 @@ const keepAliveTimeoutMs = 75_000
 
 /**
  * A Fastify instance that does not listen yet: register routes on it, give `app.server` to the WebSocket listener, then
- * `app.listen({ host, port })`. Every failure has the shape of admin/errors.ts.
+ * `listenAdmin`. Every failure has the shape of admin/errors.ts.
  */
 export function createAdminServer({ config, readiness, registry, log }: AdminServerOptions): FastifyInstance {
   const app = Fastify({
@@ -56,4 +57,14 @@ export function createAdminServer({ config, readiness, registry, log }: AdminSer
   metricsRoute(app, registry)
   homePage(app, config)
   return app
+}
+
+/** Listens; resolves with the address really bound. Rejects with `address_in_use` or `config_invalid`. */
+export async function listenAdmin(app: FastifyInstance, options: BindOptions): Promise<{ host: string; port: number }> {
+  try {
+    await app.listen(options)
+  } catch (error) {
+    throw bindError(error as NodeJS.ErrnoException, options)
+  }
+  return boundAddress(app.server, options.host)
 }

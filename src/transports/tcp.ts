@@ -1,7 +1,7 @@
 /** MQTT over TCP. */
 import { createServer, type Server } from 'node:net'
+import { bind } from '../base/bind.ts'
 import type { Accept, Listener } from '../transport.ts'
-import { bind } from './bind.ts'
 import { duplexStream } from './duplex.ts'
 
 export interface TcpOptions {

@@ -2,10 +2,10 @@
 import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { boundAddress } from '../base/bind.ts'
 import { originAllowed } from '../base/origin.ts'
 import { SluiceError } from '../errors.ts'
 import type { Accept, ByteStream, Listener, Peer, StreamHandler } from '../transport.ts'
-import { boundAddress } from './bind.ts'
 import { serveAsPlainRequest } from './plain-request.ts'
 
 export interface WebSocketOptions {
