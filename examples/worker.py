@@ -95,7 +95,8 @@ def main():
                     handle(message)
                     done.append(message["receipt"])
                 except Exception as error:  # whatever went wrong: give it back, with the reason
-                    failed.append({"receipt": message["receipt"], "reason": str(error)})
+                    print(f"{message['topic']}: {error!r}", file=sys.stderr)
+                    failed.append({"receipt": message["receipt"], "reason": repr(error)})
             if done:
                 for result in queue.ack(done):
                     if not result["ok"]:

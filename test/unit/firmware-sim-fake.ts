@@ -110,7 +110,7 @@ export class FakeBroker {
       const receipt = `${entry.id}-${Math.random()}`
       this.#leased.set(receipt, entry)
       const leasedUntil = new Date(Date.now() + leaseMs).toISOString()
-      return { ...entry, queue: 'telemetry', receipt, encoding: 'utf8', leasedUntil }
+      return { v: 1, ...entry, queue: 'telemetry', receipt, clientId: 'd', encoding: 'utf8', leasedUntil }
     })
   }
 
