@@ -289,13 +289,13 @@ function removeLiteral<V>(branch: Branch<V>, level: string): void {
   branch.many = undefined
 }
 
-/** The only thing below the branch if that is an entry; undefined when there is nothing; else the branch itself. */
+/** The only thing below the branch; undefined when there is nothing, the branch itself when there are several. */
 function soleChild<V>(branch: Branch<V>): Child<V> | undefined {
   if (branch.many !== undefined) return branch
   let sole: Child<V> | undefined
   for (const child of [branch.end, branch.some, branch.one, branch.only]) {
     if (child === undefined) continue
-    if (sole !== undefined || child instanceof Branch) return branch
+    if (sole !== undefined) return branch
     sole = child
   }
   return sole

@@ -138,13 +138,14 @@ describe('values', () => {
   })
 
   test('visit may match again', () => {
-    const tree = treeOf('a/+', 'a/#', '+/b')
+    const filters = ['a/b/c/+', 'a/b/#', 'a/+/c/d', '+/b/+/d', '+/b/c/#', '+/+/c/+']
+    const tree = treeOf(...filters, 'x/#', 'x/y/+', '+/y/z')
     const found: string[] = []
-    tree.match('a/b', (value) => {
+    tree.match('a/b/c/d', (value) => {
       found.push(value)
-      expect(matched(tree, 'a/b')).toEqual(['+/b', 'a/#', 'a/+'])
+      expect(matched(tree, 'x/y/z')).toEqual(['+/y/z', 'x/#', 'x/y/+'])
     })
-    expect(found.sort()).toEqual(['+/b', 'a/#', 'a/+'])
+    expect(found.sort()).toEqual([...filters].sort())
   })
 })
 
