@@ -45,7 +45,8 @@ export const reasonCodes: readonly ReasonCodeEntry[] = [
   entry(0x89, 'Server busy', [CONNACK, DISCONNECT], 'server'),
   entry(0x8a, 'Banned', [CONNACK]),
   entry(0x8b, 'Server shutting down', [DISCONNECT], 'server'),
-  entry(0x8c, 'Bad authentication method', [CONNACK, DISCONNECT], 'server'),
+  // Table 2-6 names DISCONNECT too, but table 3-10, which [v5 MQTT-3.14.2-1] makes binding, does not.
+  entry(0x8c, 'Bad authentication method', [CONNACK]),
   entry(0x8d, 'Keep Alive timeout', [DISCONNECT], 'server'),
   entry(0x8e, 'Session taken over', [DISCONNECT], 'server'),
   entry(0x8f, 'Topic Filter invalid', [SUBACK, UNSUBACK, DISCONNECT], 'server'),

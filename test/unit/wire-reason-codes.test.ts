@@ -12,7 +12,7 @@ import {
 
 const { CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK, DISCONNECT, AUTH } = PacketType
 
-/** v5 table 2-6 read by columns: the codes each packet may carry. */
+/** v5 table 2-6 read by columns: the codes each packet may carry; DISCONNECT as in table 3-10, which lacks 0x8C. */
 const byPacket: [keyof typeof PacketType, string][] = [
   ['CONNACK', '00 80 81 82 83 84 85 86 87 88 89 8a 8c 90 95 97 99 9a 9b 9c 9d 9f'],
   ['PUBACK', '00 10 80 83 87 90 91 97 99'],
@@ -21,7 +21,7 @@ const byPacket: [keyof typeof PacketType, string][] = [
   ['PUBCOMP', '00 92'],
   ['SUBACK', '00 01 02 80 83 87 8f 91 97 9e a1 a2'],
   ['UNSUBACK', '00 11 80 83 87 8f 91'],
-  ['DISCONNECT', '00 04 80 81 82 83 87 89 8b 8c 8d 8e 8f 90 93 94 95 96 97 98 99 9a 9b 9c 9d 9e 9f a0 a1 a2'],
+  ['DISCONNECT', '00 04 80 81 82 83 87 89 8b 8d 8e 8f 90 93 94 95 96 97 98 99 9a 9b 9c 9d 9e 9f a0 a1 a2'],
   ['AUTH', '00 18 19'],
   ['CONNECT', ''],
   ['PUBLISH', ''],
