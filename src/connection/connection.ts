@@ -85,7 +85,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
     const limits = core.config.limits
     this.core = core
     this.stream = stream
-    this.out = new Outbound(stream, core.flusher, (waiting) => this.#stalls(waiting))
+    this.out = new Outbound(stream, core.flusher, core.counters, (waiting) => this.#stalls(waiting))
     this.#reader = new FrameReader(limits.packetBytesMax)
     this.window = limits.inflightMax
     this.outboundBytesMax = limits.outboundBytesMax

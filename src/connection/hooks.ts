@@ -40,7 +40,6 @@ export interface Hooks {
     | null
   readonly acknowledged: ((connection: Connection, packetId: number) => void) | null
   registered(connection: Connection): void
-  unregistered(connection: Connection): void
   connackSent(connection: Connection, reasonCode: number, sessionPresent: boolean): void
   ready(connection: Connection): void
   pinged(connection: Connection): void

@@ -1,3 +1,4 @@
+import type { Counters } from '../telemetry/counters.ts'
 import type { ByteStream } from '../transport.ts'
 import type { EncodedPublish } from '../wire/publish.ts'
 import type { Flusher } from './flusher.ts'
@@ -13,6 +14,7 @@ const COPY_BY_LOOP_MAX = 48
 export class Outbound {
   readonly #stream: ByteStream
   readonly #flusher: Flusher
+  readonly #counters: Counters
   readonly #stalls: (waiting: boolean) => void
   #stalled = false
   #slab: Buffer | null = null
@@ -35,7 +37,8 @@ export class Outbound {
   #givenBytes = 0
 
   /** @param stalls told when the stream holds bytes back, and when it no longer does */
-  constructor(stream: ByteStream, flusher: Flusher, stalls: (waiting: boolean) => void) {
+  constructor(stream: ByteStream, flusher: Flusher, counters: Counters, stalls: (waiting: boolean) => void) {
+    this.#counters = counters
     this.#stream = stream
     this.#flusher = flusher
     this.#stalls = stalls
@@ -162,6 +165,7 @@ export class Outbound {
     if (this.#closed) return
     if (this.#slab !== null) this.#send()
     this.#givenBytes += bytes.length
+    this.#counters.bytesSent += bytes.length
     this.#stream.write(bytes)
     this.#measure()
   }
@@ -187,6 +191,7 @@ export class Outbound {
     if (used * 8 < slab.length && this.#sizeClass > 0) this.#sizeClass--
     this.#lent.push(slab)
     this.#givenBytes += used
+    this.#counters.bytesSent += used
     this.#stream.write(slab.subarray(0, used), this.#written)
     this.#measure()
   }

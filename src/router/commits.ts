@@ -13,6 +13,12 @@ export interface Waiter {
   notCommitted(error: unknown): void
 }
 
+/** Hears how commits go. */
+export interface CommitObserver {
+  succeeded(): void
+  failed(error: unknown): void
+}
+
 /** A session that has newly committed messages to send. */
 export interface Wakeable {
   wake(): void
@@ -28,7 +34,8 @@ const LAZY_COMMIT_MS = 20
  */
 export class Commits {
   readonly #store: Store
-  readonly #onError: (error: unknown) => void
+  readonly #health: CommitObserver
+  readonly #after: () => void
   #receivers: AckReceiver[] = []
   /** first byte × 65536 + Packet Identifier, parallel to #receivers. */
   #acks: number[] = []
@@ -38,9 +45,11 @@ export class Commits {
   #lazy: NodeJS.Timeout | null = null
   readonly #close = (): void => this.flush()
 
-  constructor(store: Store, onError: (error: unknown) => void) {
+  /** @param after called after each commit, whatever its outcome */
+  constructor(store: Store, health: CommitObserver, after: () => void) {
     this.#store = store
-    this.#onError = onError
+    this.#health = health
+    this.#after = after
   }
 
   ack(receiver: AckReceiver, firstByte: number, packetId: number): void {
@@ -52,6 +61,11 @@ export class Commits {
   wait(waiter: Waiter): void {
     this.#waiters.push(waiter)
     this.schedule()
+  }
+
+  /** Resolves when everything written so far in this turn is durable. */
+  done(): Promise<void> {
+    return new Promise((committed, notCommitted) => this.wait({ committed, notCommitted }))
   }
 
   /** Wakes the session after the acknowledgements of the commit that is being completed. */
@@ -90,6 +104,7 @@ export class Commits {
     this.#waiters = []
     this.#store.commit().then(
       () => {
+        this.#health.succeeded()
         for (let i = 0; i < receivers.length; i++) {
           const ack = acks[i]!
           receivers[i]!.committed(Math.floor(ack / 65_536), ack & 65_535)
@@ -98,7 +113,7 @@ export class Commits {
         this.#wake()
       },
       (error: unknown) => {
-        this.#onError(error)
+        this.#health.failed(error)
         for (let i = 0; i < receivers.length; i++) {
           const ack = acks[i]!
           receivers[i]!.notCommitted(Math.floor(ack / 65_536), ack & 65_535, error)
@@ -113,5 +128,6 @@ export class Commits {
     const woken = this.#woken
     this.#woken = []
     for (const session of woken) session.wake()
+    this.#after()
   }
 }

@@ -226,6 +226,17 @@ export class Session {
     this.#complete(seq)
   }
 
+  /** Discards what waits for the client, acknowledged or not. */
+  discardWaiting(): void {
+    this.#pending = null
+    const lane = this.lane
+    if (lane === null) return
+    this.#inflight = null
+    for (let seq = Math.max(1, lane.nextSeq - lane.waiting); seq < lane.nextSeq; seq++)
+      this.#context.store.settle(lane, seq)
+    this.#context.commits.scheduleLazily()
+  }
+
   /** More can be sent: the connection's bytes were taken by the operating system. */
   drained(): void {
     this.#pump()
@@ -355,7 +366,8 @@ export class Session {
   }
 
   #send(link: Link, encoded: EncodedPublish, firstByte: number, seq: number, qos: number): boolean {
-    const inflight = (this.#inflight ??= new Inflight(seq))
+    this.#inflight ??= new Inflight(seq)
+    const inflight = this.#inflight
     if (inflight.count >= link.window || !inflight.fits(seq) || link.out.waitingBytes >= link.outboundBytesMax)
       return false
     const packetId = inflight.open(seq, qos === 1 ? Exchange.awaitingPuback : Exchange.awaitingPubrec)
@@ -365,7 +377,8 @@ export class Session {
   }
 
   #hold(encoded: EncodedPublish, firstByte: number): void {
-    const pending = (this.#pending ??= new Pending())
+    this.#pending ??= new Pending()
+    const pending = this.#pending
     const limits = this.#context.limits
     if (pending.length >= limits.sessionQueuedMessagesMax || pending.bytes >= limits.sessionQueuedBytesMax)
       this.#drop('session_full', 1)

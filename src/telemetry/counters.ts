@@ -3,6 +3,7 @@ import type { DropCause } from './events.ts'
 /** What happens per message, counted in plain numbers; metrics and $SYS sample them. All count from process start. */
 export class Counters {
   bytesReceived = 0
+  bytesSent = 0
   packetsReceived = 0
   /** PUBLISH packets taken from clients, by QoS. */
   published: [number, number, number] = [0, 0, 0]

@@ -1,0 +1,315 @@
+/**
+ * The composition root: the only file that picks adapters. It builds every part once, in the order in which they need
+ * each other, and starts and stops them in order.
+ */
+import type { AedesOptions } from 'aedes'
+import type { FastifyInstance } from 'fastify'
+import { queueRoutes } from './admin/routes/queues.ts'
+import { createAdminServer, listenAdmin } from './admin/server.ts'
+import { Broker } from './aedes/broker.ts'
+import { Emitter } from './aedes/emitter.ts'
+import type { AedesPacket } from './aedes/packets.ts'
+import { Persistence } from './aedes/persistence.ts'
+import { type Clock, systemClock } from './base/clock.ts'
+import { type Random, systemRandom } from './base/random.ts'
+import { compileRules, type Rules } from './bridge/rule.ts'
+import { type Config, defaultConfig } from './config/schema.ts'
+import { Backpressure } from './connection/backpressure.ts'
+import type { Core } from './connection/core.ts'
+import { Flusher } from './connection/flusher.ts'
+import type { Hooks } from './connection/hooks.ts'
+import { Watch } from './connection/watch.ts'
+import { SluiceError } from './errors.ts'
+import { Queues } from './queue/queues.ts'
+import { Commits } from './router/commits.ts'
+import { BridgeTarget, type Destination, type Member } from './router/destinations.ts'
+import { Publication } from './router/publication.ts'
+import { RetainedIndex } from './router/retained.ts'
+import { type Observers, Router } from './router/router.ts'
+import { SharedGroup } from './router/shared-groups.ts'
+import { TopicTree } from './router/topic-tree.ts'
+import type { Session } from './session/session.ts'
+import { Sessions } from './session/sessions.ts'
+import { Subscriptions } from './session/subscriptions.ts'
+import { Wills } from './session/will.ts'
+import type { LaneTarget, Store } from './store.ts'
+import { lmdbStore } from './stores/lmdb.ts'
+import { memoryStore } from './stores/memory.ts'
+import { Counters } from './telemetry/counters.ts'
+import { Drops } from './telemetry/drops.ts'
+import { Events } from './telemetry/events.ts'
+import { createLog, type Logger } from './telemetry/log.ts'
+import { createMetrics, type Sample } from './telemetry/metrics.ts'
+import { duplexStream } from './transports/duplex.ts'
+import { tcpListener } from './transports/tcp.ts'
+import { websocketListener } from './transports/websocket.ts'
+
+export interface BuildOptions {
+  readonly config: Config
+  readonly store?: Store
+  readonly clock?: Clock
+  readonly random?: Random
+  readonly events?: Events
+  /** Aedes' own options: hooks, id, timeouts. */
+  readonly aedes?: AedesOptions
+}
+
+/** A broker that is built and not started, with the parts that serve it to others. */
+export interface Built {
+  readonly broker: Broker
+  readonly queues: Queues
+  readonly events: Events
+}
+
+export function build(options: BuildOptions): Built {
+  const { config, clock = systemClock, random = systemRandom, events = new Events() } = options
+  const store = options.store ?? makeStore(config, clock)
+  const counters = new Counters()
+  const backpressure = new Backpressure(store, config.limits.inboundPausedBytes)
+  const commits = new Commits(store, new CommitHealth(events, clock), () => backpressure.committed())
+  const rules = compileRules(config.bridge)
+  const queues = new Queues({
+    store,
+    clock,
+    random,
+    names: rules.queueNames,
+    settings: config.queues,
+    events: {
+      leaseExpired: (event) => events.emit('leaseExpired', event),
+      deadLettered: (event) => events.emit('deadLettered', event),
+      internalError: (event) => events.emit('internalError', event),
+    },
+    commit: () => commits.done(),
+  })
+  const tree = new TopicTree<Destination>()
+  const drops = new Drops(events, counters, clock)
+
+  const assemble = (hooks: Hooks, observers: Observers): Core => {
+    const retained = new RetainedIndex()
+    const dropped = (session: Session | null, cause: Parameters<Drops['count']>[1], count: number): void =>
+      drops.count(session?.clientId ?? '', cause, count)
+    const shared = { store, commits, counters, clock, events, limits: config.limits, dropped }
+    const router = new Router({ ...shared, tree, retained, observers })
+    const makeGroup = (): SharedGroup<Member> => new SharedGroup<Member>(config.shared.strategy, random)
+    const subscriptions = new Subscriptions({ store, tree, makeGroup })
+    const now = (): number => clock.now()
+    const nodeId = config.nodeId ?? 'local'
+    const sessions = new Sessions({ ...shared, random, subscriptions, nodeId, now })
+    const wills = new Wills({ store, commits, clock, events, router })
+    return {
+      config,
+      clock,
+      store,
+      commits,
+      router,
+      retained,
+      sessions,
+      subscriptions,
+      wills,
+      flusher: new Flusher(),
+      watch: new Watch(clock, config.limits.drainTimeoutMs),
+      backpressure,
+      counters,
+      events,
+      hooks,
+      scratch: new Publication(),
+    }
+  }
+
+  const broker = new Broker(
+    {
+      assemble,
+      emitter: new Emitter<AedesPacket>({ concurrency: 0, matchEmptyLevels: true }),
+      persistence: new Persistence(),
+      wrap: (stream, peer) => duplexStream(stream, peer, clock),
+      restore: async (core) => {
+        for await (const { topic, message } of store.retained()) core.retained.set(topic, message)
+        await core.sessions.restore()
+        await queues.open()
+        linkRules(rules, store, tree)
+      },
+      release: async () => {
+        drops.stop()
+        await queues.close()
+        await store.close()
+      },
+    },
+    options.aedes,
+  )
+  return { broker, queues, events }
+}
+
+/** A broker in this process, started, without listeners: give it streams by `broker.handle`. In memory by default. */
+export async function createBroker(options: Partial<BuildOptions> = {}): Promise<Broker> {
+  const config = options.config ?? { ...defaultConfig(), store: 'memory' }
+  const { broker } = build({ ...options, config })
+  await broker.listen()
+  return broker
+}
+
+function makeStore(config: Config, clock: Clock): Store {
+  switch (config.store) {
+    case 'lmdb':
+      return lmdbStore({ dir: config.dataDir, clock })
+    case 'memory':
+      return memoryStore({ clock })
+    case 'redis':
+      throw new SluiceError('config_invalid', 'store: "redis" is not there yet; use "lmdb" or "memory"')
+  }
+}
+
+/** Puts the bridge's rules into the topic tree; rules that lead to one queue share its target. */
+function linkRules(rules: Rules, store: Store, tree: TopicTree<Destination>): void {
+  const targets = new Map<string, LaneTarget>()
+  for (const { topicFilter, queue } of rules.rules) {
+    let target = targets.get(queue)
+    if (target === undefined) {
+      target = { lane: store.lane(`q/${queue}`), tag: 0, extra: null }
+      targets.set(queue, target)
+    }
+    tree.add(topicFilter, new BridgeTarget(target))
+  }
+}
+
+/** Tells when the store stops and starts taking commits. */
+class CommitHealth {
+  readonly #events: Events
+  readonly #clock: Clock
+  #failingSince = 0
+
+  constructor(events: Events, clock: Clock) {
+    this.#events = events
+    this.#clock = clock
+  }
+
+  failed(error: unknown): void {
+    if (this.#failingSince === 0) this.#failingSince = this.#clock.monotonic()
+    const code = error instanceof SluiceError ? error.code : null
+    this.#events.emit('commitFailed', { error: error instanceof Error ? error.message : String(error), code })
+  }
+
+  succeeded(): void {
+    if (this.#failingSince === 0) return
+    const failedForMs = this.#clock.monotonic() - this.#failingSince
+    this.#failingSince = 0
+    this.#events.emit('commitRecovered', { failedForMs })
+  }
+}
+
+export interface Sluice {
+  readonly addresses: {
+    readonly mqtt: { host: string; port: number }
+    readonly http: { host: string; port: number }
+    /** URL of MQTT over WebSocket. */
+    readonly ws: string
+  }
+  readonly broker: Broker
+  readonly queues: Queues
+  /** Takes no new clients, tells those connected, finishes what is under way, closes the store. */
+  stop(): Promise<void>
+}
+
+export interface StartDeps {
+  readonly events?: Events
+  readonly logger?: Logger
+  /** Wraps the store, for tests that make it fail. */
+  readonly store?: (store: Store) => Store
+}
+
+/** Starts everything that `sluicemq start` serves; resolves once clients may connect. */
+export async function startSluice(config: Config, deps: StartDeps = {}): Promise<Sluice> {
+  const events = deps.events ?? new Events()
+  const logger = deps.logger ?? createLog({ ...config.log, level: 'silent' }).logger
+  const own = makeStore(config, systemClock)
+  const { broker, queues } = build({ config, events, store: deps.store?.(own) ?? own })
+  await broker.listen()
+  let stopping = false
+  const health = watchHealth(events)
+  const app = createAdminServer({
+    config,
+    readiness: () => (stopping ? { ready: false, reason: 'stopping' } : health()),
+    registry: createMetrics(events, () => sample(broker, queues)),
+    log: logger,
+  })
+  await app.register(queueRoutes, { queues })
+  const { host, limits } = config
+  const tcp = tcpListener({ host, port: config.mqttPort, backlog: limits.listenBacklog }, (s) => broker.accept(s))
+  const webSocket = websocketListener(
+    app.server,
+    { path: '/mqtt', packetBytesMax: limits.packetBytesMax, origins: config.webSocket.origins },
+    (s) => broker.accept(s),
+  )
+  const close = async (): Promise<void> => {
+    stopping = true
+    await Promise.allSettled([tcp.close(), webSocket.close()])
+    await queues.close()
+    for (const client of Object.values(broker.clients))
+      client.connection.disconnect(0x8b, 'the broker is shutting down', 'server_shutting_down')
+    await closeHttp(app, limits.shutdownMs)
+    await new Promise<void>((resolve) => broker.close(resolve))
+  }
+  try {
+    const mqtt = await tcp.listen()
+    const [http] = await Promise.all([
+      listenAdmin(app, { host, port: config.httpPort, backlog: limits.listenBacklog }),
+      webSocket.listen(),
+    ])
+    events.emit('started', { mqtt, http })
+    const authority = http.host.includes(':') ? `[${http.host}]:${http.port}` : `${http.host}:${http.port}`
+    const stop = async (): Promise<void> => {
+      events.emit('stopping', { drainMs: limits.shutdownMs })
+      await close()
+    }
+    return { addresses: { mqtt, http, ws: `ws://${authority}/mqtt` }, broker, queues, stop }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** Ready while commits succeed. */
+function watchHealth(events: Events): () => { ready: true } | { ready: false; reason: string } {
+  let failing: string | null = null
+  events.on('commitFailed', ({ error }) => {
+    failing = error
+  })
+  events.on('commitRecovered', () => {
+    failing = null
+  })
+  return () => (failing === null ? { ready: true } : { ready: false, reason: `the store takes no writes: ${failing}` })
+}
+
+/** Closes the HTTP server; requests that do not end in time are cut off. */
+async function closeHttp(app: FastifyInstance, timeoutMs: number): Promise<void> {
+  const cancel = systemClock.after(timeoutMs, () => app.server.closeAllConnections())
+  try {
+    await app.close()
+  } finally {
+    cancel()
+  }
+}
+
+function sample(broker: Broker, queues: Queues): Sample {
+  const { sessions, retained, counters, store } = broker.core
+  const sum = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0)
+  let subscriptions = 0
+  for (const session of sessions.values()) subscriptions += session.subscriptions.size
+  return {
+    connections: broker.connectedClients,
+    sessions: sessions.size,
+    subscriptions,
+    retainedMessages: retained.size,
+    messagesReceived: sum(counters.published),
+    messagesSent: sum(counters.delivered),
+    bytesReceived: counters.bytesReceived,
+    bytesSent: counters.bytesSent,
+    store: { ...store.stats(), pendingBytes: store.pendingBytes },
+    queues: [...queues].map(({ name, ready, leased, delayed, lane }) => ({
+      name,
+      ready,
+      leased,
+      delayed,
+      bytes: lane.waitingBytes,
+    })),
+  }
+}
