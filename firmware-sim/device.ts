@@ -5,6 +5,7 @@
  *     produce ──▶ buffer ──take──▶ [ledger: sent] ──send──▶ in flight ──▶ [ledger: acknowledged]
  */
 import type { QoS } from './account.ts'
+import { Backlog, type Outgoing } from './backlog.ts'
 import { now } from './clock.ts'
 import type { Ledger } from './ledger.ts'
 import { Link, type ProtocolVersion, type PublishOutcome } from './link.ts'
@@ -15,15 +16,6 @@ import type { Random } from './random.ts'
 /** Messages of QoS 0 handed to the network in one turn, so that a long backlog does not block the process. */
 const qos0PerTurn = 100
 const arrivedAtOnce = { batch: 0, attempt: 1 }
-
-/** A message that waits for its turn. */
-export interface Outgoing {
-  readonly stream: number
-  readonly sequence: number
-  readonly topic: string
-  readonly payload: string
-  readonly qos: QoS
-}
 
 export interface DeviceOptions {
   readonly run: string
@@ -51,20 +43,18 @@ export class Device {
   readonly #replyTopic: string
   readonly #intervalMs: number
   #link: Link | null = null
-  #buffer: Outgoing[] = []
-  #head = 0
+  readonly #backlog: Backlog
   #inflight = 0
   #nextAt = Number.POSITIVE_INFINITY
   #answeredThrough = 0
   produced = 0
-  /** Messages given up because the buffer was full. */
-  discarded = 0
   /** True while a subscription to the commands stands. */
   subscribed = false
 
   constructor(options: DeviceOptions) {
     const { profile, name } = options
     this.options = options
+    this.#backlog = new Backlog(profile.offline.bufferMax)
     this.#telemetryTopic = topicOf(profile.telemetry.topic, name)
     this.#commandTopic = profile.commands === undefined ? null : topicOf(profile.commands.topic, name)
     this.#replyTopic = profile.commands === undefined ? '' : topicOf(profile.commands.replyTopic, name)
@@ -94,7 +84,12 @@ export class Device {
 
   /** Messages made and not yet handed to the network. */
   get buffered(): number {
-    return this.#buffer.length - this.#head
+    return this.#backlog.size
+  }
+
+  /** Messages given up because the buffer was full. */
+  get discarded(): number {
+    return this.#backlog.discarded
   }
 
   /** QoS 1 and 2 messages sent and not acknowledged. */
@@ -143,13 +138,13 @@ export class Device {
 
   /** The next message that may go out now, or null. It counts as in flight from here on. */
   take(takenThisTurn: number): Outgoing | null {
-    const next = this.#buffer[this.#head]
+    const next = this.#backlog.first
     if (next === undefined || !this.up) return null
     if (next.qos === 0 ? takenThisTurn >= qos0PerTurn : this.#inflight >= this.options.profile.connection.inflightMax) {
       if (next.qos === 0) this.options.wake(this)
       return null
     }
-    this.#dropOldest()
+    this.#backlog.removeFirst()
     if (next.qos > 0) this.#inflight += 1
     return next
   }
@@ -177,23 +172,7 @@ export class Device {
     this.produced += 1
     const sequence = this.produced
     const payload = template.render({ run, device: name, sequence, time }, random)
-    this.#enqueue({ stream: telemetryStream, sequence, topic: this.#telemetryTopic, payload, qos })
-  }
-
-  #enqueue(message: Outgoing): void {
-    if (this.buffered >= this.options.profile.offline.bufferMax) {
-      this.#dropOldest()
-      this.discarded += 1
-    }
-    this.#buffer.push(message)
-  }
-
-  #dropOldest(): void {
-    this.#head += 1
-    if (this.#head === this.#buffer.length || this.#head >= 1024) {
-      this.#buffer = this.#buffer.slice(this.#head)
-      this.#head = 0
-    }
+    this.#backlog.push({ stream: telemetryStream, sequence, topic: this.#telemetryTopic, payload, qos })
   }
 
   #onSettled(message: Outgoing, outcome: PublishOutcome): void {
@@ -230,7 +209,7 @@ export class Device {
     if (command <= this.#answeredThrough) return
     this.#answeredThrough = command
     const answer = JSON.stringify({ run, device: name, command, ok: true, time })
-    this.#enqueue({ stream: replyStream, sequence: command, topic: this.#replyTopic, payload: answer, qos: 1 })
+    this.#backlog.push({ stream: replyStream, sequence: command, topic: this.#replyTopic, payload: answer, qos: 1 })
     this.options.wake(this)
   }
 }

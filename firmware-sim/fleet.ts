@@ -4,9 +4,10 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { QoS } from './account.ts'
+import type { Outgoing } from './backlog.ts'
 import { now, pause } from './clock.ts'
 import { Desk } from './desk.ts'
-import { Device, type Outgoing } from './device.ts'
+import { Device } from './device.ts'
 import type { Ledger } from './ledger.ts'
 import { forgetSession, type ProtocolVersion } from './link.ts'
 import type { PayloadTemplate } from './payload.ts'

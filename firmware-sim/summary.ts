@@ -100,11 +100,17 @@ export function summaryText(summary: Summary): string {
   const rows: Row[] = [
     ['sent', count(telemetry.sent), live === null ? undefined : discardedNote(live)],
     ['acknowledged', count(telemetry.acknowledged), unacknowledgedNote(telemetry)],
-    ['received', measured ? count(telemetry.received) : 'not measured', qos0Note(summary)],
-    ['duplicated', count(telemetry.duplicated), 'deliveries beyond the first'],
-    ['out of order', count(telemetry.outOfOrder), orderNote(summary)],
-    ['missing', measured ? count(telemetry.missing) : 'not measured', 'acknowledged and never received'],
   ]
+  if (measured) {
+    rows.push(
+      ['received', count(telemetry.received), qos0Note(summary)],
+      ['duplicated', count(telemetry.duplicated), 'deliveries beyond the first'],
+      ['out of order', count(telemetry.outOfOrder), orderNote(summary)],
+      ['missing', count(telemetry.missing), 'acknowledged and never received'],
+    )
+  } else {
+    rows.push(['received', 'not measured', 'no worker took part'])
+  }
   if (telemetry.refused > 0) rows.push(['refused', count(telemetry.refused), 'declined by the broker'])
   if (telemetry.unknown > 0) rows.push(['unknown', count(telemetry.unknown), 'received and never sent'])
   if (commands.sent > 0) {
