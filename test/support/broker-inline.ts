@@ -1,63 +1,110 @@
 /**
  * A broker inside the test's own process, for tests that set hooks, break the store or look at events.
  *
- * With `SLUICEMQ_TEST_TARGET=stock-aedes` the same tests run against Aedes as it comes from npm: the regression tests
- * named `aedes#N` must fail there, which shows that they can.
+ * With `SLUICEMQ_TEST_TARGET=stock-aedes` the tests of the embedded broker run against Aedes as it comes from npm: the
+ * regression tests named `aedes#N` must fail there, which shows that they can.
  */
 import fs from 'node:fs'
+import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import type { Aedes } from 'aedes'
-import { type ConfigInput, configSchema } from '../../src/config/schema.ts'
+import { createBroker, startSluice } from '../../src/broker.ts'
+import { type Config, type ConfigInput, configSchema } from '../../src/config/schema.ts'
+import { Events } from '../../src/telemetry/events.ts'
 import { StoreFaults } from './faulty-store.ts'
 import { startStockAedes } from './stock-aedes.ts'
 
+interface Address {
+  host: string
+  port: number
+}
+
+/** Everything `sluicemq start` serves, in this process. */
 export interface InlineBroker {
-  readonly mqtt: { host: string; port: number }
+  readonly mqtt: Address
   /** URL of MQTT over WebSocket. */
   readonly ws: string
   /** Base URL of the HTTP face. */
   readonly http: string
+  readonly events: Events
+  stop(): Promise<void>
+}
+
+/** A broker as a program embeds it: TCP connections are given to `handle`. */
+export interface EmbeddedBroker {
+  readonly mqtt: Address
   /** The Aedes face: hooks are assigned here. */
   readonly aedes: Aedes
+  readonly events: Events
   /** Breaks and slows the store. */
   readonly faults: StoreFaults
-  /** Stops in good order and starts again with the same data (and other ports). */
+  /** Stops in good order and starts again with the same data (and another port). */
   restart(): Promise<void>
   stop(): Promise<void>
 }
 
-export const targetIsStock: boolean = process.env.SLUICEMQ_TEST_TARGET === 'stock-aedes'
+function configure(overrides: ConfigInput): { config: Config; removeFiles: () => void } {
+  const dataDir = fs.mkdtempSync(path.join(os.tmpdir(), 'sluicemq-inline-'))
+  const fixed = { log: { level: 'silent' as const }, dataDir, mqttPort: 0, httpPort: 0 }
+  const config = configSchema.parse({ store: 'memory', ...overrides, ...fixed })
+  return { config, removeFiles: () => fs.rmSync(dataDir, { recursive: true, force: true }) }
+}
 
 /** Starts on free loopback ports. The memory store unless the config says otherwise; a temporary data folder. */
 export async function startBroker(overrides: ConfigInput = {}): Promise<InlineBroker> {
+  const { config, removeFiles } = configure(overrides)
+  const events = new Events()
+  const sluice = await startSluice(config, { events })
+  const { mqtt, http, ws } = sluice.addresses
+  return {
+    mqtt,
+    ws,
+    http: `http://${http.host}:${http.port}`,
+    events,
+    async stop() {
+      await sluice.stop()
+      removeFiles()
+    },
+  }
+}
+
+/** Listens on a free loopback port and gives every connection to `handle`. */
+export async function serve(
+  handle: (socket: net.Socket) => void,
+): Promise<{ address: Address; close(): Promise<void> }> {
+  const server = net.createServer(handle)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = { host: '127.0.0.1', port: (server.address() as net.AddressInfo).port }
+  return { address, close: () => new Promise((resolve) => server.close(() => resolve())) }
+}
+
+/** Starts the embedding face over a store that can be broken; `store: memory` does not survive a restart. */
+export async function embedBroker(overrides: ConfigInput = {}): Promise<EmbeddedBroker> {
   const faults = new StoreFaults()
-  if (targetIsStock) return startStockAedes(faults)
-  const dataDir = fs.mkdtempSync(path.join(os.tmpdir(), 'sluicemq-inline-'))
-  const { startSluice } = await import('../../src/broker.ts')
-  const config = configSchema.parse({
-    store: 'memory',
-    log: { level: 'silent' },
-    dataDir,
-    ...overrides,
-    mqttPort: 0,
-    httpPort: 0,
-  })
-  const start = () => startSluice(config, { store: (store) => faults.wrap(store) })
+  if (process.env.SLUICEMQ_TEST_TARGET === 'stock-aedes') return startStockAedes(faults)
+  const { config, removeFiles } = configure(overrides)
+  const events = new Events()
+  const start = async () => {
+    const store = faults.store(config.store === 'lmdb' ? 'lmdb' : 'memory', config.dataDir)
+    const broker = await createBroker({ config, events, store })
+    const server = await serve((socket) => void broker.handle(socket))
+    const stop = async () => {
+      const closed = server.close()
+      await new Promise<void>((resolve) => broker.close(resolve))
+      await closed
+    }
+    return { broker, mqtt: server.address, stop }
+  }
   let running = await start()
   return {
     get mqtt() {
-      return running.addresses.mqtt
-    },
-    get ws() {
-      return running.addresses.ws
-    },
-    get http() {
-      return `http://${running.addresses.http.host}:${running.addresses.http.port}`
+      return running.mqtt
     },
     get aedes() {
-      return running.broker
+      return running.broker as unknown as Aedes
     },
+    events,
     faults,
     async restart() {
       await running.stop()
@@ -66,7 +113,7 @@ export async function startBroker(overrides: ConfigInput = {}): Promise<InlineBr
     async stop() {
       faults.heal()
       await running.stop()
-      fs.rmSync(dataDir, { recursive: true, force: true })
+      removeFiles()
     },
   }
 }

@@ -1,21 +1,22 @@
 /**
- * A store that fails or lags on command. It stands between the broker and a real adapter; a commit that fails leaves
- * nothing of its group behind only as far as the adapter can be told so, therefore failing tests retransmit and count
- * repetitions as allowed.
+ * Store faults on command: a layer between the embedded store and its engine that delays, holds or refuses commits. A
+ * refused commit leaves nothing of its group behind, as with a full disk.
  */
+import { systemClock } from '../../src/base/clock.ts'
 import { SluiceError } from '../../src/errors.ts'
 import type { Store } from '../../src/store.ts'
+import type { Engine, WriteBatch } from '../../src/stores/embedded/engine.ts'
+import { MemoryEngine } from '../../src/stores/embedded/memory-engine.ts'
+import { EmbeddedStore } from '../../src/stores/embedded/store.ts'
+import { LmdbEngine } from '../../src/stores/lmdb/engine.ts'
 
 export class StoreFaults {
   /** Every commit is refused. */
   failing = false
   /** Every commit takes at least this long. */
   delayMs = 0
-  /** Commits held until `release`. */
   private held: Promise<void> = Promise.resolve()
   private letGo: () => void = () => {}
-  /** Commits asked for since the start. */
-  commits = 0
 
   heal(): void {
     this.failing = false
@@ -33,26 +34,60 @@ export class StoreFaults {
     this.held = Promise.resolve()
   }
 
-  /** What a call has to go through. */
+  /** What a commit has to go through. */
   async passage(): Promise<void> {
-    this.commits++
     const { delayMs, held } = this
     if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs))
     await held
     if (this.failing) throw new SluiceError('store_unavailable', 'the test broke the store')
   }
 
-  wrap(store: Store): Store {
-    const commit = async () => {
-      await this.passage()
-      return store.commit()
-    }
-    return new Proxy(store, {
-      get: (target, name) => {
-        if (name === 'commit') return commit
-        const value = Reflect.get(target, name, target) as unknown
-        return typeof value === 'function' ? value.bind(target) : value
-      },
-    })
+  /** An embedded store whose commits go through `passage`. */
+  store(kind: 'memory' | 'lmdb', dir: string): Store {
+    const engine = kind === 'memory' ? new MemoryEngine() : new LmdbEngine(dir)
+    return new EmbeddedStore(new FaultyEngine(engine, this), { clock: systemClock })
+  }
+}
+
+class FaultyEngine implements Engine {
+  private readonly inner: Engine
+  private readonly faults: StoreFaults
+  /** One at a time, so that a delay does not reorder and a failure takes nothing else with it. */
+  readonly underWayMax = 1
+
+  constructor(inner: Engine, faults: StoreFaults) {
+    this.inner = inner
+    this.faults = faults
+  }
+  get kind() {
+    return this.inner.kind
+  }
+  get durable() {
+    return this.inner.durable
+  }
+  async commit(batch: WriteBatch): Promise<void> {
+    await this.faults.passage()
+    return this.inner.commit(batch)
+  }
+  open(): Promise<void> {
+    return this.inner.open()
+  }
+  close(): Promise<void> {
+    return this.inner.close()
+  }
+  get(key: Buffer) {
+    return this.inner.get(key)
+  }
+  keys(start: Buffer, end: Buffer, limit: number) {
+    return this.inner.keys(start, end, limit)
+  }
+  entries(start: Buffer, end: Buffer, limit: number) {
+    return this.inner.entries(start, end, limit)
+  }
+  lastKey(low: Buffer, high: Buffer) {
+    return this.inner.lastKey(low, high)
+  }
+  bytesOnDisk(): number {
+    return this.inner.bytesOnDisk()
   }
 }

@@ -1,14 +1,14 @@
 /** Order, QoS and redelivery: facts about stock Aedes 22-29, and what we do instead. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type InlineBroker, startBroker } from '../../support/broker-inline.ts'
+import { type EmbeddedBroker, embedBroker } from '../../support/broker-inline.ts'
 import { RawClient } from '../../support/raw-client.ts'
 import { encodeRawAck, encodeRawPublish, type PublishPacket } from '../../support/raw-packets.ts'
 
 const inflightMax = 64
 
-let broker: InlineBroker
+let broker: EmbeddedBroker
 beforeAll(async () => {
-  broker = await startBroker({ store: 'lmdb', limits: { inflightMax } })
+  broker = await embedBroker({ store: 'lmdb', limits: { inflightMax } })
 })
 afterAll(() => broker?.stop())
 

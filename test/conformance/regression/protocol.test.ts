@@ -1,6 +1,6 @@
 /** Strictness about bytes: facts about stock Aedes 42-45, and what we do instead. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type InlineBroker, startBroker } from '../../support/broker-inline.ts'
+import { type EmbeddedBroker, embedBroker } from '../../support/broker-inline.ts'
 import { RawClient } from '../../support/raw-client.ts'
 import {
   encodeRawConnect,
@@ -12,9 +12,9 @@ import {
   u16,
 } from '../../support/raw-packets.ts'
 
-let broker: InlineBroker
+let broker: EmbeddedBroker
 beforeAll(async () => {
-  broker = await startBroker()
+  broker = await embedBroker()
 })
 afterAll(() => broker?.stop())
 

@@ -1,14 +1,14 @@
 /** Floods, failures and permissions: facts about stock Aedes 34-37 and 46-47, and what we do instead. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { type InlineBroker, startBroker } from '../../support/broker-inline.ts'
+import { type EmbeddedBroker, embedBroker } from '../../support/broker-inline.ts'
 import { RawClient } from '../../support/raw-client.ts'
 import { encodeRawPublish, varint } from '../../support/raw-packets.ts'
 
 const packetBytesMax = 100_000
 
-let broker: InlineBroker
+let broker: EmbeddedBroker
 beforeAll(async () => {
-  broker = await startBroker({ limits: { packetBytesMax, inflightMax: 100 } })
+  broker = await embedBroker({ limits: { packetBytesMax, inflightMax: 100 } })
 })
 afterAll(() => broker?.stop())
 afterEach(() => broker.faults.heal())

@@ -1,12 +1,12 @@
 /** Takeover and wills: facts about stock Aedes 16, 18 and 20, and what we do instead. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type InlineBroker, startBroker } from '../../support/broker-inline.ts'
+import { type EmbeddedBroker, embedBroker } from '../../support/broker-inline.ts'
 import { RawClient } from '../../support/raw-client.ts'
 import type { RawConnect } from '../../support/raw-packets.ts'
 
-let broker: InlineBroker
+let broker: EmbeddedBroker
 beforeAll(async () => {
-  broker = await startBroker()
+  broker = await embedBroker()
 })
 afterAll(() => broker?.stop())
 
@@ -32,6 +32,28 @@ describe('takeover', () => {
     await publisher.publish({ topic: 't16/now', payload: 'x', qos: 1 })
     expect((await third.receive()).payload.toString()).toBe('x')
     await Promise.all([third.disconnect(), publisher.disconnect()])
+  })
+
+  test('aedes#16: a connection that is slow to leave does not take the registration of its successor with it', async () => {
+    const watch = await open('t16-slow-watch')
+    broker.faults.delayMs = 30
+    try {
+      const first = await open('t16-slow')
+      await first.subscribe(['t16/slow', 1])
+      first.reset()
+      const second = await open('t16-slow')
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      await second.ping()
+      const third = await open('t16-slow')
+      await second.expectClosed()
+      await third.subscribe(['t16/slow', 1])
+      watch.startPublish({ topic: 't16/slow', qos: 1 })
+      await third.receive()
+      await third.disconnect()
+    } finally {
+      broker.faults.heal()
+    }
+    await watch.disconnect()
   })
 
   test('aedes#16: many connections at once with one client id leave exactly one', async () => {

@@ -1,0 +1,166 @@
+/**
+ * A slow reader costs only itself: facts about stock Aedes 30, 31, 33 and 47. The broker is a process of its own, so
+ * that its memory can be seen and a crash is a crash.
+ */
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { BrokerProcess } from '../support/broker-process.ts'
+import { RawClient } from '../support/raw-client.ts'
+import { encodeRawPublish } from '../support/raw-packets.ts'
+
+const mebibyte = 1024 * 1024
+const outboundBytesMax = 4 * mebibyte
+
+let broker: BrokerProcess
+beforeAll(async () => {
+  const limits = { outboundBytesMax, drainTimeoutMs: 60_000 }
+  broker = await BrokerProcess.start({ config: { limits, log: { level: 'warn' } } })
+})
+afterAll(() => broker?.stop())
+
+const open = (clientId: string) => RawClient.connected(broker.mqtt, { clientId })
+
+/** Publishes as fast as the broker reads until told to stop; resolves with the number of messages sent. */
+function flood(publisher: RawClient, topic: string, payloadBytes: number): { stop: () => Promise<number> } {
+  const batch = 50
+  const frame = encodeRawPublish({ topic, payload: Buffer.alloc(payloadBytes) })
+  const frames = Buffer.concat(Array.from({ length: batch }, () => frame))
+  let running = true
+  const done = (async () => {
+    let sent = 0
+    while (running && !publisher.isClosed) {
+      if (!publisher.send(frames)) await publisher.drained()
+      else await new Promise((resolve) => setImmediate(resolve))
+      sent += batch
+    }
+    return sent
+  })()
+  return {
+    stop: () => {
+      running = false
+      return done
+    },
+  }
+}
+
+/** Counts PUBLISH packets instead of keeping them. */
+function counter(client: RawClient): { count: number } {
+  const seen = { count: 0 }
+  client.onPacket = (packet) => {
+    if (packet.type !== 'publish') return false
+    seen.count++
+    return true
+  }
+  return seen
+}
+
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+
+test('aedes#30 aedes#33: a reader frozen under full-speed publishing slows nobody and memory stays within its cap', async () => {
+  const [frozen, neighbour, publisher] = await Promise.all([open('frozen'), open('neighbour'), open('flooder')])
+  const [other, otherPublisher] = await Promise.all([open('other'), open('other-publisher')])
+  await Promise.all([neighbour.subscribe('flood'), other.subscribe(['apart', 1])])
+  const seen = counter(neighbour)
+
+  /** One second of flood beside a QoS 1 ping-pong of a pair that has nothing to do with it. */
+  async function phase(): Promise<{ flooded: number; exchanged: number }> {
+    const before = seen.count
+    const flooding = flood(publisher, 'flood', 1_000)
+    let exchanged = 0
+    const end = performance.now() + 1_000
+    while (performance.now() < end) {
+      await otherPublisher.publish({ topic: 'apart', qos: 1 })
+      await other.receive()
+      exchanged++
+    }
+    const sent = await flooding.stop()
+    await publisher.ping()
+    await expect.poll(() => seen.count - before, { timeout: 10_000 }).toBe(sent)
+    return { flooded: sent, exchanged }
+  }
+
+  await phase()
+  const alone: { flooded: number; exchanged: number }[] = []
+  const beside: { flooded: number; exchanged: number }[] = []
+  const restingBytes = broker.residentBytes()
+  let highestBytes = 0
+  for (let round = 0; round < 3; round++) {
+    alone.push(await phase())
+    await frozen.subscribe('flood')
+    frozen.freeze()
+    beside.push(await phase())
+    highestBytes = Math.max(highestBytes, broker.residentBytes())
+    frozen.thaw()
+    frozen.onPacket = (packet) => packet.type === 'publish'
+    await frozen.unsubscribe('flood')
+  }
+  const middle = (list: typeof alone, key: 'flooded' | 'exchanged') =>
+    list.map((one) => one[key]).sort((a, b) => a - b)[1]!
+  const story = JSON.stringify({ alone, beside, restingBytes, highestBytes })
+  // Stock Aedes falls to nothing here; a broker that shares nothing between connections loses what the extra copy costs.
+  expect(middle(beside, 'flooded'), story).toBeGreaterThan(middle(alone, 'flooded') * 0.6)
+  expect(middle(beside, 'exchanged'), story).toBeGreaterThan(middle(alone, 'exchanged') * 0.6)
+  expect(highestBytes - restingBytes, story).toBeLessThan(outboundBytesMax + 120 * mebibyte)
+  await Promise.all([neighbour, publisher, other, otherPublisher].map((client) => client.disconnect()))
+  frozen.reset()
+}, 40_000)
+
+test('aedes#33: what a frozen reader does not get is dropped, counted and shown in the metrics', async () => {
+  const [frozen, publisher] = await Promise.all([open('counted'), open('counted-publisher')])
+  await frozen.subscribe('counted')
+  frozen.freeze()
+  const payloadBytes = 50_000
+  const messages = Math.ceil((outboundBytesMax * 5) / payloadBytes)
+  for (let i = 0; i < messages; i++) {
+    const frame = encodeRawPublish({ topic: 'counted', payload: Buffer.alloc(payloadBytes) })
+    if (!publisher.send(frame)) await publisher.drained()
+  }
+  await publisher.ping()
+  const dropped = async () => {
+    const text = await (await fetch(`${broker.http}/metrics`)).text()
+    const lines = text.split('\n').filter((line) => /drop/.test(line) && !line.startsWith('#'))
+    return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
+  }
+  await expect.poll(dropped, { timeout: 15_000, interval: 200 }).toBeGreaterThan(messages / 4)
+  frozen.reset()
+  await publisher.disconnect()
+}, 30_000)
+
+test('aedes#31: subscribers that leave under full-speed publishing do not take the process with them', async () => {
+  const [publisher, steady] = await Promise.all([open('full-speed'), open('steady')])
+  await steady.subscribe('rush')
+  const seen = counter(steady)
+  const flooding = flood(publisher, 'rush', 20)
+  const { pid } = broker
+  for (let i = 0; i < 30; i++) {
+    const leaver = await RawClient.connected(broker.mqtt, { clientId: `leaver-${i}`, clean: i % 2 === 0 })
+    await leaver.subscribe(['rush', i % 3])
+    if (i % 4 === 0) leaver.freeze()
+    await sleep(20)
+    if (i % 2 === 0) leaver.reset()
+    else {
+      leaver.onPacket = (packet) => packet.type === 'publish'
+      await leaver.disconnect()
+    }
+  }
+  const sent = await flooding.stop()
+  await publisher.ping()
+  await expect.poll(() => seen.count, { timeout: 10_000 }).toBe(sent)
+  expect(broker.running && broker.pid === pid, broker.stderr).toBe(true)
+  expect((await fetch(`${broker.http}/health/ready`)).status).toBe(200)
+  await Promise.all([publisher.disconnect(), steady.disconnect()])
+}, 30_000)
+
+test('aedes#32: publishers in bursts and publishers in tiny segments are read to the end', async () => {
+  const reader = await open('reader')
+  await reader.subscribe('read/#')
+  const seen = counter(reader)
+  const bursts = await open('bursts')
+  const tiny = await open('tiny')
+  const frame = (topic: string) => encodeRawPublish({ topic, payload: 'x'.repeat(100) })
+  const burst = Buffer.concat(Array.from({ length: 20_000 }, () => frame('read/burst')))
+  bursts.send(burst)
+  await tiny.sendPieces(Buffer.concat(Array.from({ length: 40 }, () => frame('read/tiny'))), 3)
+  await Promise.all([bursts.ping(), tiny.ping()])
+  await expect.poll(() => seen.count, { timeout: 10_000 }).toBe(20_040)
+  await Promise.all([reader, bursts, tiny].map((client) => client.disconnect()))
+}, 20_000)
