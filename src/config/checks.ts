@@ -1,5 +1,6 @@
 /** Rules that concern several settings at once. */
 import { isIPv4, isIPv6 } from 'node:net'
+import { compileRules } from '../bridge/rule.ts'
 import type { Config } from './schema.ts'
 
 type Where = (path: readonly PropertyKey[]) => string
@@ -22,6 +23,13 @@ export function checkTogether(config: Config, where: Where): string[] {
   }
   if (config.store === 'redis' && config.redisUrl === undefined) {
     problem(['store'], 'redisUrl: is missing; store: redis needs it (--redis-url redis://127.0.0.1:6379)')
+  }
+  for (const [i, rule] of config.bridge.entries()) {
+    try {
+      compileRules([rule])
+    } catch (error) {
+      problem(['bridge', i, 'topicFilter'], (error as Error).message.replace('bridge[0]', `bridge[${i}]`))
+    }
   }
   for (const [name, queue] of Object.entries(config.queues)) {
     const { minMs, maxMs } = queue.backoff

@@ -199,6 +199,16 @@ describe('settings that have to fit together', () => {
     }
   })
 
+  test('a bridge rule needs a valid Topic Filter [v5 MQTT-4.7.1-1]', () => {
+    const path = file(
+      'bridge:\n  - { topicFilter: "a/#", queue: q }\n  - { topicFilter: "a#", queue: q }\n  - { topicFilter: "$share/g/a", queue: q }\n',
+    )
+    expect(problems({ file: path })).toEqual([
+      expect.stringMatching(/^\d+\.yaml:3: bridge\[1\]\.topicFilter: "a#" is not a valid Topic Filter/),
+      expect.stringMatching(/^\d+\.yaml:4: bridge\[2\]\.topicFilter: "\$share\/g\/a" is a shared subscription/),
+    ])
+  })
+
   test('ports, redis and queues', () => {
     const config = { ...defaultConfig(), mqttPort: 8080, store: 'redis' as const }
     const queue = { leaseMs: 1000, maxAttempts: 1, deadLetterQueue: 'q' }
