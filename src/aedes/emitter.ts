@@ -158,7 +158,7 @@ export class Emitter<M extends EmitterMessage = EmitterMessage> {
    * done, with an error only when the emitter is closed or `waitingMax` messages wait.
    */
   emit(message: M, callback?: EmitCallback): this {
-    assert(message)
+    assert(typeof message?.topic === 'string', 'a message needs a topic')
     if (this.closed) {
       callback?.(new SluiceError('server_shutting_down', 'The emitter is closed.'))
       return this
@@ -207,7 +207,7 @@ export class Emitter<M extends EmitterMessage = EmitterMessage> {
     try {
       listener.call(this, delivery.message, done)
     } catch (error) {
-      this.#onError(error, delivery.message)
+      this.#report(error, delivery.message)
       done()
     }
   }
@@ -222,7 +222,7 @@ export class Emitter<M extends EmitterMessage = EmitterMessage> {
         try {
           completed.callback?.()
         } catch (error) {
-          this.#onError(error, completed.message)
+          this.#report(error, completed.message)
         }
         this.current--
         continue
@@ -233,6 +233,14 @@ export class Emitter<M extends EmitterMessage = EmitterMessage> {
     this.#working = false
   }
 
+  #report(error: unknown, message: M): void {
+    try {
+      this.#onError(error, message)
+    } catch (another) {
+      throwOutside(another)
+    }
+  }
+
   #drop(listeners: Listeners<M>): void {
     this.#listeners.delete(listeners.topic)
     this.#tree.remove(listeners.topic, listeners)
@@ -241,10 +249,8 @@ export class Emitter<M extends EmitterMessage = EmitterMessage> {
   #refuseInnerSome(topic: string): void {
     const { separator, some } = this.#syntax
     const levels = topic.split(String.fromCharCode(separator))
-    if (
-      levels.indexOf(String.fromCharCode(some)) >= 0 &&
-      levels.indexOf(String.fromCharCode(some)) < levels.length - 1
-    ) {
+    const place = levels.indexOf(String.fromCharCode(some))
+    if (place !== -1 && place < levels.length - 1) {
       throw new TypeError(`The many-level wildcard must be the last level: ${topic}`)
     }
   }
@@ -266,7 +272,10 @@ class Fifo<T> {
   shift(): T | undefined {
     if (this.#first === this.#items.length) return undefined
     const item = this.#items[this.#first++]
-    if (this.#first === this.#items.length || this.#first >= 4096) {
+    if (this.#first === this.#items.length) {
+      this.#items.length = 0
+      this.#first = 0
+    } else if (this.#first >= 4096) {
       this.#items = this.#items.slice(this.#first)
       this.#first = 0
     }
