@@ -1,6 +1,7 @@
 /**
  * The topic tree at scale: bytes per subscription, time to add, match and remove, with a million subscriptions of ten
- * shapes (half of them exact, three in ten with `+`, two in ten with `#`) and with 100,000 subscribers of one filter.
+ * shapes (half of them exact, three in ten with `+`, two in ten with `#`), with 100,000 subscribers of one filter, and
+ * the index of as many retained messages.
  *
  *     npx tsc -p tsconfig.build.json && node dist/bench/topic-tree.js [subscriptions=1000000]
  *
@@ -12,6 +13,7 @@ import { memoryUsage } from 'node:process'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { seededRandom } from '../src/base/random.ts'
+import { RetainedIndex } from '../src/router/retained.ts'
 import { TopicTree } from '../src/router/topic-tree.ts'
 
 const count = Number(process.argv[2] ?? 1_000_000)
@@ -157,4 +159,22 @@ const clock = time(samples, () => {})
     remove,
     clock,
   })
+}
+
+{
+  const message = Buffer.alloc(16)
+  const before = heapBytes()
+  const index = new RetainedIndex()
+  const set = time(count, (i) => index.set(text('fleet', site(i), `dev-${i}`, kind(i)), message))
+  const bytesPerTopic = Math.round((heapBytes() - before) / count)
+  visits = 0
+  const match = time(10_000, () => {
+    const device = random.below(count)
+    index.match(`fleet/${site(device)}/dev-${device}/+`, visit)
+  })
+  const visitsPerMatch = visits / 10_000
+  const startedAt = performance.now()
+  index.match('#', visit)
+  const matchAllMs = Math.round(performance.now() - startedAt)
+  print('retained', { topics: index.size, bytesPerTopic, set, match, visitsPerMatch, matchAllMs, clock })
 }

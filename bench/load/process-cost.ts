@@ -22,6 +22,14 @@ export function residentBytes(pid: number, which: 'now' | 'peak' = 'now'): numbe
   return match ? Number(match[1]) * 1024 : null
 }
 
+/** CPU seconds all processes together have used since boot, kernel included. */
+export function machineCpuSeconds(): number | null {
+  const line = read('/proc/stat')?.match(/^cpu +(.+)$/m)
+  if (!line) return null
+  const [user, nice, system, , , interrupts, softInterrupts] = line[1]!.split(' ').map(Number)
+  return (user! + nice! + system! + interrupts! + softInterrupts!) / TICKS_PER_SECOND
+}
+
 function read(path: string): string | null {
   try {
     return readFileSync(path, 'latin1')

@@ -25,6 +25,8 @@ export interface TrafficResult {
   readonly sendLagMicroseconds: Latency | null
   readonly broker: ProcessCost | null
   readonly load: ProcessCost
+  /** Cores that processes other than these two kept busy meanwhile; null where the system does not tell. */
+  readonly othersCores: number | null
 }
 
 export interface Latency {

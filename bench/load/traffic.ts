@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Gate } from './gate.ts'
 import { Histogram } from './histogram.ts'
 import { type LoadOptions, receiversOf, topicFilterOf, topicOf } from './options.ts'
-import { cpuSeconds, residentBytes } from './process-cost.ts'
+import { cpuSeconds, machineCpuSeconds, residentBytes } from './process-cost.ts'
 import { Publisher } from './publisher.ts'
 import type { Latency, ProcessCost, TrafficResult } from './result.ts'
 import { microseconds } from './stopwatch.ts'
@@ -25,6 +25,7 @@ interface Snapshot {
   readonly received: number
   readonly brokerCpu: number | null
   readonly loadCpu: number
+  readonly machineCpu: number | null
 }
 
 export class Traffic {
@@ -138,6 +139,7 @@ export class Traffic {
       received: sum(this.#subscribers, (subscriber) => subscriber.receivedCount),
       brokerCpu: cpuSeconds(this.#options.brokerPid),
       loadCpu: (used.user + used.system) / 1e6,
+      machineCpu: machineCpuSeconds(),
     }
   }
 
@@ -203,6 +205,7 @@ export class Traffic {
           ? null
           : cost(this.#options.brokerPid, end.brokerCpu - begin.brokerCpu),
       load: cost(process.pid, end.loadCpu - begin.loadCpu),
+      othersCores: othersCores(begin, end),
     }
   }
 }
@@ -216,6 +219,14 @@ function percentiles(histogram: Histogram): Latency {
     p999: histogram.percentile(99.9),
     max: histogram.max,
   }
+}
+
+function othersCores(begin: Snapshot, end: Snapshot): number | null {
+  if (begin.machineCpu === null || end.machineCpu === null || begin.brokerCpu === null || end.brokerCpu === null) {
+    return null
+  }
+  const others = end.machineCpu - begin.machineCpu - (end.brokerCpu - begin.brokerCpu) - (end.loadCpu - begin.loadCpu)
+  return Math.max(0, (others * 1e6) / (end.at - begin.at))
 }
 
 function sum<T>(items: readonly T[], of: (item: T) => number): number {

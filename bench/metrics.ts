@@ -1,0 +1,85 @@
+/** The figures the tables show, each drawn from one load result. */
+import type { LoadResult, TrafficResult } from './load/result.ts'
+
+export interface Metric {
+  readonly name: string
+  /** Unit, as printed. */
+  readonly unit: string
+  readonly better: 'higher' | 'lower'
+  /** Null: this run says nothing about it. */
+  of(result: LoadResult): number | null
+}
+
+function ofTraffic(read: (result: TrafficResult) => number | null | undefined): Metric['of'] {
+  return (result) => (result.mode === 'hold' ? null : (read(result) ?? null))
+}
+
+/** Messages all subscribers together received per second. */
+export const received: Metric = {
+  name: 'received',
+  unit: '/s',
+  better: 'higher',
+  of: ofTraffic((result) => result.receivedPerSecond),
+}
+
+/** Messages per second received; for a load without subscribers, messages acknowledged. */
+export const receivedOrAcknowledged: Metric = {
+  name: 'acknowledged into a queue, or received',
+  unit: '/s',
+  better: 'higher',
+  of: ofTraffic((result) => (result.totals.received > 0 ? result.receivedPerSecond : result.acknowledgedPerSecond)),
+}
+
+/** CPU the broker spent per message received (acknowledged when nobody receives). */
+export const cpuPerMessage: Metric = {
+  name: 'broker CPU per message',
+  unit: 'µs',
+  better: 'lower',
+  of: ofTraffic((result) => result.broker?.cpuMicrosecondsPerMessage),
+}
+
+function latency(name: string, key: 'p50' | 'p99' | 'p999'): Metric {
+  return { name, unit: 'µs', better: 'lower', of: ofTraffic((result) => result.latencyMicroseconds?.[key]) }
+}
+
+/** From the moment a message was meant to leave the publisher to its arrival at the subscriber. */
+export const latencies: readonly Metric[] = [
+  latency('latency p99', 'p99'),
+  latency('latency p50', 'p50'),
+  latency('latency p99.9', 'p999'),
+]
+
+export const connects: Metric = {
+  name: 'connections accepted',
+  unit: '/s',
+  better: 'higher',
+  of: (result) => (result.mode === 'hold' ? result.connectionsPerSecond : null),
+}
+
+export const cpuPerConnect: Metric = {
+  name: 'broker CPU per connection',
+  unit: 'ms',
+  better: 'lower',
+  of: (result) => (result.mode === 'hold' ? result.cpuMillisecondsPerConnection : null),
+}
+
+export const memoryPerConnection: Metric = {
+  name: 'memory per idle connection',
+  unit: 'bytes',
+  better: 'lower',
+  of: (result) => (result.mode === 'hold' ? result.bytesPerConnection : null),
+}
+
+/** The middle of the values, the mean of the two in the middle when their number is even; null for none. */
+export function median(values: readonly number[]): number | null {
+  if (values.length === 0) return null
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}
+
+/** How many times better `ours` is than `theirs`: above 1 is better, whichever way the metric points. */
+export function advantage(metric: Metric, ours: number, theirs: number): number | null {
+  const ratio = metric.better === 'higher' ? ours / theirs : theirs / ours
+  return Number.isFinite(ratio) ? ratio : null
+}

@@ -1,0 +1,41 @@
+/** A broker the benchmark can start, by the same contract whoever wrote it. */
+
+/** What a scenario asks of the broker beyond its defaults. */
+export interface StartOptions {
+  /** A bridge rule `b/+/telemetry` → this queue. Only SluiceMQ has queues. */
+  readonly queue?: string
+  /** Listen for WebSocket instead of raw TCP on `port`. */
+  readonly webSocket: boolean
+  /** CPU core to run on; undefined: wherever the system likes. */
+  readonly core?: number
+  /** Where the temporary data directory is made. */
+  readonly dataRoot: string
+}
+
+export interface RunningBroker {
+  /** The port the load connects to, on 127.0.0.1. */
+  readonly port: number
+  readonly pid: number
+  /** Messages waiting in a work queue, for a broker that has queues. */
+  queued?(queue: string): Promise<number>
+  /** Stops the process and removes its data. Never rejects. */
+  stop(): Promise<void>
+}
+
+export interface Peer {
+  readonly name: string
+  /** Version on this machine, or null when the broker is not installed. */
+  version(): Promise<string | null>
+  /** How it is configured where that differs from its defaults, for the record. */
+  readonly settings: string
+  /** Why the peer cannot take part in the scenario of this name, or null. */
+  refuses(need: Need): string | null
+  start(options: StartOptions): Promise<RunningBroker>
+}
+
+/** What a scenario needs that not every broker has. */
+export interface Need {
+  readonly qos: 0 | 1 | 2
+  readonly version: 4 | 5
+  readonly webSocket: boolean
+}

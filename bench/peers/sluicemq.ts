@@ -1,0 +1,54 @@
+/** SluiceMQ as built in dist/, with its defaults: durable, LMDB in a temporary directory. */
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { BrokerProcess } from './broker-process.ts'
+import type { Peer, RunningBroker, StartOptions } from './peer.ts'
+
+/** From dist/bench/peers to the program and to the manifest of the project. */
+const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+const MANIFEST = new URL('../../../package.json', import.meta.url)
+const READY = /^ready mqtt=mqtt:\/\/\S+:(\d+) ws=ws:\/\/\S+:(\d+)\/mqtt http=(\S+)$/m
+
+export const sluicemq: Peer = {
+  name: 'sluicemq',
+  settings: 'defaults; LMDB store, acknowledges after the commit is on disk',
+
+  async version(): Promise<string | null> {
+    try {
+      await readFile(PROGRAM)
+      return String(JSON.parse(await readFile(MANIFEST, 'utf8')).version)
+    } catch {
+      return null
+    }
+  },
+
+  refuses: () => null,
+
+  async start(options: StartOptions): Promise<RunningBroker> {
+    const command = async (directory: string) => {
+      const config = join(directory, 'sluicemq.yaml')
+      await writeFile(config, configuration(options.queue))
+      const ports = ['--host', '127.0.0.1', '--mqtt-port', '0', '--http-port', '0']
+      const args = [PROGRAM, 'start', '--config', config, ...ports, '--data-dir', join(directory, 'data')]
+      return { command: process.execPath, args, core: options.core }
+    }
+    const { broker, facts } = await BrokerProcess.start(options.dataRoot, command, (starting) => starting.line(READY))
+    const [, mqttPort, webSocketPort, http] = facts
+    return {
+      port: Number(options.webSocket ? webSocketPort : mqttPort),
+      pid: broker.pid,
+      queued: async (queue) => {
+        const response = await fetch(`${http}/api/v1/queues/${encodeURIComponent(queue)}`)
+        if (!response.ok) throw new Error(`GET queue ${queue}: HTTP ${response.status}`)
+        return Number(((await response.json()) as { ready: number }).ready)
+      },
+      stop: () => broker.stop(),
+    }
+  },
+}
+
+function configuration(queue: string | undefined): string {
+  if (queue === undefined) return '{}\n'
+  return `bridge:\n  - topicFilter: b/+/telemetry\n    queue: ${queue}\n`
+}

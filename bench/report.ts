@@ -1,0 +1,63 @@
+/** The Markdown report of one benchmark. */
+import type { Machine } from './machine.ts'
+import type { Peer } from './peers/peer.ts'
+import type { RunSettings } from './run.ts'
+import { type Cell, figure, OURS, type Row, type Verdict } from './summary.ts'
+
+export interface Report {
+  readonly date: string
+  readonly machine: Machine
+  readonly settings: RunSettings
+  readonly runs: number
+  readonly peers: readonly { readonly peer: Peer; readonly version: string }[]
+  readonly rows: readonly Row[]
+  readonly notes: readonly string[]
+  readonly verdicts: readonly Verdict[]
+}
+
+export function markdown(report: Report): string {
+  const { machine, settings, peers, rows, notes, verdicts } = report
+  const commit = machine.commit === null ? '' : `, commit ${machine.commit}`
+  const lines = [
+    `# Benchmark of ${report.date}`,
+    '',
+    `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, ${machine.system}, Node ${machine.node}${commit}.`,
+    `Data on ${machine.dataFileSystem}. Load average before the first run: ${machine.loadAverage.toFixed(2)}.`,
+    `Median of ${report.runs} interleaved runs of ${settings.seconds} s after ${settings.warmupSeconds} s of warm-up; ` +
+      `${settings.pin ? 'broker on core 0, load generator on core 1' : 'nothing pinned'}; 16-byte payloads; loopback.`,
+    '',
+    ...peers.map(({ peer, version }) => `- **${peer.name}** ${version}: ${peer.settings}`),
+    '',
+    ...table(rows, peers),
+    '',
+    `In brackets: how many times better ${OURS} is (above 1 is better, for throughput and for cost alike).`,
+  ]
+  if (verdicts.length > 0) {
+    lines.push('', '## Targets', '')
+    for (const { scenario, against, wanted, reached, met } of verdicts) {
+      lines.push(
+        `- ${met ? 'met' : '**missed**'}: ${scenario}, ${reached.toFixed(1)} × ${against} (wanted ${wanted} ×)`,
+      )
+    }
+  }
+  if (notes.length > 0) lines.push('', '## Notes', '', ...notes.map((note) => `- ${note.replaceAll('\n', ' ')}`))
+  return `${lines.join('\n')}\n`
+}
+
+function table(rows: readonly Row[], peers: Report['peers']): string[] {
+  const names = peers.map(({ peer }) => peer.name)
+  const lines = [`| scenario | figure | ${names.join(' | ')} |`, `|---|---|${names.map(() => '---:|').join('')}`]
+  let last = ''
+  for (const { scenario, metric, cells } of rows) {
+    const title = scenario.name === last ? '' : `\`${scenario.name}\`<br>${scenario.title}`
+    last = scenario.name
+    lines.push(`| ${title} | ${metric.name}, ${metric.unit} | ${cells.map(text).join(' | ')} |`)
+  }
+  return lines
+}
+
+function text(cell: Cell): string {
+  if (cell.value === null) return '–'
+  const value = cell.peer === OURS ? `**${figure(cell.value)}**` : figure(cell.value)
+  return cell.advantage === null ? value : `${value} (${cell.advantage.toFixed(1)})`
+}

@@ -1,0 +1,110 @@
+/** One run: start a fresh broker, put the load on it, ask it what it queued, stop it. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { LoadResult } from './load/result.ts'
+import type { Peer, RunningBroker } from './peers/peer.ts'
+import { type LoadFlags, needOf, type Scenario } from './scenarios.ts'
+
+export interface RunSettings {
+  readonly seconds: number
+  readonly warmupSeconds: number
+  /** Broker on core 0, load on core 1. */
+  readonly pin: boolean
+  readonly dataRoot: string
+}
+
+/** One line of the result file. */
+export interface RunRecord {
+  readonly type: 'run'
+  readonly date: string
+  readonly scenario: string
+  readonly peer: string
+  readonly peerVersion: string
+  /** Number of the run within scenario and peer, from 1. */
+  readonly run: number
+  readonly load: LoadFlags
+  /** Null: the run failed, `error` says why. */
+  readonly result: LoadResult | null
+  readonly error: string | null
+  /** Messages the broker counts in the work queue after the run; null where there is none. */
+  readonly queued: number | null
+}
+
+const LOAD = fileURLToPath(new URL('load.js', import.meta.url))
+/** What a run may take beyond its own seconds: connecting, draining, ten thousand slow accepts. */
+const RUN_EXTRA_MS = 60_000
+
+export async function run(
+  scenario: Scenario,
+  peer: Peer,
+  peerVersion: string,
+  number: number,
+  settings: RunSettings,
+): Promise<RunRecord> {
+  const load = flags(scenario, peer, settings)
+  const record = { date: new Date().toISOString(), scenario: scenario.name, peer: peer.name, peerVersion, run: number }
+  const failed = (error: unknown): RunRecord => {
+    return { type: 'run', ...record, load, result: null, error: (error as Error).message, queued: null }
+  }
+  let broker: RunningBroker
+  try {
+    broker = await peer.start({
+      ...(scenario.queue ? { queue: scenario.queue.name } : {}),
+      ...(settings.pin ? { core: 0 } : {}),
+      webSocket: needOf(scenario).webSocket,
+      dataRoot: settings.dataRoot,
+    })
+  } catch (error) {
+    return failed(error)
+  }
+  try {
+    const result = await generate({ ...load, port: broker.port, 'broker-pid': broker.pid }, settings.pin)
+    const queued = scenario.queue && broker.queued ? await broker.queued(scenario.queue.name) : null
+    return { type: 'run', ...record, load, result, error: shortfall(result, queued), queued }
+  } catch (error) {
+    return failed(error)
+  } finally {
+    await broker.stop()
+  }
+}
+
+function flags(scenario: Scenario, peer: Peer, settings: RunSettings): LoadFlags {
+  const queueless = scenario.queue !== undefined && peer.name !== 'sluicemq'
+  const load = queueless ? scenario.queue.substitute : scenario.load
+  return { warmup: settings.warmupSeconds, seconds: settings.seconds, ...load }
+}
+
+/** A queue that holds less than was acknowledged makes the figure worthless. */
+function shortfall(result: LoadResult, queued: number | null): string | null {
+  if (queued === null || result.mode === 'hold' || queued >= result.totals.acknowledged) return null
+  return `${result.totals.acknowledged} messages acknowledged, ${queued} in the queue`
+}
+
+/** Runs the load generator in a process of its own. Rejects with its last words when the run is void. */
+async function generate(load: LoadFlags, pin: boolean): Promise<LoadResult> {
+  const args = [LOAD]
+  for (const [name, value] of Object.entries(load)) args.push(`--${name}`, ...(value === true ? [] : [String(value)]))
+  const line = [...(pin ? ['taskset', '-c', '1'] : []), process.execPath, ...args]
+  const child = spawn(line[0]!, line.slice(1), {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: Number(load['seconds']) * 1000 + Number(load['warmup']) * 1000 + RUN_EXTRA_MS,
+    killSignal: 'SIGKILL',
+  })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text
+  })
+  const kill = (): void => {
+    child.kill('SIGKILL')
+  }
+  process.once('exit', kill)
+  const [code, signal] = await once(child, 'close')
+  process.removeListener('exit', kill)
+  if (code === 0) return JSON.parse(stdout) as LoadResult
+  throw new Error(signal ? 'the load generator did not finish in time' : stderr.trim())
+}

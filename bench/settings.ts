@@ -1,0 +1,81 @@
+/** The command line of the benchmark. */
+import { parseArgs } from 'node:util'
+import { aedes } from './peers/aedes.ts'
+import { mirror } from './peers/mirror.ts'
+import { mosquitto } from './peers/mosquitto.ts'
+import { nats } from './peers/nats.ts'
+import type { Peer } from './peers/peer.ts'
+import { sluicemq } from './peers/sluicemq.ts'
+import type { RunSettings } from './run.ts'
+import { type Scenario, scenarios } from './scenarios.ts'
+
+export const USAGE = `npm run bench -- [options]
+
+  --scenario NAMES   comma-separated; default: all (--list shows them)
+  --peers NAMES      comma-separated; default: every broker found here
+                     (also: mirror, the ceiling of the load generator)
+  --runs N           runs of each pair, interleaved; default 3
+  --seconds N        measured seconds of a run; default 4
+  --warmup N         seconds before them; default 1
+  --pin              broker on core 0, load generator on core 1 (taskset)
+  --data-root DIR    where brokers keep their data; default: the system's temporary directory
+  --out PATH         results are written to PATH.jsonl, .md and .svg; default bench/results/<date>
+                     "none": only print
+  --list             list the scenarios
+`
+
+export interface BenchSettings {
+  readonly run: RunSettings
+  readonly runs: number
+  readonly scenarios: readonly Scenario[]
+  readonly peers: readonly Peer[]
+  /** The peers were named: one that is missing is an error. */
+  readonly peersNamed: boolean
+  /** Path without extension; null: print only. */
+  readonly out: string | null
+  readonly list: boolean
+}
+
+const DEFAULT_PEERS: readonly Peer[] = [sluicemq, mosquitto, aedes, nats]
+const ALL_PEERS: readonly Peer[] = [...DEFAULT_PEERS, mirror]
+
+/** Throws an Error that names the option and what it expects. */
+export function parseSettings(args: readonly string[], temporary: string, defaultOut: string): BenchSettings {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      scenario: { type: 'string' },
+      peers: { type: 'string' },
+      runs: { type: 'string', default: '3' },
+      seconds: { type: 'string', default: '4' },
+      warmup: { type: 'string', default: '1' },
+      pin: { type: 'boolean', default: false },
+      'data-root': { type: 'string', default: temporary },
+      out: { type: 'string', default: defaultOut },
+      list: { type: 'boolean', default: false },
+    },
+  })
+  const runs = Number(values.runs)
+  const seconds = Number(values.seconds)
+  const warmupSeconds = Number(values.warmup)
+  if (!Number.isInteger(runs) || runs < 1) throw new Error('--runs expects a whole number from 1')
+  if (!(seconds >= 0.1)) throw new Error('--seconds expects a number from 0.1')
+  if (!(warmupSeconds >= 0)) throw new Error('--warmup expects a number from 0')
+  return {
+    run: { seconds, warmupSeconds, pin: values.pin, dataRoot: values['data-root'] },
+    runs,
+    scenarios: values.scenario === undefined ? scenarios : choose('--scenario', values.scenario, scenarios),
+    peers: values.peers === undefined ? DEFAULT_PEERS : choose('--peers', values.peers, ALL_PEERS),
+    peersNamed: values.peers !== undefined,
+    out: values.out === 'none' ? null : values.out,
+    list: values.list,
+  }
+}
+
+function choose<T extends { readonly name: string }>(option: string, wanted: string, from: readonly T[]): T[] {
+  return wanted.split(',').map((name) => {
+    const found = from.find((item) => item.name === name.trim())
+    if (!found) throw new Error(`${option} expects names out of: ${from.map((item) => item.name).join(', ')}`)
+    return found
+  })
+}
