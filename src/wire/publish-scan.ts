@@ -51,6 +51,8 @@ export class PublishScan {
 /**
  * Checks the properties of a PUBLISH that a client sent, and notes in `out` what and where they are. Makes no object and no string.
  *
+ * A property is read before it is judged: cut short and given twice at once is malformed.
+ *
  * @param start first byte after the Property Length
  * @param end one after the last property: where the payload begins
  * @throws SluiceError malformed_packet, protocol_error or topic_alias_invalid, as `decodeProperties` does; also protocol_error for a
@@ -59,6 +61,7 @@ export class PublishScan {
 export function scanPublishProperties(buf: Buffer, start: number, end: number, out: PublishScan): void {
   out.reset()
   let pos = start
+  let at = start
   while (pos < end) {
     const id = buf[pos]!
     switch (id) {
@@ -75,27 +78,35 @@ export function scanPublishProperties(buf: Buffer, start: number, end: number, o
         out.messageExpirySeconds = buf.readUInt32BE(pos - 4)
         break
       case 0x03:
+        at = pos + 3
+        pos = textEnd(buf, pos + 1, end, 'contentType')
         if (out.contentTypeStart !== -1) throw twice('contentType')
-        out.contentTypeStart = pos + 3
-        pos = out.contentTypeEnd = textEnd(buf, pos + 1, end, 'contentType')
+        out.contentTypeStart = at
+        out.contentTypeEnd = pos
         break
       case 0x08:
+        at = pos + 3
+        pos = textEnd(buf, pos + 1, end, 'responseTopic')
+        checkResponseTopic(buf, at, pos)
         if (out.responseTopicStart !== -1) throw twice('responseTopic')
-        out.responseTopicStart = pos + 3
-        pos = out.responseTopicEnd = textEnd(buf, pos + 1, end, 'responseTopic')
-        checkResponseTopic(buf, out.responseTopicStart, pos)
+        out.responseTopicStart = at
+        out.responseTopicEnd = pos
         break
       case 0x09:
+        at = pos + 3
+        pos = fieldEnd(buf, pos + 1, end, 'correlationData')
         if (out.correlationDataStart !== -1) throw twice('correlationData')
-        out.correlationDataStart = pos + 3
-        pos = out.correlationDataEnd = fieldEnd(buf, pos + 1, end, 'correlationData')
+        out.correlationDataStart = at
+        out.correlationDataEnd = pos
         break
       case 0x23:
+        at = pos
+        pos = need(pos, 3, end, 'topicAlias')
+        if (buf[pos - 2] === 0 && buf[pos - 1] === 0) throw aliasZero()
         if (out.topicAlias !== 0) throw twice('topicAlias')
-        out.topicAliasStart = pos
-        pos = out.topicAliasEnd = need(pos, 3, end, 'topicAlias')
         out.topicAlias = buf.readUInt16BE(pos - 2)
-        if (out.topicAlias === 0) throw new SluiceError('topic_alias_invalid', 'PUBLISH: topicAlias is 0')
+        out.topicAliasStart = at
+        out.topicAliasEnd = pos
         break
       case 0x26:
         pos = textEnd(buf, pos + 1, end, 'user property name')
@@ -133,6 +144,10 @@ function checkResponseTopic(buf: Buffer, start: number, end: number): void {
   for (let pos = start; pos < end; pos++) {
     if (buf[pos] === 0x2b || buf[pos] === 0x23) throw protocolError('PUBLISH: responseTopic contains a wildcard')
   }
+}
+
+function aliasZero(): SluiceError {
+  return new SluiceError('topic_alias_invalid', 'PUBLISH: topicAlias is 0')
 }
 
 function twice(what: string): SluiceError {

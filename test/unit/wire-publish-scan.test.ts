@@ -96,6 +96,19 @@ describe('scanPublishProperties', () => {
     expect(refusal(one, user, one)).toBe('protocol_error')
   })
 
+  it.each([
+    ['Content Type', contentType],
+    ['Response Topic', responseTopic],
+    ['Correlation Data', correlation],
+    ['Topic Alias', alias],
+  ])('%s given twice, the second cut short, is malformed', (_name, one) => {
+    expect(refusal(one, one.subarray(0, -1))).toBe('malformed_packet')
+  })
+
+  it('a second Topic Alias of 0 is an invalid alias', () => {
+    expect(refusal(alias, property(0x23, u16(0)))).toBe('topic_alias_invalid')
+  })
+
   it('User Properties may repeat, also with the same name [v5 3.3.2.3.7]', () => {
     const out = new PublishScan()
     scan(out, user, user, format, user)
