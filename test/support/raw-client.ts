@@ -51,8 +51,6 @@ interface Waiter {
 }
 
 export class RawClient {
-  /** Answers PUBLISH and PUBREL at once, as a correct client does. */
-  autoAck = false
   /** Sees every packet first; returning true keeps it out of the inbox (and from being acknowledged by `autoAck`). */
   onPacket: ((packet: BrokerPacket) => boolean) | null = null
   /** Resolves when the connection is gone, whoever closed it. */
@@ -67,6 +65,7 @@ export class RawClient {
   private readonly log: string[] = []
   private waiters: Waiter[] = []
   private nextPacketId = 1
+  private acks = false
   private wrong: Error | null = null
   private setClosed: () => void = () => {}
 
@@ -130,6 +129,12 @@ export class RawClient {
       socket.on('error', reject)
       socket.on('close', () => client.gone())
     })
+  }
+
+  /** Answers PUBLISH and PUBREL at once, as a correct client does; what is in the inbox already is answered too. */
+  set autoAck(on: boolean) {
+    if (on && !this.acks) for (const packet of this.inbox) this.acknowledge(packet)
+    this.acks = on
   }
 
   // ---- speaking
@@ -337,14 +342,18 @@ export class RawClient {
     if (this.onPacket?.(packet)) return
     this.log.push(describePacket(packet))
     if (this.log.length > 30) this.log.shift()
-    if (this.autoAck && packet.type === 'publish' && packet.qos > 0) {
-      this.ack(packet.qos === 1 ? 'puback' : 'pubrec', packet.packetId)
-    }
-    if (this.autoAck && packet.type === 'pubrel') this.ack('pubcomp', packet.packetId)
+    if (this.acks) this.acknowledge(packet)
     const waiter = this.waiters.find((entry) => entry.wants(packet))
     if (!waiter) return void this.inbox.push(packet)
     this.waiters = this.waiters.filter((entry) => entry !== waiter)
     waiter.resolve(packet)
+  }
+
+  private acknowledge(packet: BrokerPacket): void {
+    if (packet.type === 'publish' && packet.qos > 0) {
+      this.ack(packet.qos === 1 ? 'puback' : 'pubrec', packet.packetId)
+    }
+    if (packet.type === 'pubrel') this.ack('pubcomp', packet.packetId)
   }
 
   private fail(error: Error): void {
