@@ -1,6 +1,6 @@
 import assert from 'node:assert'
 import { SluiceError } from '../errors.ts'
-import type { LevelSyntax } from '../router/level-trie.ts'
+import type { LevelSyntax } from '../router/level-syntax.ts'
 import { TopicTree } from '../router/topic-tree.ts'
 
 export interface EmitterMessage {

@@ -1,4 +1,4 @@
-import { type LevelSyntax, restMatches } from './level-trie.ts'
+import { type LevelSyntax, restMatches } from './level-syntax.ts'
 import { emptyHash, hashCode, mixHash } from './text-hash.ts'
 
 /** How many changed filters are kept as text. */

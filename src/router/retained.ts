@@ -2,16 +2,8 @@
  * The retained messages in memory, found by Topic Filter through a trie of their topics, so that a subscription looks
  * at the topics it may match and not at all of them.
  */
-import {
-  type Branch,
-  type Child,
-  Entry,
-  LevelTrie,
-  literalChild,
-  mqttSyntax,
-  pushChildren,
-  restMatches,
-} from './level-trie.ts'
+import { mqttSyntax, restMatches } from './level-syntax.ts'
+import { type Branch, type Child, Entry, LevelTrie, literalChild, pushChildren } from './level-trie.ts'
 
 /** Topics hold no wildcards [v5 MQTT-3.3.2-2], so every level is literal. */
 const topicSyntax = { ...mqttSyntax, one: -1, some: -1 }

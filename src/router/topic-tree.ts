@@ -10,16 +10,8 @@
  */
 
 import { ChangeLog } from './change-log.ts'
-import {
-  type Branch,
-  type Child,
-  Entry,
-  type LevelSyntax,
-  LevelTrie,
-  literalChild,
-  mqttSyntax,
-  restMatches,
-} from './level-trie.ts'
+import { type LevelSyntax, mqttSyntax, restMatches } from './level-syntax.ts'
+import { type Branch, type Child, Entry, LevelTrie, literalChild } from './level-trie.ts'
 import { WideMap } from './wide-map.ts'
 
 export interface TopicTreeOptions {

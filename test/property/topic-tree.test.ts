@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { Branch, LevelTrie, mqttSyntax } from '../../src/router/level-trie.ts'
+import { mqttSyntax } from '../../src/router/level-syntax.ts'
+import { Branch, LevelTrie } from '../../src/router/level-trie.ts'
 import { RetainedIndex } from '../../src/router/retained.ts'
 import { TopicTree } from '../../src/router/topic-tree.ts'
 
