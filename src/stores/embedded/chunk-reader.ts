@@ -1,0 +1,209 @@
+/** Finds lanes and chunks: in memory where they are, from the engine otherwise. */
+import { StoredChunk } from './chunk.ts'
+import { corrupt, decodeChunk, settledBits, settledBytes, settledCount } from './formats.ts'
+import {
+  chunkKeyBytes,
+  chunkKeyCount,
+  idKey,
+  keySeq,
+  laneRange,
+  MAX_SEQ,
+  nameKey,
+  readUint48,
+  seqKey,
+  table,
+  writeUint48,
+} from './keys.ts'
+import type { EmbeddedLane, LaneLoader } from './lane.ts'
+import type { State } from './state.ts'
+
+/** A read that has to go to disk also loads what follows, up to these limits. */
+const READ_AHEAD_CHUNKS = 32
+const READ_AHEAD_BYTES = 128 * 1024
+
+const LANE_HEADER = 12
+const INFINITE = Number.MAX_SAFE_INTEGER
+
+export class ChunkReader implements LaneLoader {
+  readonly #state: State
+
+  constructor(state: State) {
+    this.#state = state
+  }
+
+  loadLane(lane: EmbeddedLane): void {
+    const { engine, droppedNames } = this.#state
+    // Dropped and made again before the drop was durable: what the disk has is not this lane.
+    if (droppedNames.has(lane.name)) return
+    const record = engine.get(nameKey(table.lane, lane.name))
+    if (record === undefined) return
+    lane.id = readUint48(record, 0)
+    lane.seq = readUint48(record, 6)
+    const chunks = laneRange(table.chunk, lane.id)
+    for (const key of engine.keys(chunks.start, chunks.end, INFINITE)) {
+      lane.waitingEntries += chunkKeyCount(key)
+      lane.waitingTotal += chunkKeyBytes(key)
+      lane.seq = Math.max(lane.seq, keySeq(key) + chunkKeyCount(key))
+    }
+    const settled = laneRange(table.settled, lane.id)
+    for (const { value } of engine.entries(settled.start, settled.end, INFINITE)) {
+      lane.waitingEntries -= settledCount(value)
+      lane.waitingTotal -= settledBytes(value)
+    }
+    const marks = laneRange(table.mark, lane.id)
+    lane.mayHaveMarks = engine.keys(marks.start, marks.end, 1).length > 0
+  }
+
+  /** The chunk that holds `seq`, committed or not. */
+  holding(lane: EmbeddedLane, seq: number): StoredChunk | undefined {
+    lane.load()
+    const resident = lane.resident.holding(seq)
+    if (resident !== undefined) return resident
+    if (lane.id === 0 || seq < 1 || seq >= lane.seq) return undefined
+    const key = this.#keyHolding(lane, seq)
+    return key === undefined ? undefined : this.#load(lane, key, keySeq(key))
+  }
+
+  /** The committed chunk with the first unsettled entry at or after `fromSeq`. */
+  waitingFrom(lane: EmbeddedLane, fromSeq: number): StoredChunk | null {
+    lane.load()
+    let from = Math.max(1, fromSeq)
+    while (from < lane.seq) {
+      const resident = lane.resident.endingAfter(from)
+      if (resident === undefined || from < resident.gapFrom) {
+        const loaded = this.#loadFrom(lane, from)
+        if (loaded !== null) continue
+        // Nothing is on disk from here to the resident chunk.
+        if (resident === undefined) return null
+        resident.gapFrom = Math.min(resident.gapFrom, from)
+      } else if (resident.state === 'open' || resident.state === 'underWay') {
+        return null
+      } else if (resident.waitsFrom(from)) {
+        this.#state.cache.touch(resident)
+        resident.handedOut = true
+        return resident
+      } else from = resident.endSeq
+    }
+    return null
+  }
+
+  #keyHolding(lane: EmbeddedLane, seq: number): Buffer | undefined {
+    const high = Buffer.concat([seqKey(table.chunk, lane.id, seq), Buffer.alloc(7, 0xff)])
+    const key = this.#state.engine.lastKey(idKey(table.chunk, lane.id), high)
+    return key !== undefined && seq < keySeq(key) + chunkKeyCount(key) ? key : undefined
+  }
+
+  /**
+   * Brings the first committed chunk that ends after `from`, and a few that follow it, into memory.
+   * Null when the next chunk is resident already or there is none.
+   */
+  #loadFrom(lane: EmbeddedLane, from: number): StoredChunk | null {
+    if (lane.id === 0) return null
+    const holding = this.#keyHolding(lane, from)
+    const start = holding ?? seqKey(table.chunk, lane.id, from)
+    const keys = this.#state.engine.keys(start, idKey(table.chunk, lane.id + 1), READ_AHEAD_CHUNKS)
+    let first: StoredChunk | null = null
+    let gapFrom = from
+    let bytes = 0
+    for (const key of keys) {
+      const present = lane.resident.at(keySeq(key))
+      if (present !== undefined) {
+        present.gapFrom = Math.min(present.gapFrom, gapFrom)
+        break
+      }
+      if (first !== null && bytes + chunkKeyBytes(key) > READ_AHEAD_BYTES) break
+      const chunk = this.#load(lane, key, Math.min(gapFrom, keySeq(key)))
+      first ??= chunk
+      bytes += chunk.bytes
+      gapFrom = chunk.endSeq
+    }
+    return first
+  }
+
+  #load(lane: EmbeddedLane, key: Buffer, gapFrom: number): StoredChunk {
+    const { engine, segments, cache } = this.#state
+    const count = chunkKeyCount(key)
+    const firstSeq = keySeq(key)
+    const evicted = lane.takeEvicted(firstSeq)
+    if (evicted !== undefined) {
+      this.#state.revive(evicted)
+      return evicted
+    }
+    const value = engine.get(key)
+    if (value === undefined) throw corrupt(`chunk ${firstSeq} of lane ${lane.name}`, undefined)
+    const decoded = decodeChunk(value, count)
+    const found = decoded.segmentIds.map((id) => {
+      const segment = segments.load(id)
+      if (segment === undefined) throw corrupt(`segment ${id}`, undefined)
+      return segment
+    })
+    const messages = decoded.segmentIds.length === 0 ? decoded.inline : new Array<Buffer>(count)
+    const chunk = new StoredChunk(lane, firstSeq, gapFrom, 'durable', messages, decoded.tags)
+    chunk.extras = decoded.extras
+    chunk.count = count
+    chunk.unsettled = count
+    chunk.bytes = chunkKeyBytes(key)
+    if (found.length > 0) resolveRuns(messages, decoded.runs, decoded.inline, found)
+    for (const segment of found) {
+      chunk.segments.push(segment)
+      segment.holders++
+    }
+    const settled = engine.get(seqKey(table.settled, lane.id, firstSeq))
+    if (settled !== undefined) {
+      chunk.restoreSettled(settledBits(settled, count), settledCount(settled), settledBytes(settled))
+    }
+    if (lane.mayHaveMarks) chunk.marks = this.#marksOf(lane, chunk)
+    lane.resident.add(chunk)
+    cache.add(chunk)
+    return chunk
+  }
+
+  #marksOf(lane: EmbeddedLane, chunk: StoredChunk): Map<number, Buffer> | null {
+    const marks = new Map<number, Buffer>()
+    const start = seqKey(table.mark, lane.id, chunk.firstSeq)
+    const end = seqKey(table.mark, lane.id, Math.min(chunk.endSeq, MAX_SEQ))
+    for (const { key, value } of this.#state.engine.entries(start, end, INFINITE)) {
+      marks.set(keySeq(key) - chunk.firstSeq, value)
+    }
+    for (const group of this.#state.groups()) {
+      const writes = group.marks.get(lane)
+      if (writes === undefined) continue
+      for (const [seq, bytes] of writes) {
+        if (seq < chunk.firstSeq || seq >= chunk.endSeq) continue
+        if (bytes === null) marks.delete(seq - chunk.firstSeq)
+        else marks.set(seq - chunk.firstSeq, bytes)
+      }
+    }
+    return marks.size === 0 ? null : marks
+  }
+}
+
+function resolveRuns(
+  messages: Buffer[],
+  runs: readonly number[],
+  inline: readonly Buffer[],
+  segments: readonly { bodies: Buffer[] | null }[],
+): void {
+  let i = 0
+  let nextInline = 0
+  for (let r = 0; r < runs.length; r += 3) {
+    const source = runs[r]!
+    const index = runs[r + 1]!
+    const end = i + runs[r + 2]!
+    for (let k = 0; i < end; i++, k++) {
+      const body = source === 0 ? inline[nextInline++] : segments[source - 1]!.bodies![index + k]
+      if (body === undefined) throw corrupt('a chunk', new RangeError('body'))
+      messages[i] = body
+    }
+  }
+}
+
+export function encodeLane(lane: EmbeddedLane): Buffer {
+  const value = Buffer.allocUnsafe(LANE_HEADER + Buffer.byteLength(lane.name))
+  writeUint48(value, 0, lane.id)
+  writeUint48(value, 6, lane.seq)
+  value.write(lane.name, LANE_HEADER)
+  return value
+}
+
+export const laneRecordName = (value: Buffer): string => value.toString('utf8', LANE_HEADER)

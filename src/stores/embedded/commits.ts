@@ -1,0 +1,232 @@
+/**
+ * The life of a group after it is closed: handed to the engine, then durable or undone.
+ *
+ *     open ──commit()──▶ closed, under way ──▶ durable: onCommitted of its chunks, then commit() resolves
+ *       │                                 └──▶ failed:  what it appended is gone; what was settled or dropped in it
+ *       │                                              stays so in memory and is written with the next group
+ *       └── while `underWayMax` groups are under way, commit() waits and the open group goes on growing
+ *
+ * Settlements survive a failure because they are facts: the subscriber has acknowledged. Appends, marks and records do not:
+ * their caller is told, and has promised nobody anything yet.
+ */
+import { SluiceError } from '../../errors.ts'
+import { Group } from './group.ts'
+import { GroupWriter } from './group-writer.ts'
+import { seqKey, table } from './keys.ts'
+import type { State } from './state.ts'
+import type { Sweeper } from './sweeper.ts'
+
+/** Pause between two commits that only sweep, and after one of them has failed. */
+const SWEEP_PAUSE_MS = 2
+const SWEEP_RETRY_MS = 1000
+
+export class Commits {
+  readonly #state: State
+  readonly #sweeper: Sweeper
+  readonly #writer: GroupWriter
+  /** A group has failed and others are still under way: nothing is handed to the engine until they have come back. */
+  #failing = false
+  #stopSweep: (() => void) | null = null
+  #closed = false
+  pendingBytes = 0
+  commits = 0
+  lastCommitMs = 0
+
+  constructor(state: State, sweeper: Sweeper) {
+    this.#state = state
+    this.#sweeper = sweeper
+    this.#writer = new GroupWriter(state)
+  }
+
+  commit(): Promise<void> {
+    const { open, underWay } = this.#state
+    if (!open.touched) {
+      const last = underWay[underWay.length - 1]
+      return last === undefined ? Promise.resolve() : last.done
+    }
+    open.closeWanted = true
+    this.#closeIfPossible()
+    return open.done
+  }
+
+  /** Lets sweeping go on by itself. */
+  keepSweeping(): void {
+    this.#scheduleSweep(SWEEP_PAUSE_MS)
+  }
+
+  /** Commits what is open and waits for everything under way. */
+  async finish(): Promise<void> {
+    this.#closed = true
+    this.#stopSweep?.()
+    await this.commit()
+  }
+
+  #closeIfPossible(): void {
+    const state = this.#state
+    const group = state.open
+    if (!group.closeWanted || this.#failing || state.underWay.length >= state.engine.underWayMax) return
+    if (this.#sweeper.busy && !this.#closed) this.#sweeper.sweep(group)
+    group.closedAt = state.clock.monotonic()
+    const batch = this.#writer.write(group)
+    state.underWay.push(group)
+    state.open = new Group()
+    state.engine.commit(batch).then(
+      () => this.#durable(group),
+      (error) => this.#failed(group, error),
+    )
+  }
+
+  #durable(group: Group): void {
+    const state = this.#state
+    state.underWay.splice(state.underWay.indexOf(group), 1)
+    for (const chunk of group.chunks) {
+      if (chunk.state !== 'underWay') continue
+      chunk.state = 'durable'
+      if (chunk.lane.dropped) state.discard(chunk)
+      else state.cache.add(chunk)
+    }
+    for (const chunk of group.settledWritten) chunk.pins--
+    for (const chunk of group.removing) {
+      chunk.state = 'gone'
+      state.discard(chunk)
+    }
+    this.#unpin(group)
+    for (const name of group.droppedNames) {
+      const left = (state.droppedNames.get(name) ?? 1) - 1
+      if (left === 0) state.droppedNames.delete(name)
+      else state.droppedNames.set(name, left)
+    }
+    this.#sweeper.add(group.doomed)
+    this.#settle(group)
+    if (state.underWay.length === 0) this.#failing = false
+    this.commits++
+    this.lastCommitMs = state.clock.monotonic() - group.closedAt
+    this.#closeIfPossible()
+    this.#announce(group)
+    group.resolve()
+    state.cache.evict(state.evicted)
+    if (this.#sweeper.busy) this.#scheduleSweep(SWEEP_PAUSE_MS)
+  }
+
+  #announce(group: Group): void {
+    for (const chunk of group.chunks) {
+      const listener = chunk.lane.onCommitted
+      if (listener === null || chunk.lane.dropped || chunk.unsettled === 0) continue
+      chunk.handedOut = true
+      try {
+        listener(chunk)
+      } catch (error) {
+        // The group is durable whatever its listeners do: their bug must not reach the publishers.
+        queueMicrotask(() => {
+          throw error
+        })
+      }
+    }
+  }
+
+  #failed(group: Group, cause: unknown): void {
+    const state = this.#state
+    const error =
+      cause instanceof SluiceError
+        ? cause
+        : new SluiceError('store_unavailable', 'The store could not write.', { cause })
+    state.underWay.splice(state.underWay.indexOf(group), 1)
+    this.#failing = state.underWay.length > 0
+    this.#undoAppends(group)
+    this.#undoMarks(group)
+    this.#carryOver(group)
+    this.#unpin(group)
+    this.#settle(group)
+    state.onEvent({ type: 'commit-failed', error, bytes: group.bytes })
+    group.reject(error)
+    this.#closeIfPossible()
+    if (this.#sweeper.busy) this.#scheduleSweep(SWEEP_RETRY_MS)
+  }
+
+  #undoAppends(group: Group): void {
+    const { open } = this.#state
+    for (const segment of group.segments) segment.refs = 0
+    for (const chunk of group.chunks) {
+      const lane = chunk.lane
+      if (!lane.dropped) {
+        lane.waitingEntries -= chunk.unsettled
+        lane.waitingTotal -= chunk.bytes - chunk.settledBytes
+        // Its sequence numbers are not used again.
+        open.laneNames.add(lane.name)
+        for (const i of chunk.marks?.keys() ?? []) open.setMark(lane, chunk.firstSeq + i, null)
+      }
+      chunk.state = 'gone'
+      this.#state.discard(chunk)
+    }
+  }
+
+  #undoMarks(group: Group): void {
+    const state = this.#state
+    for (const [lane, writes] of group.marks) {
+      if (lane.dropped) continue
+      for (const seq of writes.keys()) {
+        const chunk = lane.resident.holding(seq)
+        if (chunk === undefined) continue
+        const i = seq - chunk.firstSeq
+        if (chunk.isSettled(i)) {
+          state.open.setMark(lane, seq, null)
+          continue
+        }
+        const pending = state.pendingMark(lane, seq)
+        const bytes =
+          pending === undefined ? state.engine.get(seqKey(table.mark, lane.id, seq)) : (pending ?? undefined)
+        if (bytes === undefined) chunk.marks?.delete(i)
+        else {
+          chunk.marks ??= new Map()
+          chunk.marks.set(i, bytes)
+        }
+      }
+    }
+  }
+
+  /** What stays true in memory goes into the next group. */
+  #carryOver(group: Group): void {
+    const { open } = this.#state
+    for (const chunk of group.settledWritten) {
+      chunk.pins--
+      if (chunk.state !== 'gone' && !chunk.dirty) this.#state.noteSettled(chunk)
+    }
+    for (const chunk of group.removing) if (chunk.state !== 'gone') open.removing.push(chunk)
+    for (const segment of group.counted) open.count(segment)
+    for (const name of group.laneNames) open.laneNames.add(name)
+    open.droppedNames.push(...group.droppedNames)
+    open.doomed.push(...group.doomed)
+    open.undoomed.push(...group.undoomed)
+    open.removedKeys.push(...group.removedKeys)
+    this.#state.idsChanged = true
+    open.touched = true
+  }
+
+  #unpin(group: Group): void {
+    const { segments } = this.#state
+    for (const segment of group.segments) {
+      segment.pins--
+      segments.letGo(segment)
+    }
+    for (const segment of group.counted) {
+      segment.pins--
+      segments.letGo(segment)
+    }
+  }
+
+  #settle(group: Group): void {
+    this.pendingBytes -= group.bytes
+    if (group.arena !== null) this.#writer.arenas.give(group.arena)
+    group.arena = null
+  }
+
+  #scheduleSweep(ms: number): void {
+    if (this.#stopSweep !== null || this.#closed) return
+    this.#stopSweep = this.#state.clock.after(ms, () => {
+      this.#stopSweep = null
+      if (!this.#sweeper.busy || this.#closed) return
+      this.#state.open.touched = true
+      this.commit().catch(() => {})
+    })
+  }
+}

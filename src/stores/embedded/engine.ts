@@ -1,0 +1,60 @@
+/**
+ * What the embedded store needs from a storage engine: an ordered map of bytes to bytes that applies a batch of
+ * writes atomically. Everything the store means by lanes, chunks and sessions is built above this line, so every
+ * engine behaves alike.
+ */
+
+/** Writes of one group, in order. A later write to the same key wins. */
+export class WriteBatch {
+  readonly keys: Buffer[] = []
+  /** Parallel to `keys`; null removes. */
+  readonly values: (Buffer | null)[] = []
+
+  put(key: Buffer, value: Buffer): void {
+    this.keys.push(key)
+    this.values.push(value)
+  }
+
+  /** Removing a key that is absent is no error. */
+  remove(key: Buffer): void {
+    this.keys.push(key)
+    this.values.push(null)
+  }
+
+  get size(): number {
+    return this.keys.length
+  }
+}
+
+export interface Entry {
+  readonly key: Buffer
+  readonly value: Buffer
+}
+
+export interface Engine {
+  readonly kind: 'lmdb' | 'memory'
+  readonly durable: boolean
+  /** Commits that may be under way at once. */
+  readonly underWayMax: number
+
+  /** Rejects with a `SluiceError`: store_locked, store_corrupt, store_full, store_unavailable. */
+  open(): Promise<void>
+  close(): Promise<void>
+
+  /**
+   * Applies the whole batch or nothing of it, after every batch given before. Resolves when it is durable; rejects with a
+   * `SluiceError` when nothing of it is. Once a commit has failed, those given after it and before its rejection
+   * was delivered fail too. The buffers of the batch must not change until the promise settles, and are
+   * not kept after it.
+   */
+  commit(batch: WriteBatch): Promise<void>
+
+  /* Reads see committed batches only. Buffers returned are the caller's. Ranges are [start, end). */
+
+  get(key: Buffer): Buffer | undefined
+  keys(start: Buffer, end: Buffer, limit: number): Buffer[]
+  entries(start: Buffer, end: Buffer, limit: number): Entry[]
+  /** The greatest key k with low <= k <= high. */
+  lastKey(low: Buffer, high: Buffer): Buffer | undefined
+  bytesOnDisk(): number
+}

@@ -1,0 +1,33 @@
+/**
+ * Chunks that the cache let go of while a reader may hold them. When such a chunk is needed again the same object comes back,
+ * so that what the reader sees of settled entries and marks stays true. Holds nobody alive.
+ */
+import type { StoredChunk } from './chunk.ts'
+
+/** Entries looked at for each one added, so that those nobody holds do not pile up. */
+const CHECKED_PER_ADD = 2
+
+export class EvictedChunks {
+  readonly #bySeq = new Map<number, WeakRef<StoredChunk>>()
+
+  get size(): number {
+    return this.#bySeq.size
+  }
+
+  add(chunk: StoredChunk): void {
+    let checks = CHECKED_PER_ADD
+    for (const [seq, ref] of this.#bySeq) {
+      if (checks-- === 0) break
+      this.#bySeq.delete(seq)
+      if (ref.deref() !== undefined) this.#bySeq.set(seq, ref)
+    }
+    this.#bySeq.set(chunk.firstSeq, new WeakRef(chunk))
+  }
+
+  take(firstSeq: number): StoredChunk | undefined {
+    const ref = this.#bySeq.get(firstSeq)
+    if (ref === undefined) return undefined
+    this.#bySeq.delete(firstSeq)
+    return ref.deref()
+  }
+}

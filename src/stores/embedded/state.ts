@@ -1,0 +1,118 @@
+/** What the parts of the embedded store share: the engine, the groups, and what is kept in memory. */
+import type { Clock } from '../../base/clock.ts'
+import type { SluiceError } from '../../errors.ts'
+import type { StoredChunk } from './chunk.ts'
+import { ChunkCache } from './chunk-cache.ts'
+import type { Engine } from './engine.ts'
+import { Group } from './group.ts'
+import type { EmbeddedLane } from './lane.ts'
+import { Segment, Segments } from './segment.ts'
+
+export type StoreEvent =
+  /** A group was refused; nothing of it is on disk. */
+  | { type: 'commit-failed'; error: SluiceError; bytes: number }
+  /** Every chunk of a dropped lane is gone. */
+  | { type: 'lane-removed'; chunks: number }
+
+export interface EmbeddedOptions {
+  clock: Clock
+  /** Receives what an operator may want to know; must not throw. */
+  onEvent?: ((event: StoreEvent) => void) | undefined
+  /** Memory for committed chunks, so that fresh ones are not read back. Default 32 MiB. */
+  cacheBytes?: number | undefined
+}
+
+const CACHE_BYTES = 32 * 1024 * 1024
+
+export class State {
+  readonly engine: Engine
+  readonly clock: Clock
+  readonly onEvent: (event: StoreEvent) => void
+  readonly segments: Segments
+  readonly cache: ChunkCache
+  readonly lanes = new Map<string, EmbeddedLane>()
+  /** Names of lanes dropped in unfinished groups, with how many of those there are. */
+  readonly droppedNames = new Map<string, number>()
+
+  open = new Group()
+  /** Closed and not yet settled, oldest first. */
+  readonly underWay: Group[] = []
+
+  nextLaneId = 1
+  nextSegmentId = 1
+  /** The counters differ from what the disk has. */
+  idsChanged = false
+
+  constructor(engine: Engine, options: EmbeddedOptions) {
+    this.engine = engine
+    this.clock = options.clock
+    this.onEvent = options.onEvent ?? (() => {})
+    this.segments = new Segments(engine)
+    this.cache = new ChunkCache(options.cacheBytes ?? CACHE_BYTES)
+  }
+
+  readonly makeSegment = (): Segment => {
+    this.idsChanged = true
+    const segment = new Segment(this.nextSegmentId++, 0, [])
+    this.segments.add(segment)
+    return segment
+  }
+
+  giveLaneId(lane: EmbeddedLane): void {
+    this.idsChanged = true
+    lane.id = this.nextLaneId++
+    this.open.laneNames.add(lane.name)
+  }
+
+  /** The pending mark of an entry: bytes, null where it is being removed, undefined where no group has one. */
+  pendingMark(lane: EmbeddedLane, seq: number): Buffer | null | undefined {
+    const inOpen = this.open.marks.get(lane)?.get(seq)
+    if (inOpen !== undefined) return inOpen
+    for (let i = this.underWay.length - 1; i >= 0; i--) {
+      const value = this.underWay[i]!.marks.get(lane)?.get(seq)
+      if (value !== undefined) return value
+    }
+    return undefined
+  }
+
+  /** Unfinished groups, oldest first. */
+  groups(): Group[] {
+    return [...this.underWay, this.open]
+  }
+
+  /** Puts a chunk on the list of those with newly settled entries. */
+  noteSettled(chunk: StoredChunk): void {
+    chunk.dirty = true
+    this.open.settled.push(chunk)
+    this.open.touched = true
+  }
+
+  /** Lets go of a chunk. */
+  discard(chunk: StoredChunk): void {
+    if (!chunk.held) return
+    chunk.held = false
+    this.cache.remove(chunk)
+    chunk.lane.forget(chunk)
+    for (const segment of chunk.segments) {
+      segment.holders--
+      this.segments.letGo(segment)
+    }
+  }
+
+  /** Takes back a chunk that was evicted while a reader held it. */
+  revive(chunk: StoredChunk): void {
+    chunk.held = true
+    for (const segment of chunk.segments) {
+      segment.holders++
+      this.segments.add(segment)
+    }
+    chunk.lane.resident.add(chunk)
+    this.cache.add(chunk)
+  }
+
+  /** What the cache does with a chunk it has no room for. */
+  readonly evicted = (chunk: StoredChunk): void => {
+    this.discard(chunk)
+    if (chunk.handedOut) chunk.lane.evicted.add(chunk)
+  }
+}

@@ -1,0 +1,335 @@
+/** The store over an engine: lanes of chunks, bodies stored once, groups committed as one. See ../README.md for the layout. */
+import { SluiceError } from '../../errors.ts'
+import type {
+  Chunk,
+  Lane,
+  LaneTarget,
+  SessionRecord,
+  Store,
+  StoredSession,
+  StoreStats,
+  SubscriptionRecord,
+  WillRecord,
+} from '../../store.ts'
+import { StoredChunk } from './chunk.ts'
+import { ChunkReader, laneRecordName } from './chunk-reader.ts'
+import { Commits } from './commits.ts'
+import type { Engine } from './engine.ts'
+import { idsKey } from './group-writer.ts'
+import { keyId, keySeq, laneRange, nameRange, readUint48, table, tableRange } from './keys.ts'
+import { EmbeddedLane } from './lane.ts'
+import { type EmbeddedOptions, State } from './state.ts'
+import { Sweeper } from './sweeper.ts'
+import { Tables } from './tables.ts'
+
+export const FORMAT_VERSION = 1
+const versionKey = Buffer.from([table.internal, ...Buffer.from('format')])
+const INFINITE = Number.MAX_SAFE_INTEGER
+
+export class EmbeddedStore implements Store {
+  readonly kind: 'lmdb' | 'memory'
+  readonly durable: boolean
+  readonly #engine: Engine
+  readonly #state: State
+  readonly #reader: ChunkReader
+  readonly #sweeper: Sweeper
+  readonly #commits: Commits
+  readonly #tables: Tables
+  #phase: 'new' | 'open' | 'closed' = 'new'
+
+  constructor(engine: Engine, options: EmbeddedOptions) {
+    this.kind = engine.kind
+    this.durable = engine.durable
+    this.#engine = engine
+    this.#state = new State(engine, options)
+    this.#reader = new ChunkReader(this.#state)
+    this.#sweeper = new Sweeper(this.#state)
+    this.#commits = new Commits(this.#state, this.#sweeper)
+    this.#tables = new Tables(this.#state)
+  }
+
+  async open(): Promise<void> {
+    await this.#engine.open()
+    try {
+      await this.#checkVersion()
+      const ids = this.#engine.get(idsKey)
+      if (ids !== undefined) {
+        this.#state.nextLaneId = readUint48(ids, 0)
+        this.#state.nextSegmentId = readUint48(ids, 6)
+      }
+      const doomed = tableRange(table.doomed)
+      this.#sweeper.add(this.#engine.keys(doomed.start, doomed.end, INFINITE).map(keyId))
+    } catch (error) {
+      await this.#engine.close()
+      throw error
+    }
+    this.#phase = 'open'
+    if (this.#sweeper.busy) this.#commits.keepSweeping()
+  }
+
+  async #checkVersion(): Promise<void> {
+    const found = this.#engine.get(versionKey)
+    if (found === undefined) {
+      const any = this.#engine.keys(Buffer.from([table.meta]), Buffer.from([0xff]), 1)
+      if (any.length > 0) throw new SluiceError('store_corrupt', 'The data directory does not say its format.')
+      this.#state.open.write('internal', versionKey, Buffer.from(JSON.stringify(FORMAT_VERSION)))
+      await this.#commits.commit()
+      return
+    }
+    if (found.toString() !== String(FORMAT_VERSION)) {
+      throw new SluiceError(
+        'store_version',
+        `The data directory has format ${found.toString()}; this version reads format ${FORMAT_VERSION}.`,
+      )
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#phase !== 'open') return
+    this.#phase = 'closed'
+    try {
+      await this.#commits.finish()
+    } finally {
+      await this.#engine.close()
+    }
+  }
+
+  commit(): Promise<void> {
+    return this.#commits.commit()
+  }
+
+  get pendingBytes(): number {
+    return this.#commits.pendingBytes
+  }
+
+  lane(name: string): Lane {
+    let lane = this.#state.lanes.get(name)
+    if (lane === undefined) {
+      lane = new EmbeddedLane(name, this.#reader)
+      this.#state.lanes.set(name, lane)
+    }
+    return lane
+  }
+
+  laneNames(prefix: string): string[] {
+    const range = nameRange(table.lane, prefix)
+    const names: string[] = []
+    for (const { value } of this.#engine.entries(range.start, range.end, INFINITE)) {
+      const name = laneRecordName(value)
+      if (name.startsWith(prefix) && !this.#state.droppedNames.has(name)) names.push(name)
+    }
+    return names
+  }
+
+  dropLane(handle: Lane): void {
+    const lane = handle as EmbeddedLane
+    if (lane.dropped) return
+    const state = this.#state
+    lane.load()
+    lane.dropped = true
+    lane.onCommitted = null
+    state.lanes.delete(lane.name)
+    lane.open = null
+    lane.recent = null
+    // Those of unfinished groups are let go of when their group is done.
+    for (const chunk of lane.resident.all()) if (chunk.state === 'durable') state.discard(chunk)
+    if (lane.id === 0) return
+    state.open.laneNames.add(lane.name)
+    state.open.droppedNames.push(lane.name)
+    state.droppedNames.set(lane.name, (state.droppedNames.get(lane.name) ?? 0) + 1)
+    state.open.doomed.push(lane.id)
+    state.open.touched = true
+  }
+
+  append(message: Buffer, targets: readonly LaneTarget[]): void {
+    const state = this.#state
+    const group = state.open
+    if (targets.length === 1) {
+      const target = targets[0]!
+      this.#chunkFor(target.lane as EmbeddedLane).push(message, target.tag, target.extra, null, 0)
+    } else if (targets.length > 1) {
+      const segment = group.segmentFor(targets, state.makeSegment)
+      const index = segment.bodies!.push(message) - 1
+      segment.bytes += message.length
+      for (let i = 0; i < targets.length; i++) {
+        const target = targets[i]!
+        this.#chunkFor(target.lane as EmbeddedLane).push(message, target.tag, target.extra, segment, index)
+      }
+    } else return
+    for (let i = 0; i < targets.length; i++) {
+      const lane = targets[i]!.lane as EmbeddedLane
+      lane.seq++
+      lane.waitingEntries++
+      lane.waitingTotal += message.length
+    }
+    group.bytes += message.length
+    group.touched = true
+    this.#commits.pendingBytes += message.length
+  }
+
+  #chunkFor(lane: EmbeddedLane): StoredChunk {
+    const open = lane.open
+    return open !== null && !open.full ? open : this.#nextChunk(lane)
+  }
+
+  #nextChunk(lane: EmbeddedLane): StoredChunk {
+    if (lane.dropped) throw new SluiceError('invariant', `Lane ${lane.name} was dropped.`)
+    lane.load()
+    if (lane.id === 0) this.#state.giveLaneId(lane)
+    const chunk = new StoredChunk(lane, lane.seq, lane.seq, 'open', [], [])
+    lane.resident.add(chunk)
+    lane.open = chunk
+    this.#state.open.chunks.push(chunk)
+    return chunk
+  }
+
+  settle(handle: Lane, seq: number): void {
+    const lane = handle as EmbeddedLane
+    let chunk = lane.recent
+    if (chunk === null || seq < chunk.firstSeq || seq >= chunk.endSeq) {
+      if (lane.dropped) return
+      const found = this.#reader.holding(lane, seq)
+      if (found === undefined) return
+      chunk = found
+      lane.recent = chunk
+      this.#state.cache.touch(chunk)
+    }
+    const i = seq - chunk.firstSeq
+    const bytes = chunk.settle(i)
+    if (bytes < 0) return
+    lane.waitingEntries--
+    lane.waitingTotal -= bytes
+    if (chunk.marks?.delete(i)) this.#state.open.setMark(lane, seq, null)
+    if (!chunk.dirty) this.#state.noteSettled(chunk)
+  }
+
+  mark(handle: Lane, seq: number, bytes: Buffer | null): void {
+    const lane = handle as EmbeddedLane
+    if (lane.dropped) return
+    const chunk = this.#reader.holding(lane, seq)
+    if (chunk === undefined || chunk.isSettled(seq - chunk.firstSeq)) return
+    lane.mayHaveMarks = true
+    this.#state.open.setMark(lane, seq, bytes)
+    if (bytes === null) chunk.marks?.delete(seq - chunk.firstSeq)
+    else {
+      chunk.marks ??= new Map()
+      chunk.marks.set(seq - chunk.firstSeq, bytes)
+    }
+  }
+
+  async read(handle: Lane, fromSeq: number): Promise<Chunk | null> {
+    const lane = handle as EmbeddedLane
+    if (lane.dropped) return null
+    const chunk = this.#reader.waitingFrom(lane, fromSeq)
+    this.#state.cache.evict(this.#state.evicted)
+    return chunk
+  }
+
+  async marks(handle: Lane): Promise<{ seq: number; bytes: Buffer }[]> {
+    const lane = handle as EmbeddedLane
+    if (lane.dropped) return []
+    lane.load()
+    const found = new Map<number, Buffer | null>()
+    const range = laneRange(table.mark, lane.id)
+    for (const { key, value } of this.#engine.entries(range.start, range.end, INFINITE)) found.set(keySeq(key), value)
+    for (const group of this.#state.groups()) {
+      for (const [seq, bytes] of group.marks.get(lane) ?? []) found.set(seq, bytes)
+    }
+    const marks: { seq: number; bytes: Buffer }[] = []
+    for (const [seq, bytes] of found) if (bytes !== null) marks.push({ seq, bytes })
+    return marks.sort((a, b) => a.seq - b.seq)
+  }
+
+  putSession(record: SessionRecord): void {
+    this.#tables.putSession(record)
+  }
+  deleteSession(clientId: string): void {
+    this.#tables.deleteSession(clientId)
+  }
+  putSubscription(clientId: string, record: SubscriptionRecord): void {
+    this.#tables.putSubscription(clientId, record)
+  }
+  deleteSubscription(clientId: string, topicFilter: string): void {
+    this.#tables.deleteSubscription(clientId, topicFilter)
+  }
+  putInboundPacketId(clientId: string, packetId: number): void {
+    this.#tables.putInboundPacketId(clientId, packetId)
+  }
+  deleteInboundPacketId(clientId: string, packetId: number): void {
+    this.#tables.deleteInboundPacketId(clientId, packetId)
+  }
+  sessions(): AsyncIterable<StoredSession> {
+    return this.#tables.sessions()
+  }
+
+  putRetained(topic: string, message: Buffer): void {
+    this.#tables.putRetained(topic, message)
+  }
+  deleteRetained(topic: string): void {
+    this.#tables.deleteRetained(topic)
+  }
+  retained(): AsyncIterable<{ topic: string; message: Buffer }> {
+    return this.#tables.retained()
+  }
+
+  putWill(record: WillRecord): void {
+    this.#tables.putWill(record)
+  }
+  deleteWill(clientId: string): void {
+    this.#tables.deleteWill(clientId)
+  }
+  wills(): AsyncIterable<WillRecord> {
+    return this.#tables.wills()
+  }
+
+  putMeta(key: string, value: unknown): void {
+    this.#tables.putMeta(key, value)
+  }
+  deleteMeta(key: string): void {
+    this.#tables.deleteMeta(key)
+  }
+  meta(prefix: string): Map<string, unknown> {
+    return this.#tables.meta(prefix)
+  }
+
+  stats(): StoreStats {
+    return {
+      commits: this.#commits.commits,
+      lastCommitMs: this.#commits.lastCommitMs,
+      bytesOnDisk: this.#engine.bytesOnDisk(),
+    }
+  }
+
+  /** Records per table, and what is resident: for tests and diagnosis. Walks every key. */
+  inspect(): StoreInspection {
+    const count = (of: number) => this.#engine.keys(Buffer.from([of]), Buffer.from([of + 1]), INFINITE).length
+    return {
+      lanes: count(table.lane),
+      chunks: count(table.chunk),
+      settled: count(table.settled),
+      marks: count(table.mark),
+      segments: count(table.segment),
+      refs: count(table.refs),
+      doomed: count(table.doomed),
+      session: count(table.session),
+      residentSegments: this.#state.segments.size,
+      cachedChunks: this.#state.cache.count,
+      cachedBytes: this.#state.cache.bytes,
+    }
+  }
+}
+
+export interface StoreInspection {
+  lanes: number
+  chunks: number
+  settled: number
+  marks: number
+  segments: number
+  refs: number
+  doomed: number
+  /** Records of sessions, subscriptions and inbound packet identifiers together. */
+  session: number
+  residentSegments: number
+  cachedChunks: number
+  cachedBytes: number
+}

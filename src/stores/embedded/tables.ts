@@ -1,0 +1,165 @@
+/**
+ * Sessions, retained messages, wills and named facts. Writes go into the open group; the iterations give what is committed,
+ * in slices, so that they hold neither a snapshot nor more than a slice in memory.
+ */
+import type { SessionRecord, StoredSession, SubscriptionRecord, WillRecord } from '../../store.ts'
+import type { Entry } from './engine.ts'
+import {
+  after,
+  nameBytes,
+  nameEnd,
+  nameKey,
+  nameRange,
+  sessionKey,
+  sessionKind,
+  sessionPrefix,
+  type Table,
+  table,
+  tableRange,
+} from './keys.ts'
+import {
+  decodeMeta,
+  decodeRetained,
+  decodeSession,
+  decodeSubscription,
+  decodeWill,
+  encodeMeta,
+  encodePacketId,
+  encodeRetained,
+  encodeSession,
+  encodeSubscription,
+  encodeWill,
+} from './records.ts'
+import type { State } from './state.ts'
+
+const SLICE = 512
+const INFINITE = Number.MAX_SAFE_INTEGER
+
+export class Tables {
+  readonly #state: State
+
+  constructor(state: State) {
+    this.#state = state
+  }
+
+  putSession(record: SessionRecord): void {
+    const key = sessionKey(sessionPrefix(record.clientId), sessionKind.record, null)
+    this.#state.open.write(sessionScope(record.clientId), key, encodeSession(record))
+  }
+
+  deleteSession(clientId: string): void {
+    const { engine, open } = this.#state
+    const scope = sessionScope(clientId)
+    const prefix = sessionPrefix(clientId)
+    const keys = engine.keys(prefix, after(prefix), INFINITE)
+    for (const group of this.#state.groups()) {
+      for (const { key } of group.tables.get(scope)?.values() ?? []) keys.push(key)
+    }
+    for (const key of keys) open.write(scope, key, null)
+    open.touched = true
+  }
+
+  putSubscription(clientId: string, record: SubscriptionRecord): void {
+    const key = sessionKey(sessionPrefix(clientId), sessionKind.subscription, nameBytes(record.topicFilter))
+    this.#state.open.write(sessionScope(clientId), key, encodeSubscription(record))
+  }
+
+  deleteSubscription(clientId: string, topicFilter: string): void {
+    const key = sessionKey(sessionPrefix(clientId), sessionKind.subscription, nameBytes(topicFilter))
+    this.#state.open.write(sessionScope(clientId), key, null)
+  }
+
+  putInboundPacketId(clientId: string, packetId: number): void {
+    const key = sessionKey(sessionPrefix(clientId), sessionKind.inbound, encodePacketId(packetId))
+    this.#state.open.write(sessionScope(clientId), key, NOTHING)
+  }
+
+  deleteInboundPacketId(clientId: string, packetId: number): void {
+    const key = sessionKey(sessionPrefix(clientId), sessionKind.inbound, encodePacketId(packetId))
+    this.#state.open.write(sessionScope(clientId), key, null)
+  }
+
+  async *sessions(): AsyncIterable<StoredSession> {
+    let current: StoredSession | null = null
+    for await (const slice of this.#slices(table.session)) {
+      for (const { key, value } of slice) {
+        const end = nameEnd(key, 1)
+        const kind = key[end + 1]
+        if (kind === sessionKind.record) {
+          if (current !== null) yield current
+          current = { session: decodeSession(value), subscriptions: [], inboundPacketIds: [] }
+        } else if (current === null) continue
+        else if (kind === sessionKind.subscription) current.subscriptions.push(decodeSubscription(value))
+        else if (kind === sessionKind.inbound) current.inboundPacketIds.push(key.readUInt16BE(end + 2))
+      }
+    }
+    if (current !== null) yield current
+  }
+
+  putRetained(topic: string, message: Buffer): void {
+    this.#state.open.write('retained', nameKey(table.retained, topic), encodeRetained(topic, message))
+  }
+
+  deleteRetained(topic: string): void {
+    this.#state.open.write('retained', nameKey(table.retained, topic), null)
+  }
+
+  async *retained(): AsyncIterable<{ topic: string; message: Buffer }> {
+    for await (const slice of this.#slices(table.retained)) for (const { value } of slice) yield decodeRetained(value)
+  }
+
+  putWill(record: WillRecord): void {
+    this.#state.open.write('will', nameKey(table.will, record.clientId), encodeWill(record))
+  }
+
+  deleteWill(clientId: string): void {
+    this.#state.open.write('will', nameKey(table.will, clientId), null)
+  }
+
+  async *wills(): AsyncIterable<WillRecord> {
+    for await (const slice of this.#slices(table.will)) for (const { value } of slice) yield decodeWill(value)
+  }
+
+  putMeta(key: string, value: unknown): void {
+    this.#state.open.write('meta', nameKey(table.meta, key), encodeMeta(key, value))
+  }
+
+  deleteMeta(key: string): void {
+    this.#state.open.write('meta', nameKey(table.meta, key), null)
+  }
+
+  /** Unlike the iterations this sees what has been put and is not yet committed. */
+  meta(prefix: string): Map<string, unknown> {
+    const range = nameRange(table.meta, prefix)
+    const values = new Map<string, Buffer | null>()
+    for (const { key, value } of this.#state.engine.entries(range.start, range.end, INFINITE)) {
+      values.set(key.toString('latin1'), value)
+    }
+    for (const group of this.#state.groups()) {
+      for (const [key, write] of group.tables.get('meta') ?? []) values.set(key, write.value)
+    }
+    const found: [string, unknown][] = []
+    for (const value of values.values()) {
+      if (value === null) continue
+      const entry = decodeMeta(value)
+      if (entry[0].startsWith(prefix)) found.push(entry)
+    }
+    return new Map(found.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
+  }
+
+  async *#slices(of: Table): AsyncIterable<Entry[]> {
+    const range = tableRange(of)
+    let start = range.start
+    for (;;) {
+      const slice = this.#state.engine.entries(start, range.end, SLICE)
+      const last = slice.at(-1)
+      if (last === undefined) return
+      yield slice
+      start = Buffer.concat([last.key, Buffer.from([0])])
+    }
+  }
+}
+
+const NOTHING = Buffer.alloc(0)
+
+const sessionScope = (clientId: string): string => `s/${clientId}`

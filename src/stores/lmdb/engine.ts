@@ -1,0 +1,168 @@
+/**
+ * The engine on LMDB (npm lmdb). One transaction per group on a thread of the pool: pages, fdatasync, then the meta page through
+ * a descriptor opened O_DSYNC. The promise of a batch settles after all of it, so a resolved commit has been flushed.
+ *
+ * Groups depend on each other (a later one may refer to what an earlier one wrote), yet two can be under way. So each one
+ * is conditional on the one before: of two turn keys one exists, group n removes its own and puts the other, and group n + 1
+ * applies only if group n's is gone.
+ */
+import fs from 'node:fs'
+import path from 'node:path'
+import { open, type RootDatabase } from 'lmdb'
+import { SluiceError } from '../../errors.ts'
+import type { Engine, Entry, WriteBatch } from '../embedded/engine.ts'
+import { table } from '../embedded/keys.ts'
+import { commitError, openError } from './failure.ts'
+import { checkFile, syncDirectory } from './file.ts'
+import { type Claim, claim } from './owner.ts'
+
+export const DATA_FILE = 'sluicemq.mdb'
+
+/** Address space reserved at first; LMDB maps more by itself when the file outgrows it. */
+const MAP_BYTES = 64 * 1024 ** 3
+const PAGE_BYTES = 4096
+
+const turnKeys = [0, 1].map((n) => Buffer.from([table.internal, ...Buffer.from(`turn${n}`)]))
+
+export class LmdbEngine implements Engine {
+  readonly kind = 'lmdb'
+  readonly durable = true
+  readonly underWayMax = 2
+  readonly #dir: string
+  readonly #file: string
+  #db: RootDatabase<Buffer, Buffer> | null = null
+  #claim: Claim | null = null
+  /** Number of the last group given to LMDB, and of the last known to be applied. */
+  #given = 0
+  #applied = 0
+  /** Set when LMDB cannot go on in this process. */
+  #broken: SluiceError | null = null
+
+  constructor(dir: string) {
+    this.#dir = dir
+    this.#file = path.join(dir, DATA_FILE)
+  }
+
+  async open(): Promise<void> {
+    try {
+      fs.mkdirSync(this.#dir, { recursive: true })
+      const fresh = !fs.existsSync(this.#file)
+      this.#claim = claim(this.#file)
+      if (!fresh) checkFile(this.#file, PAGE_BYTES)
+      this.#db = open<Buffer, Buffer>({
+        path: this.#file,
+        noSubdir: true,
+        encoding: 'binary',
+        keyEncoding: 'binary',
+        mapSize: MAP_BYTES,
+        pageSize: PAGE_BYTES,
+        overlappingSync: false,
+        eventTurnBatching: false,
+        noMemInit: true,
+        maxDbs: 1,
+        maxReaders: 64,
+      } as Parameters<typeof open>[0])
+      this.#claim.confirm(this.#db)
+      this.#db.transactionSync(() => {
+        this.#db!.remove(turnKeys[0]!)
+        this.#db!.put(turnKeys[1]!, Buffer.alloc(1))
+      })
+      if (fresh) syncDirectory(this.#dir)
+    } catch (error) {
+      await this.close()
+      throw openError(error, this.#dir)
+    }
+  }
+
+  async close(): Promise<void> {
+    const db = this.#db
+    this.#db = null
+    if (db !== null && this.#broken === null) await db.close()
+    this.#claim?.release()
+    this.#claim = null
+  }
+
+  async commit(batch: WriteBatch): Promise<void> {
+    if (this.#broken !== null) throw this.#broken
+    const db = this.#open()
+    const number = ++this.#given
+    const own = turnKeys[number & 1]!
+    const other = turnKeys[(number + 1) & 1]!
+    const write = (): void => {
+      const { keys, values } = batch
+      for (let i = 0; i < keys.length; i++) {
+        const value = values[i]!
+        if (value === null) db.remove(keys[i]!)
+        else db.put(keys[i]!, value)
+      }
+      db.remove(own)
+      db.put(other, own)
+    }
+    let cause: unknown
+    try {
+      // With nothing before it under way the group has nothing to wait for.
+      const applied = number === this.#applied + 1 ? await db.batch(write) : await db.ifNoExists(other, write)
+      if (applied) {
+        this.#applied = number
+        return
+      }
+      cause = new Error('The group before it failed.')
+    } catch (error) {
+      cause = error
+    }
+    throw await this.#failed(number, cause, batch)
+  }
+
+  async #failed(number: number, cause: unknown, batch: WriteBatch): Promise<SluiceError> {
+    const error = await commitError(cause, this.#dir, batch)
+    // The next group takes the place of the first that failed.
+    if (number === this.#applied + 1) this.#given = this.#applied
+    if (this.#broken === null) this.#broken = this.#probe(number, error)
+    return error
+  }
+
+  /** After a failure: can LMDB still write, and is the group really not there? */
+  #probe(number: number, error: SluiceError): SluiceError | null {
+    const stuck = (why: string): SluiceError =>
+      new SluiceError('store_unavailable', `${error.message} ${why} Restart the broker.`, { cause: error })
+    try {
+      const db = this.#open()
+      let left = true
+      db.transactionSync(() => {
+        left = db.get(turnKeys[(this.#applied + 1) & 1]!) !== undefined
+      })
+      return left ? null : stuck(`Group ${number} failed after it had become visible.`)
+    } catch (cause) {
+      return stuck(`LMDB refuses to go on (${cause instanceof Error ? cause.message : String(cause)}).`)
+    }
+  }
+
+  get(key: Buffer): Buffer | undefined {
+    return this.#open().get(key)
+  }
+
+  keys(start: Buffer, end: Buffer, limit: number): Buffer[] {
+    return [...this.#open().getKeys({ start, end, limit })]
+  }
+
+  entries(start: Buffer, end: Buffer, limit: number): Entry[] {
+    return [...this.#open().getRange({ start, end, limit })]
+  }
+
+  lastKey(low: Buffer, high: Buffer): Buffer | undefined {
+    // The end of a reverse range is left out: ask from `high` down and compare.
+    for (const key of this.#open().getKeys({ start: high, reverse: true, limit: 1 })) {
+      return low.compare(key) <= 0 ? key : undefined
+    }
+    return undefined
+  }
+
+  bytesOnDisk(): number {
+    return fs.statSync(this.#file, { throwIfNoEntry: false })?.size ?? 0
+  }
+
+  #open(): RootDatabase<Buffer, Buffer> {
+    if (this.#db === null) throw new SluiceError('store_unavailable', 'The store is closed.')
+    return this.#db
+  }
+}

@@ -1,0 +1,79 @@
+/**
+ * A look at the data file before LMDB maps it. LMDB trusts its file: a truncated one would end the process with SIGBUS instead of
+ * an error, so what is missing at the end is filled up with nothing and a root page that says nothing is refused.
+ *
+ *     page 0 and page 1, at 24: magic u32, version u32, …, at 48 page size u32, at 136 root of the tree u64,
+ *     at 144 last page u64, at 152 transaction u64 (LMDB 1.0 format 2, little-endian)
+ */
+import fs from 'node:fs'
+import path from 'node:path'
+import { SluiceError } from '../../errors.ts'
+
+const MAGIC = 0xbeefc0de
+const FORMAT = 2
+const META_BYTES = 168
+const NO_PAGE = 0xffffffffffffffffn
+const PAGE_FLAGS_AT = 18
+
+interface Meta {
+  pageBytes: number
+  root: bigint
+  lastPage: bigint
+  transaction: bigint
+}
+
+/** @throws SluiceError store_corrupt when the file is not, or no longer, what LMDB wrote. */
+export function checkFile(file: string, pageBytes: number): void {
+  const fd = fs.openSync(file, 'r+')
+  try {
+    const size = fs.fstatSync(fd).size
+    // Created and never written, say by a crash in between: LMDB begins it anew.
+    if (size === 0) return
+    const first = readMeta(fd, 0)
+    const second = readMeta(fd, first?.pageBytes ?? pageBytes)
+    if (first === null || second === null) throw damaged(file, 'it does not begin as a data file does')
+    const latest = first.transaction > second.transaction ? first : second
+    const expected = Number(latest.lastPage + 1n) * first.pageBytes
+    if (size < expected) fs.ftruncateSync(fd, expected)
+    if (latest.root === NO_PAGE) return
+    const flags = Buffer.alloc(2)
+    fs.readSync(fd, flags, 0, 2, Number(latest.root) * first.pageBytes + PAGE_FLAGS_AT)
+    if (flags.readUInt16LE(0) === 0) throw damaged(file, 'part of it is missing')
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
+function readMeta(fd: number, at: number): Meta | null {
+  const bytes = Buffer.alloc(META_BYTES)
+  if (fs.readSync(fd, bytes, 0, META_BYTES, at) < META_BYTES) return null
+  if (bytes.readUInt32LE(24) !== MAGIC || (bytes.readUInt32LE(28) & 0xffff) !== FORMAT) return null
+  return {
+    pageBytes: bytes.readUInt32LE(48),
+    root: bytes.readBigUInt64LE(136),
+    lastPage: bytes.readBigUInt64LE(144),
+    transaction: bytes.readBigUInt64LE(152),
+  }
+}
+
+export function damaged(file: string, why: string, cause?: unknown): SluiceError {
+  return new SluiceError(
+    'store_corrupt',
+    `${file} is damaged: ${why}. Move it away and restore a backup, or start with an empty directory.`,
+    { cause },
+  )
+}
+
+/** Makes the entry of a file just created survive power loss. */
+export function syncDirectory(dir: string): void {
+  for (const each of [dir, path.dirname(path.resolve(dir))]) {
+    const fd = fs.openSync(each, 'r')
+    try {
+      fs.fsyncSync(fd)
+    } catch {
+      // Some file systems do not sync directories; they have no need to.
+    } finally {
+      fs.closeSync(fd)
+    }
+  }
+}

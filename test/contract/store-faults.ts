@@ -1,0 +1,84 @@
+/** An engine that fails or holds back commits on demand, over a real one. */
+import { SluiceError } from '../../src/errors.ts'
+import type { Engine, Entry, WriteBatch } from '../../src/stores/embedded/engine.ts'
+
+export class FaultyEngine implements Engine {
+  readonly kind
+  readonly durable
+  readonly underWayMax
+  readonly #engine: Engine
+  /** Commits still to be refused. */
+  #failures = 0
+  #afterFailure: Promise<unknown> = Promise.resolve()
+  #held: (() => void)[] | null = null
+  /** Batches given so far, failed ones included. */
+  batches = 0
+  /** Writes in the last batch. */
+  lastBatch: WriteBatch | null = null
+
+  constructor(engine: Engine) {
+    this.#engine = engine
+    this.kind = engine.kind
+    this.durable = engine.durable
+    this.underWayMax = engine.underWayMax
+  }
+
+  /** Refuses the next `n` commits, and, as engines must, those given before the refusal was delivered. */
+  failNext(n = 1): void {
+    this.#failures += n
+  }
+
+  /** Commits reach the engine only after `letGo`. */
+  hold(): void {
+    this.#held ??= []
+  }
+
+  letGo(): void {
+    const held = this.#held ?? []
+    this.#held = null
+    for (const go of held) go()
+  }
+
+  async commit(batch: WriteBatch): Promise<void> {
+    this.batches++
+    this.lastBatch = batch
+    const failed = this.#failures > 0
+    if (failed) this.#failures--
+    const before = this.#afterFailure
+    const done = (async () => {
+      const held = this.#held
+      if (held !== null) await new Promise<void>((go) => held.push(go))
+      await before
+      if (failed) throw new SluiceError('store_unavailable', 'A fault of the test.')
+      await this.#engine.commit(batch)
+    })()
+    this.#afterFailure = done
+    try {
+      await done
+    } finally {
+      if (this.#afterFailure === done) this.#afterFailure = Promise.resolve()
+    }
+  }
+
+  open(): Promise<void> {
+    return this.#engine.open()
+  }
+  close(): Promise<void> {
+    return this.#engine.close()
+  }
+  get(key: Buffer): Buffer | undefined {
+    return this.#engine.get(key)
+  }
+  keys(start: Buffer, end: Buffer, limit: number): Buffer[] {
+    return this.#engine.keys(start, end, limit)
+  }
+  entries(start: Buffer, end: Buffer, limit: number): Entry[] {
+    return this.#engine.entries(start, end, limit)
+  }
+  lastKey(low: Buffer, high: Buffer): Buffer | undefined {
+    return this.#engine.lastKey(low, high)
+  }
+  bytesOnDisk(): number {
+    return this.#engine.bytesOnDisk()
+  }
+}
