@@ -119,7 +119,10 @@ export function build(options: BuildOptions): Built {
   const broker = new Broker(
     {
       assemble,
-      emitter: new Emitter<AedesPacket>({ concurrency: 0, matchEmptyLevels: true }),
+      emitter: new Emitter<AedesPacket>({
+        concurrency: 0,
+        onError: (error) => events.emit('internalError', { where: 'a subscriber of the broker', error }),
+      }),
       persistence: new Persistence(),
       wrap: (stream, peer) => duplexStream(stream, peer, clock),
       restore: async (core) => {

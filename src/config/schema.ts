@@ -168,6 +168,37 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .describe('Topics under $SYS/.'),
+  mqtt: z
+    .strictObject({
+      validatePayloadFormat: z
+        .boolean()
+        .default(false)
+        .describe('Refuse a PUBLISH whose Payload Format Indicator says UTF-8 and whose payload is not (MQTT 5).'),
+      responseInformation: z
+        .string()
+        .max(1024)
+        .default('responses/%c')
+        .describe(
+          'Response Information for clients that ask for it (MQTT 5): a topic prefix for their Response Topics. ' +
+            '`%c` is the Client Identifier, `%u` the user name. Empty: none.',
+        ),
+      redirect: z
+        .strictObject({
+          serverReference: z
+            .string()
+            .min(1)
+            .max(1024)
+            .describe('Where clients should go instead, e.g. `other.example.com:1883`.'),
+          permanent: z
+            .boolean()
+            .default(false)
+            .describe('`true`: reason code 0x9D (server moved), else 0x9C (use another server).'),
+        })
+        .exactOptional()
+        .describe('Refuse every CONNECT and name another server (MQTT 5; others hear "server unavailable").'),
+    })
+    .prefault({})
+    .describe('Behaviour the protocol leaves to the server.'),
   webSocket: z
     .strictObject({
       origins: z

@@ -25,6 +25,7 @@ import { handlePubrel } from './handlers/pubrel.ts'
 import { handleSubscribe } from './handlers/subscribe.ts'
 import { handleUnsubscribe } from './handlers/unsubscribe.ts'
 import { Outbound } from './outbound.ts'
+import type { OutboundAliases } from './topic-alias.ts'
 import type { Stalled, Watched } from './watch.ts'
 
 /**
@@ -61,6 +62,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   readonly outboundBytesMax: number
   forward: ((publication: Publication) => Publication | null) | null = null
   acknowledged: ((packetId: number) => void) | null = null
+  aliases: OutboundAliases | null = null
   /** QoS 1 and 2 PUBLISH packets taken whose acknowledgement waits for the disk. */
   unacknowledged = 0
   /** Topics the client gave a Topic Alias, by alias. */
@@ -312,10 +314,26 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
     if (this.state === 'closed') return
     if (this.version5 && this.#state === 'connected') {
       const reason = isReasonCodeFor(PacketType.DISCONNECT, reasonCode, 'server') ? reasonCode : 0x80
-      const properties = this.problemInformation ? { reasonString: message } : null
-      this.out.write(encodeDisconnect(5, reason, properties))
+      this.out.write(this.#fitting((properties) => encodeDisconnect(5, reason, properties), message))
     }
     this.close(message, code, true)
+  }
+
+  /** The packet with a reason string, or without where the client does not want one or it would be too large [v5 MQTT-3.1.2-24, -29]. */
+  #fitting(encode: (properties: Properties | null) => Buffer, reasonString: string): Buffer {
+    if (!this.problemInformation) return encode(null)
+    const packet = encode({ reasonString })
+    return packet.length <= this.maximumPacketSize ? packet : encode(null)
+  }
+
+  /** A PUBACK or PUBREC that says no. */
+  negative(
+    type: typeof PacketType.PUBACK | typeof PacketType.PUBREC,
+    packetId: number,
+    reasonCode: number,
+    why: string,
+  ): void {
+    this.out.write(this.#fitting((properties) => encodeAck(type, 5, packetId, reasonCode, properties), why))
   }
 
   closed(error: Error | null): void {

@@ -106,8 +106,8 @@ export class Publication extends PublishFrame {
   }
 
   /** An encoding for one receiver, with property bytes of its own in front (MQTT 5). */
-  encodingWith(prefix: Buffer, withPacketId: boolean): EncodedPublish {
-    return encodePublish(this, true, withPacketId, prefix)
+  encodingWith(prefix: Buffer, withPacketId: boolean, withTopic = true): EncodedPublish {
+    return encodePublish(this, true, withPacketId, prefix, withTopic)
   }
 
   #forget(): void {

@@ -127,7 +127,13 @@ export class Router {
     if (!match.plain) return false
     for (const { session } of match.receivers) {
       const link = session.link
-      if (link !== null && (link.version5 !== version5 || link.forward !== null || link.maximumPacketSize < 65_536))
+      if (
+        link !== null &&
+        (link.version5 !== version5 ||
+          link.forward !== null ||
+          link.aliases !== null ||
+          link.maximumPacketSize < 65_536)
+      )
         return false
     }
     return true

@@ -1,4 +1,5 @@
 import type { Outbound } from '../connection/outbound.ts'
+import type { OutboundAliases } from '../connection/topic-alias.ts'
 import type { Publication } from '../router/publication.ts'
 
 /** What a session needs of the connection that serves it. */
@@ -12,6 +13,8 @@ export interface Link {
   readonly maximumPacketSize: number
   /** Unsent bytes at which QoS 0 messages are dropped. */
   readonly outboundBytesMax: number
+  /** Topic Aliases towards the client; null: it takes none. */
+  readonly aliases: OutboundAliases | null
   /** Aedes' authorizeForward: what to send instead, or null for nothing. Null: not hooked. */
   readonly forward: ((publication: Publication) => Publication | null) | null
   /** Another connection takes the session over [v5 MQTT-3.1.4-3] [v3 MQTT-3.1.4-2]. */

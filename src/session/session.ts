@@ -163,13 +163,16 @@ export class Session {
         this.#drop('outbound_full', 1)
         return
       }
-      link.out.publish(encoded, firstByte, 0)
+      link.out.publish(aliased(link, message, prefix, false) ?? encoded, firstByte, 0)
       this.#context.counters.delivered[0]++
       return
     }
-    if (this.#pending !== null && this.#pending.length > 0) this.#hold(encoded, firstByte)
-    else if (!this.#send(link, encoded, firstByte, this.#nextSeq, qos)) this.#hold(encoded, firstByte)
-    else this.#nextSeq++
+    if ((this.#pending !== null && this.#pending.length > 0) || !this.#opens(link, this.#nextSeq)) {
+      this.#hold(encoded, firstByte)
+      return
+    }
+    this.#send(link, aliased(link, message, prefix, true) ?? encoded, firstByte, this.#nextSeq, qos)
+    this.#nextSeq++
   }
 
   /** Bytes of QoS 0 packets in the client's form, copied as they are. */
@@ -298,8 +301,7 @@ export class Session {
   }
 
   #pumpPending(link: Link, pending: Pending): void {
-    while (pending.length > 0 && this.inflightCount < link.window && link.out.waitingBytes < link.outboundBytesMax) {
-      if (!this.#fits(this.#nextSeq)) return
+    while (pending.length > 0 && this.#opens(link, this.#nextSeq)) {
       const waiting = pending.shift()!
       this.#send(link, waiting, waiting.firstByte, this.#nextSeq, (waiting.firstByte >> 1) & 3)
       this.#nextSeq++
@@ -352,7 +354,7 @@ export class Session {
     // [v5 MQTT-3.3.1-1]
     const dup = seq < this.#maybeSentBefore ? 8 : 0
     const firstByte = 0x30 | dup | (qos << 1) | ((backlog.tag & TAG_RETAIN) !== 0 ? 1 : 0)
-    this.#send(link, encoded, firstByte, seq, qos)
+    this.#send(link, aliased(link, message, extra, true) ?? encoded, firstByte, seq, qos)
   }
 
   #discard(seq: number, cause: DropCause | null): void {
@@ -365,15 +367,17 @@ export class Session {
     return this.#inflight === null || this.#inflight.fits(seq)
   }
 
-  #send(link: Link, encoded: EncodedPublish, firstByte: number, seq: number, qos: number): boolean {
+  /** True when one more message of QoS 1 or 2 may be sent now. */
+  #opens(link: Link, seq: number): boolean {
+    return this.inflightCount < link.window && this.#fits(seq) && link.out.waitingBytes < link.outboundBytesMax
+  }
+
+  #send(link: Link, encoded: EncodedPublish, firstByte: number, seq: number, qos: number): void {
     this.#inflight ??= new Inflight(seq)
     const inflight = this.#inflight
-    if (inflight.count >= link.window || !inflight.fits(seq) || link.out.waitingBytes >= link.outboundBytesMax)
-      return false
     const packetId = inflight.open(seq, qos === 1 ? Exchange.awaitingPuback : Exchange.awaitingPubrec)
     link.out.publish(encoded, firstByte, packetId)
     this.#context.counters.delivered[qos as 1 | 2]++
-    return true
   }
 
   #hold(encoded: EncodedPublish, firstByte: number): void {
@@ -388,6 +392,20 @@ export class Session {
   #drop(cause: DropCause, count: number): void {
     this.#context.dropped(this, cause, count)
   }
+}
+
+/** The packet with a Topic Alias, for a client that takes them; null: as it is. Only for what is sent at once, in this order. */
+function aliased(
+  link: Link,
+  message: Publication,
+  prefix: Buffer | null,
+  withPacketId: boolean,
+): EncodedPublish | null {
+  if (link.aliases === null) return null
+  const alias = link.aliases.take(message)
+  if (alias === null) return null
+  const properties = prefix === null ? alias.prefix : Buffer.concat([alias.prefix, prefix])
+  return message.encodingWith(properties, withPacketId, !alias.known)
 }
 
 function wrongAck(name: string, packetId: number): SluiceError {

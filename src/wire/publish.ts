@@ -138,6 +138,7 @@ export interface EncodedPublish {
 
 /**
  * Encodes a PUBLISH with DUP, QoS and RETAIN bits clear and Packet Identifier 0.
+ * @param withTopic false: a Topic Alias among `prefix` stands for the topic
  * @param prefix property bytes that go before those of the message (Subscription Identifiers, Topic Alias), or null
  */
 export function encodePublish(
@@ -145,8 +146,9 @@ export function encodePublish(
   version5: boolean,
   withPacketId: boolean,
   prefix: Buffer | null,
+  withTopic = true,
 ): EncodedPublish {
-  const topicBytes = frame.topicEnd - frame.topicStart
+  const topicBytes = withTopic ? frame.topicEnd - frame.topicStart : 0
   const payloadBytes = frame.payloadEnd - frame.payloadStart
   const prefixBytes = prefix === null ? 0 : prefix.length
   const propsBytes = version5 ? frame.propsEnd - frame.propsStart + prefixBytes : 0
@@ -157,7 +159,7 @@ export function encodePublish(
   let at = writeVarint(buf, 1, remaining)
   buf[at++] = topicBytes >> 8
   buf[at++] = topicBytes & 255
-  at += frame.topicBuf.copy(buf, at, frame.topicStart, frame.topicEnd)
+  if (withTopic) at += frame.topicBuf.copy(buf, at, frame.topicStart, frame.topicEnd)
   let packetIdOffset = 0
   if (withPacketId) {
     packetIdOffset = at

@@ -7,6 +7,7 @@ import { countLevels } from '../../wire/topic.ts'
 import { answerVersion } from '../../wire/versions.ts'
 import type { Connection } from '../connection.ts'
 import type { Refusal } from '../hooks.ts'
+import { OutboundAliases } from '../topic-alias.ts'
 
 /** Longest Client Identifier of MQTT 3.1, in characters (MQTT 3.1, CONNECT, Client Identifier). */
 const CLIENT_ID_CHARACTERS_V31 = 23
@@ -37,10 +38,23 @@ export function handleConnect(c: Connection, buf: Buffer, start: number, end: nu
         open(c, packet)
       })
     } catch (error) {
-      c.fail(error)
+      if (error instanceof Redirect)
+        c.refuse(error.reasonCode, error.message, 'server_unavailable', { serverReference: error.serverReference })
+      else c.fail(error)
       c.release()
     }
   })
+}
+
+/** Every client is sent to another server ([v5 4.11]). */
+class Redirect extends Error {
+  readonly reasonCode: number
+  readonly serverReference: string
+  constructor(reasonCode: number, serverReference: string) {
+    super(`use another server: ${serverReference}`)
+    this.reasonCode = reasonCode
+    this.serverReference = serverReference
+  }
 }
 
 function ask(
@@ -84,12 +98,16 @@ function adopt(c: Connection, packet: ConnectPacket): void {
   if (properties === null) return
   if (properties.receiveMaximum !== undefined) c.window = Math.min(properties.receiveMaximum, limits.inflightMax)
   if (properties.maximumPacketSize !== undefined) c.maximumPacketSize = properties.maximumPacketSize
+  const aliases = Math.min(properties.topicAliasMaximum ?? 0, limits.topicAliasMaximum)
+  if (aliases > 0) c.aliases = new OutboundAliases(aliases)
   c.problemInformation = properties.requestProblemInformation ?? true
 }
 
 /** @throws SluiceError what makes the packet unacceptable */
 function check(c: Connection, packet: ConnectPacket): void {
   const limits = c.core.config.limits
+  const redirect = c.core.config.mqtt.redirect
+  if (redirect !== undefined) throw new Redirect(redirect.permanent ? 0x9d : 0x9c, redirect.serverReference)
   if (packet.version === 3 && packet.clientId.length > CLIENT_ID_CHARACTERS_V31)
     throw new SluiceError('client_identifier_not_valid', 'identifier rejected')
   // [v5 3.1.4]: authentication methods other than user name and password are refused by name.
@@ -128,7 +146,7 @@ function open(c: Connection, packet: ConnectPacket): void {
   if (present) core.wills.discard(c.clientId)
   else core.wills.publish(c.clientId)
   if (packet.will !== null) setWill(c, packet)
-  if (c.version5) announceLimits(c, answer)
+  if (c.version5) announceLimits(c, packet, answer)
   const proceed = (): void => {
     if (c.state !== 'closed') {
       c.out.write(encodeConnack(c.version, { sessionPresent: present, reasonCode: 0, properties: answer }))
@@ -169,11 +187,15 @@ function expiryOf(c: Connection, packet: ConnectPacket, answer: Properties): num
   return maximum
 }
 
-function announceLimits(c: Connection, answer: Properties): void {
-  const limits = c.core.config.limits
+function announceLimits(c: Connection, packet: ConnectPacket, answer: Properties): void {
+  const { limits, mqtt } = c.core.config
   if (limits.receiveMaximum < 65_535) answer.receiveMaximum = limits.receiveMaximum
   answer.maximumPacketSize = limits.packetBytesMax
   if (limits.topicAliasMaximum > 0) answer.topicAliasMaximum = limits.topicAliasMaximum
+  if (packet.properties?.requestResponseInformation === true && mqtt.responseInformation !== '')
+    answer.responseInformation = mqtt.responseInformation
+      .replaceAll('%c', c.clientId)
+      .replaceAll('%u', c.userName ?? '')
 }
 
 /** Keeps the will; its message is stamped with the time at which it is published. */

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { SluiceError } from '../../errors.ts'
 import type { Match } from '../../router/match.ts'
 import { Publication } from '../../router/publication.ts'
@@ -87,6 +88,10 @@ function accept(c: Connection, publication: Publication): void {
   if (publication.version5) resolveAlias(c, publication)
   const match = matchOf(c, publication)
   if (publication.qos > 0) checkWindow(c, publication)
+  if (publication.payloadFormat === 1 && c.core.config.mqtt.validatePayloadFormat && !payloadIsUtf8(publication)) {
+    refused(c, publication, { message: 'the payload is not the UTF-8 text it is said to be', reasonCode: 0x99 })
+    return
+  }
   const authorize = c.core.hooks.authorizePublish
   if (authorize === null) {
     if (match.topic.startsWith('$SYS/'))
@@ -162,6 +167,11 @@ function checkWindow(c: Connection, publication: Publication): void {
     )
 }
 
+/** [v5 3.3.2.3.2] */
+function payloadIsUtf8(publication: Publication): boolean {
+  return isUtf8(publication.payload)
+}
+
 function route(c: Connection, publication: Publication, match: Match): void {
   const { core } = c
   const { qos, packetId } = publication
@@ -173,17 +183,26 @@ function route(c: Connection, publication: Publication, match: Match): void {
   if (durable) core.backpressure.published(c)
   const published = core.hooks.published
   if (published === null) {
-    if (qos > 0) acknowledge(c, qos === 1 ? 0x40 : 0x50, packetId, durable)
+    if (qos > 0) answer(c, qos, packetId, durable, match)
     return
   }
   c.hold()
   published(c, publication, (error) => {
     if (c.state !== 'closed') {
       if (error !== null) c.fail(error)
-      else if (qos > 0) acknowledge(c, qos === 1 ? 0x40 : 0x50, packetId, durable)
+      else if (qos > 0) answer(c, qos, packetId, durable, match)
     }
     c.release()
   })
+}
+
+/** "No matching subscribers" ([v5 3.4.2.1]): a success that tells the publisher that nobody got it. */
+const NO_MATCHING_SUBSCRIBERS = 0x10
+
+function answer(c: Connection, qos: number, packetId: number, durable: boolean, match: Match): void {
+  if (c.version5 && match.empty && !durable && c.unacknowledged === 0)
+    c.out.write(encodeAck(qos === 1 ? PacketType.PUBACK : PacketType.PUBREC, 5, packetId, NO_MATCHING_SUBSCRIBERS))
+  else acknowledge(c, qos === 1 ? 0x40 : 0x50, packetId, durable)
 }
 
 /** [v5 MQTT-4.3.3-10] [v3 MQTT-4.3.3-2]: false when the message with this Packet Identifier was taken before. */
@@ -209,8 +228,11 @@ function acknowledge(c: Connection, firstByte: number, packetId: number, durable
 /** [v5 MQTT-3.3.5-2] [v3 MQTT-3.3.5-2]: MQTT 5 hears the reason; MQTT 3 can only be closed. */
 function refused(c: Connection, publication: Publication, refusal: Refusal): void {
   if (!c.version5) throw new SluiceError('not_authorized', refusal.message)
-  if (publication.qos === 0) return
+  if (publication.qos === 0) {
+    // A QoS 0 message has no answer of its own; one that is not what it says ends the connection [v5 3.3.2.3.2].
+    if (refusal.reasonCode === 0x99) throw new SluiceError('payload_format_invalid', refusal.message)
+    return
+  }
   const type = publication.qos === 1 ? PacketType.PUBACK : PacketType.PUBREC
-  const properties = c.problemInformation ? { reasonString: refusal.message } : null
-  c.out.write(encodeAck(type, 5, publication.packetId, refusal.reasonCode, properties))
+  c.negative(type, publication.packetId, refusal.reasonCode, refusal.message)
 }
