@@ -65,20 +65,11 @@ export class BrokerProcess {
 
   /** Ends the process at once, as a power cut would end it. */
   async kill(): Promise<void> {
-    await this.#end('SIGKILL')
-  }
-
-  /** Lets the process finish what it is doing. */
-  async stop(): Promise<void> {
-    await this.#end('SIGTERM')
-  }
-
-  async #end(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
     const child = this.#child
     this.#child = null
     if (child === null || child.exitCode !== null || child.signalCode !== null) return
     const exited = once(child, 'exit')
-    child.kill(signal)
+    child.kill('SIGKILL')
     await exited
   }
 }

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { pause } from '../firmware-sim/clock.ts'
-import { builtInProfiles } from '../firmware-sim/profile.ts'
+import { builtInProfiles, type Profile } from '../firmware-sim/profile.ts'
 import { Simulation } from '../firmware-sim/simulation.ts'
 import { count, summaryText } from '../firmware-sim/summary.ts'
 import { BrokerProcess } from './broker-process.ts'
@@ -15,6 +15,13 @@ import { BrokerProcess } from './broker-process.ts'
 const devices = 20
 const ratePerSecond = 10
 const leaseMs = 3_000
+const telemetry = builtInProfiles['telemetry']!
+/** As `telemetry`, with more commands and less patience on the way back. */
+const profile: Profile = {
+  ...telemetry,
+  commands: { ...telemetry.commands!, perMinute: 12 },
+  connection: { ...telemetry.connection, backoff: { minMs: 100, maxMs: 1_500, factor: 2, jitter: 0.5 } },
+}
 const never = new AbortController().signal
 
 const colour = process.stdout.isTTY && process.env['NO_COLOR'] === undefined
@@ -44,12 +51,11 @@ async function demo(directory: string): Promise<number> {
 
   const startMs = await broker.start()
   say(`The broker is ready after ${Math.round(startMs)} ms.`, `${broker.addresses.mqtt}, pid ${broker.pid}`)
-  const profile = builtInProfiles['telemetry']!
   const simulation = new Simulation({
     url: broker.addresses.mqtt,
     http: broker.addresses.http,
     devices,
-    profile: { ...profile, commands: { ...profile.commands!, perMinute: 12 } },
+    profile,
     ratePerSecond,
     qos: [1, 2],
     protocolVersion: 4,
@@ -72,9 +78,9 @@ async function demo(directory: string): Promise<number> {
 
   const enough = new AbortController()
   const producing = simulation.produce(enough.signal)
-  await pause(between(3_000, 6_000))
+  await pause(between(2_500, 5_000))
   await killAndRestart(broker, simulation, 'first')
-  await pause(between(3_000, 6_000))
+  await pause(between(2_500, 5_000))
   await killAndRestart(broker, simulation, 'second')
   await pause(3_000)
   enough.abort()
@@ -83,8 +89,9 @@ async function demo(directory: string): Promise<number> {
   say('The devices stop. What is under way may still arrive.', standing(simulation))
   await simulation.settle(never)
   await simulation.drain(never)
+  say('The queue is empty.', standing(simulation))
   await simulation.close(true)
-  await broker.stop()
+  await broker.kill()
 
   const summary = simulation.summary()
   const passed = summary.missingCount === 0 && summary.telemetry.unknown === 0

@@ -22,7 +22,7 @@ beforeEach(async () => {
   await broker.start()
 })
 afterEach(async () => {
-  await broker.stop()
+  await broker.kill()
   rmSync(directory, { recursive: true })
 })
 
@@ -49,7 +49,7 @@ async function until(condition: () => boolean | Promise<boolean>): Promise<void>
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 10))
 }
 
-describe('a fleet against the broker', () => {
+describe('a fleet against the broker', { timeout: 60_000 }, () => {
   it('accounts for every message and command', async () => {
     const { finished } = simulator(
       ...['run', '--url', broker.addresses.mqtt, '--ledger', directory],
