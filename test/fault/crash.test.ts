@@ -33,8 +33,8 @@ async function post(operation: string, body: object): Promise<Record<string, nev
 
 test('aedes#19 aedes#18: the will of a connection that died with the broker is published after the restart, once, and it is the last will', async () => {
   const watch = await open('c-watch', { clean: false })
-  await watch.subscribe(['crash/will', 1])
-  const will = (payload: string) => ({ will: { topic: 'crash/will', payload, qos: 1 } })
+  await watch.subscribe(['crash/will', 2])
+  const will = (payload: string) => ({ will: { topic: 'crash/will', payload, qos: 2 } })
   await open('c-will', { ...will('of the first'), clean: false })
   await open('c-will', { ...will('of the second'), clean: false })
   expect((await watch.receive()).payload.toString()).toBe('of the first')
@@ -105,19 +105,21 @@ test('in-flight messages keep their Packet Identifiers and get DUP after a crash
 })
 
 test('a lease outlives the broker: its receipt still acknowledges, and nobody else gets the message meanwhile', async () => {
-  const publisher = await open('c-queue-pub')
-  for (const payload of ['kept', 'lost']) await publisher.publish({ topic: 'crash/queue', payload, qos: 1 })
-  const first = (await post('pull', { max: 2, leaseMs: 3_000 })) as unknown as {
+  interface Pulled {
     messages: { receipt: string; payload: string; id: string; attempt: number }[]
   }
-  expect(first.messages.map((message) => message.payload)).toEqual(['kept', 'lost'])
+  const pull = async (body: object) => ((await post('pull', body)) as unknown as Pulled).messages
+  const publisher = await open('c-queue-pub')
+  for (const payload of ['kept', 'lost']) await publisher.publish({ topic: 'crash/queue', payload, qos: 1 })
+  const [kept] = await pull({ leaseMs: 60_000 })
+  const [lost] = await pull({ leaseMs: 500 })
+  expect([kept!.payload, lost!.payload]).toEqual(['kept', 'lost'])
   await crash()
-  expect(await post('pull', { max: 2, waitMs: 200 })).toEqual({ messages: [] })
-  const receipt = first.messages[0]!.receipt
+  expect(await pull({ max: 2, waitMs: 5_000 })).toMatchObject([{ payload: 'lost', attempt: 2, id: lost!.id }])
+  const receipt = kept!.receipt
   expect(await post('ack', { receipts: [receipt] })).toEqual({ results: [{ receipt, ok: true }] })
   await crash()
-  const second = (await post('pull', { max: 2, waitMs: 6_000 })) as unknown as typeof first
-  expect(second.messages).toMatchObject([{ payload: 'lost', attempt: 2, id: first.messages[1]!.id }])
-  const late = await post('ack', { receipts: [first.messages[1]!.receipt] })
+  expect(await pull({ max: 2, waitMs: 200 })).toEqual([])
+  const late = await post('ack', { receipts: [lost!.receipt] })
   expect(late).toMatchObject({ results: [{ ok: false, error: 'receipt_lost' }] })
 }, 30_000)

@@ -19,18 +19,31 @@ afterAll(() => broker?.stop())
 
 const open = (clientId: string) => RawClient.connected(broker.mqtt, { clientId })
 
-/** Publishes as fast as the broker reads until told to stop; resolves with the number of messages sent. */
-function flood(publisher: RawClient, topic: string, payloadBytes: number): { stop: () => Promise<number> } {
+/**
+ * Publishes as fast as a healthy reader in this very process keeps up (it lags `lagMax` messages at most, since QoS 0
+ * to a reader that lags behind its cap is rightly dropped) until told to stop; resolves with the number of messages sent.
+ */
+function flood(
+  publisher: RawClient,
+  topic: string,
+  payloadBytes: number,
+  healthy: { count: number },
+): { stop: () => Promise<number> } {
   const batch = 50
+  const lagMax = Math.min(2_000, Math.floor(mebibyte / payloadBytes))
   const frame = encodeRawPublish({ topic, payload: Buffer.alloc(payloadBytes) })
   const frames = Buffer.concat(Array.from({ length: batch }, () => frame))
+  const before = healthy.count
   let running = true
   const done = (async () => {
     let sent = 0
     while (running && !publisher.isClosed) {
-      if (!publisher.send(frames)) await publisher.drained()
-      else await new Promise((resolve) => setImmediate(resolve))
-      sent += batch
+      if (sent - (healthy.count - before) < lagMax) {
+        sent += batch
+        if (publisher.send(frames)) continue
+        await publisher.drained()
+      }
+      await new Promise((resolve) => setImmediate(resolve))
     }
     return sent
   })()
@@ -56,52 +69,55 @@ function counter(client: RawClient): { count: number } {
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 test('aedes#30 aedes#33: a reader frozen under full-speed publishing slows nobody and memory stays within its cap', async () => {
-  const [frozen, neighbour, publisher] = await Promise.all([open('frozen'), open('neighbour'), open('flooder')])
-  const [other, otherPublisher] = await Promise.all([open('other'), open('other-publisher')])
-  await Promise.all([neighbour.subscribe('flood'), other.subscribe(['apart', 1])])
-  const seen = counter(neighbour)
+  const pairs = await Promise.all(
+    ['beside', 'apart'].map(async (topic) => {
+      const [publisher, reader] = await Promise.all([open(`${topic}-publisher`), open(`${topic}-reader`)])
+      await reader.subscribe(topic)
+      return { topic, publisher, reader, seen: counter(reader) }
+    }),
+  )
+  const [beside, apart] = pairs
 
-  /** One second of flood beside a QoS 1 ping-pong of a pair that has nothing to do with it. */
-  async function phase(): Promise<{ flooded: number; exchanged: number }> {
-    const before = seen.count
-    const flooding = flood(publisher, 'flood', 1_000)
-    let exchanged = 0
-    const end = performance.now() + 1_000
-    while (performance.now() < end) {
-      await otherPublisher.publish({ topic: 'apart', qos: 1 })
-      await other.receive()
-      exchanged++
-    }
-    const sent = await flooding.stop()
-    await publisher.ping()
-    await expect.poll(() => seen.count - before, { timeout: 10_000 }).toBe(sent)
-    return { flooded: sent, exchanged }
+  /**
+   * Both pairs at full speed at once for a while: how many messages one moves for each of the other. The pairs share
+   * the machine and its noise, so the ratio says what only one of them suffers from.
+   */
+  async function compare(): Promise<number> {
+    const moved = await Promise.all(
+      pairs.map(async ({ topic, publisher, seen }) => {
+        const before = seen.count
+        const flooding = flood(publisher, topic, 1_000, seen)
+        await sleep(700)
+        const sent = await flooding.stop()
+        await publisher.ping()
+        await expect.poll(() => seen.count - before, { timeout: 10_000 }).toBe(sent)
+        return sent
+      }),
+    )
+    return moved[0]! / moved[1]!
   }
 
-  await phase()
-  const alone: { flooded: number; exchanged: number }[] = []
-  const beside: { flooded: number; exchanged: number }[] = []
+  await compare()
+  const alone: number[] = []
+  const frozenBeside: number[] = []
   const restingBytes = broker.residentBytes()
   let highestBytes = 0
   for (let round = 0; round < 3; round++) {
-    alone.push(await phase())
-    await frozen.subscribe('flood')
+    alone.push(await compare())
+    const frozen = await open(`frozen-${round}`)
+    await frozen.subscribe(beside!.topic)
     frozen.freeze()
-    beside.push(await phase())
+    frozenBeside.push(await compare())
     highestBytes = Math.max(highestBytes, broker.residentBytes())
-    frozen.thaw()
-    frozen.onPacket = (packet) => packet.type === 'publish'
-    await frozen.unsubscribe('flood')
+    frozen.reset()
+    await frozen.closed
   }
-  const middle = (list: typeof alone, key: 'flooded' | 'exchanged') =>
-    list.map((one) => one[key]).sort((a, b) => a - b)[1]!
-  const story = JSON.stringify({ alone, beside, restingBytes, highestBytes })
-  // Stock Aedes falls to nothing here; a broker that shares nothing between connections loses what the extra copy costs.
-  expect(middle(beside, 'flooded'), story).toBeGreaterThan(middle(alone, 'flooded') * 0.6)
-  expect(middle(beside, 'exchanged'), story).toBeGreaterThan(middle(alone, 'exchanged') * 0.6)
+  const middle = (list: number[]) => list.toSorted((a, b) => a - b)[1]!
+  const story = JSON.stringify({ alone, frozenBeside, restingBytes, highestBytes })
+  // Stock Aedes stops here; a broker that shares nothing between connections pays for one more copy at most.
+  expect(middle(frozenBeside), story).toBeGreaterThan(middle(alone) * 0.8)
   expect(highestBytes - restingBytes, story).toBeLessThan(outboundBytesMax + 120 * mebibyte)
-  await Promise.all([neighbour, publisher, other, otherPublisher].map((client) => client.disconnect()))
-  frozen.reset()
+  await Promise.all([beside, apart].flatMap((pair) => [pair!.reader.disconnect(), pair!.publisher.disconnect()]))
 }, 40_000)
 
 test('aedes#33: what a frozen reader does not get is dropped, counted and shown in the metrics', async () => {
@@ -129,9 +145,9 @@ test('aedes#31: subscribers that leave under full-speed publishing do not take t
   const [publisher, steady] = await Promise.all([open('full-speed'), open('steady')])
   await steady.subscribe('rush')
   const seen = counter(steady)
-  const flooding = flood(publisher, 'rush', 20)
+  const flooding = flood(publisher, 'rush', 20, seen)
   const { pid } = broker
-  for (let i = 0; i < 30; i++) {
+  for (let i = 0; i < 20; i++) {
     const leaver = await RawClient.connected(broker.mqtt, { clientId: `leaver-${i}`, clean: i % 2 === 0 })
     await leaver.subscribe(['rush', i % 3])
     if (i % 4 === 0) leaver.freeze()

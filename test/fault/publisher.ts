@@ -97,7 +97,8 @@ export class FaultPublisher {
     client.onPacket = (packet) => this.take(client, packet)
     const connack = await client.connect({ clientId, clean: false, version, ...this.sessionProperties() })
     if (connack.code !== 0) throw new Error(`refused: ${connack.code}`)
-    if (this.hadSession && !connack.sessionPresent) {
+    // MQTT 3.1 has no Session Present flag.
+    if (this.hadSession && !connack.sessionPresent && version > 3) {
       ledger.violation(`${clientId} has unacknowledged messages and was told there is no session [v3 MQTT-3.2.2-2]`)
     }
     this.hadSession = true

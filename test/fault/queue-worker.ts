@@ -55,7 +55,8 @@ export class QueueWorker {
         await this.turn()
       } catch {
         this.emptyPulls = 0
-        await new Promise((resolve) => setTimeout(resolve, 20))
+        // Time for the broker to take back what it leased to a connection that is gone: those messages keep their place.
+        await new Promise((resolve) => setTimeout(resolve, 100))
       }
     }
   }

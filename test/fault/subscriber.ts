@@ -97,7 +97,9 @@ export class FaultSubscriber {
     const properties = version === 5 ? { properties: { sessionExpiryInterval: 3600 } } : {}
     const connack = await client.connect({ clientId, clean: false, version, ...properties })
     if (connack.code !== 0) throw new Error(`refused: ${connack.code}`)
-    if (this.subscribed && !connack.sessionPresent) ledger.violation(`the session of ${clientId} was lost`)
+    // MQTT 3.1 has no Session Present flag.
+    if (this.subscribed && !connack.sessionPresent && version > 3)
+      ledger.violation(`the session of ${clientId} was lost`)
     if (!this.running || !this.wanted) return client.reset()
     this.client = client
     this.connections++
