@@ -53,6 +53,18 @@ export const scenarios: readonly Scenario[] = [
     load: flood(10, 10, 1),
     targets: { mosquitto: 8 },
   },
+  {
+    name: 'mixed-10to10-qos0',
+    title: '10 → 10, each publisher using 16 topics in turn, QoS 0',
+    metrics: traffic,
+    load: flood(10, 10, 0, { topics: 16 }),
+  },
+  {
+    name: 'mixed-10to10-qos1',
+    title: '10 → 10, each publisher using 16 topics in turn, QoS 1, window 100',
+    metrics: traffic,
+    load: flood(10, 10, 1, { topics: 16 }),
+  },
   { name: '10to10-qos2', title: '10 → 10, QoS 2, window 100', metrics: traffic, load: flood(10, 10, 2) },
   { name: 'fanin-10to1-qos0', title: '10 → 1 by wildcard, QoS 0', metrics: traffic, load: flood(10, 1, 0) },
   { name: 'fanin-10to1-qos1', title: '10 → 1 by wildcard, QoS 1', metrics: traffic, load: flood(10, 1, 1) },

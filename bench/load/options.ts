@@ -24,7 +24,9 @@ export interface LoadOptions {
   readonly clean: boolean
   /** All publishers use one topic and all subscribers subscribe to it. */
   readonly fanOut: boolean
-  /** First topic level; the topics are `<prefix>/dev<i>/telemetry` and `<prefix>/all`. */
+  /** Topics each publisher uses in turn; 1 with fan-out. */
+  readonly topicsEach: number
+  /** First topic level; see `topicsOf`. */
   readonly prefix: string
   /** Mode rate: messages per second over all publishers. */
   readonly rate: number
@@ -58,6 +60,7 @@ export function parseLoadOptions(args: readonly string[]): LoadOptions {
       window: { type: 'string', default: '100' },
       'keep-session': { type: 'boolean', default: false },
       'fan-out': { type: 'boolean', default: false },
+      topics: { type: 'string', default: '1' },
       prefix: { type: 'string', default: 'b' },
       rate: { type: 'string', default: '20000' },
       connections: { type: 'string', default: '1000' },
@@ -94,6 +97,7 @@ export function parseLoadOptions(args: readonly string[]): LoadOptions {
     window: number('window', 1, 65_535),
     clean: !values['keep-session'],
     fanOut: values['fan-out'],
+    topicsEach: values['fan-out'] ? 1 : number('topics', 1, 1000),
     prefix: values.prefix,
     rate: number('rate', 1, 10_000_000),
     connections: number('connections', 1, 60_000),
@@ -104,19 +108,27 @@ export function parseLoadOptions(args: readonly string[]): LoadOptions {
   }
 }
 
-/** The topic publisher `index` uses. */
-export function topicOf(options: LoadOptions, index: number): string {
-  return options.fanOut ? `${options.prefix}/all` : `${options.prefix}/dev${index}/telemetry`
+/**
+ * The topics publisher `index` uses: `<prefix>/all` with fan-out, `<prefix>/dev<i>/telemetry`, or with more than one
+ * each `<prefix>/dev<i>/sensor<nnn>`, equally long.
+ */
+export function topicsOf(options: LoadOptions, index: number): string[] {
+  const { prefix, topicsEach } = options
+  if (options.fanOut) return [`${prefix}/all`]
+  if (topicsEach === 1) return [`${prefix}/dev${index}/telemetry`]
+  return Array.from({ length: topicsEach }, (_, n) => `${prefix}/dev${index}/sensor${String(n).padStart(3, '0')}`)
 }
 
 /**
  * The Topic Filter subscriber `index` uses: the one topic with fan-out, everything when a single subscriber listens
- * to many publishers, else the topic of the publisher of the same number.
+ * to many publishers, else what the publisher of the same number uses.
  */
 export function topicFilterOf(options: LoadOptions, index: number): string {
-  if (options.fanOut) return `${options.prefix}/all`
-  if (options.subscribers === 1 && options.publishers > 1) return `${options.prefix}/#`
-  return topicOf(options, index % Math.max(1, options.publishers))
+  const { prefix, publishers, subscribers } = options
+  if (options.fanOut) return `${prefix}/all`
+  if (subscribers === 1 && publishers > 1) return `${prefix}/#`
+  const publisher = index % Math.max(1, publishers)
+  return options.topicsEach > 1 ? `${prefix}/dev${publisher}/+` : topicsOf(options, publisher)[0]!
 }
 
 /** How many subscribers receive one message of publisher `index`. */

@@ -10,7 +10,7 @@ export type QoS = 0 | 1 | 2
 /** MQTT protocol level: 4 is MQTT 3.1.1, 5 is MQTT 5. */
 export type Version = 4 | 5
 
-/** A run of identical PUBLISH frames in one buffer. */
+/** PUBLISH frames of one length, side by side in one buffer. */
 export interface PublishBlock {
   readonly bytes: Buffer
   /** Length of one frame. Frame i starts at `i * frameBytes`. */
@@ -71,7 +71,8 @@ export function subscribePacket(packetId: number, topicFilter: string, qos: QoS,
 }
 
 export interface PublishOptions {
-  readonly topic: string
+  /** The topics take turns, frame by frame. They must be equally long. */
+  readonly topics: readonly string[]
   readonly payloadBytes: number
   readonly qos: QoS
   readonly version: Version
@@ -81,15 +82,18 @@ export interface PublishOptions {
 
 export function publishBlock(options: PublishOptions): PublishBlock {
   const { qos, version } = options
-  const topic = utf8String(options.topic)
   const afterTopic = [...(qos > 0 ? [0, 0] : []), ...(version === 5 ? [0] : [])]
-  const one = frame(0x30 | (qos << 1), topic, afterTopic, Buffer.alloc(options.payloadBytes, 'x'))
-  const count = Math.max(1, Math.floor(options.blockBytes / one.length))
-  const payloadOffset = one.length - options.payloadBytes
+  const payload = Buffer.alloc(options.payloadBytes, 'x')
+  const frames = options.topics.map((topic) => frame(0x30 | (qos << 1), utf8String(topic), afterTopic, payload))
+  const frameBytes = frames[0]!.length
+  if (frames.some((one) => one.length !== frameBytes)) throw new RangeError('topics of one block differ in length')
+  const round = Buffer.concat(frames)
+  const rounds = Math.max(1, Math.floor(options.blockBytes / round.length))
+  const payloadOffset = frameBytes - options.payloadBytes
   return {
-    bytes: Buffer.alloc(one.length * count, one),
-    frameBytes: one.length,
-    count,
+    bytes: Buffer.alloc(round.length * rounds, round),
+    frameBytes,
+    count: rounds * frames.length,
     packetIdOffset: qos > 0 ? payloadOffset - afterTopic.length : -1,
     payloadOffset,
   }

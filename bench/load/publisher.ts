@@ -11,7 +11,8 @@ import { PacketIds } from './packet-ids.ts'
 import { type PublishBlock, publishBlock, type QoS } from './packets.ts'
 
 export interface PublisherOptions extends ClientOptions {
-  readonly topic: string
+  /** Topics of equal length, used in turn. */
+  readonly topics: readonly string[]
   readonly qos: QoS
   readonly payloadBytes: number
   readonly window: number
@@ -32,6 +33,8 @@ export class Publisher extends LoadClient {
   readonly #window: number
   readonly #block: PublishBlock
   readonly #ids: PacketIds | null
+  /** The frame of the block that is sent next. */
+  #nextFrame = 0
   #flooding = false
   /** Open loop: µs at which message n is due is `#firstDue + n * #gap`. */
   #firstDue = 0
@@ -78,9 +81,10 @@ export class Publisher extends LoadClient {
     const count = Math.min(due, this.#allowed())
     if (count <= 0) return
     const { bytes, frameBytes, payloadOffset } = this.#block
-    for (let i = 0; i < count; i++) {
+    let at = this.#nextFrame * frameBytes + payloadOffset
+    for (let i = 0; i < count; i++, at += frameBytes) {
       const meant = this.#firstDue + this.#dueIndex++ * this.#gap
-      bytes.writeDoubleLE(meant, i * frameBytes + payloadOffset)
+      bytes.writeDoubleLE(meant, at)
       lag?.record(now - meant)
     }
     this.#send(count)
@@ -112,30 +116,39 @@ export class Publisher extends LoadClient {
 
   #sendMore(): void {
     if (!this.#flooding || this.link.busy) return
-    const count = this.#allowed()
-    if (count <= 0) return
-    // With QoS 0 nothing comes back that would wake us; the link's word does, or a turn of the event loop.
-    if (this.#send(count) && this.#qos === 0) this.wantsTurn?.(this)
+    let count = this.#allowed()
+    while (count > 0 && this.#send(count)) {
+      if (this.#qos === 0) {
+        // Nothing comes back that would wake us: the event loop gives us the next turn.
+        this.wantsTurn?.(this)
+        return
+      }
+      // The block may have ended before the window did.
+      count = this.#allowed()
+    }
   }
 
+  /** Frames that may be sent now: what is left of the block, and of the window. */
   #allowed(): number {
+    const left = this.#block.count - this.#nextFrame
     const ids = this.#ids
-    if (ids === null) return this.#block.count
-    return Math.min(this.#block.count, Math.min(this.#window, this.receiveMaximum) - ids.inFlight)
+    return ids === null ? left : Math.min(left, Math.min(this.#window, this.receiveMaximum) - ids.inFlight)
   }
 
-  /** Sends the first `count` frames of the block. */
+  /** Sends the next `count` frames of the block; true when more may be sent at once. */
   #send(count: number): boolean {
     const { bytes, frameBytes, packetIdOffset } = this.#block
+    const from = this.#nextFrame * frameBytes
     const ids = this.#ids
     if (ids !== null) {
-      for (let i = 0, at = packetIdOffset; i < count; i++, at += frameBytes) {
+      for (let i = 0, at = from + packetIdOffset; i < count; i++, at += frameBytes) {
         const packetId = ids.take()
         bytes[at] = packetId >> 8
         bytes[at + 1] = packetId & 0xff
       }
     }
     this.sentCount += count
-    return this.link.send(bytes, 0, count * frameBytes)
+    this.#nextFrame = this.#nextFrame + count === this.#block.count ? 0 : this.#nextFrame + count
+    return this.link.send(bytes, from, from + count * frameBytes)
   }
 }

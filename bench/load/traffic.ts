@@ -5,7 +5,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Gate } from './gate.ts'
 import { Histogram } from './histogram.ts'
-import { type LoadOptions, receiversOf, topicFilterOf, topicOf } from './options.ts'
+import { type LoadOptions, receiversOf, topicFilterOf, topicsOf } from './options.ts'
 import { cpuSeconds, machineCpuSeconds, residentBytes } from './process-cost.ts'
 import { Publisher } from './publisher.ts'
 import type { Latency, ProcessCost, TrafficResult } from './result.ts'
@@ -75,7 +75,7 @@ export class Traffic {
       this.#subscribers.push(new Subscriber({ ...shared, ...own, topicFilter, qos: options.subscribeQos }, watcher))
     })
     await this.#gate.openAll(options.publishers, connectsAtOnce, (index, watcher) => {
-      const own = { clientId: `bench-p-${index}`, clean: true, receiveMaximum: 0, topic: topicOf(options, index) }
+      const own = { clientId: `bench-p-${index}`, clean: true, receiveMaximum: 0, topics: topicsOf(options, index) }
       const { qos, payloadBytes } = options
       this.#publishers.push(new Publisher({ ...shared, ...own, qos, payloadBytes, window }, watcher))
     })
