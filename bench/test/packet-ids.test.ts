@@ -4,14 +4,15 @@ import { PacketIds } from '../load/packet-ids.ts'
 
 test('an identifier in flight is never handed out again [v3 MQTT-2.3.1-2]', () => {
   fc.assert(
-    fc.property(fc.array(fc.integer({ min: -1000, max: 1000 }), { maxLength: 200 }), fc.nat(), (steps, salt) => {
-      const ids = new PacketIds()
+    fc.property(fc.array(fc.integer({ min: -12, max: 12 }), { maxLength: 100 }), fc.nat(100), (steps, salt) => {
+      const ids = new PacketIds(10)
       const inFlight: number[] = []
       for (const step of steps) {
-        for (let i = 0; i < step && inFlight.length < 65_535; i++) {
+        for (let i = 0; i < step && inFlight.length < 10; i++) {
           const id = ids.take()
           expect(id).toBeGreaterThan(0)
-          expect(inFlight.length < 50 && inFlight.includes(id)).toBe(false)
+          expect(id).toBeLessThanOrEqual(10)
+          expect(inFlight).not.toContain(id)
           inFlight.push(id)
         }
         // Released in an order of their own.
@@ -20,10 +21,8 @@ test('an identifier in flight is never handed out again [v3 MQTT-2.3.1-2]', () =
           expect(ids.release(id!)).toBe(true)
         }
         expect(ids.inFlight).toBe(inFlight.length)
-        expect(new Set(inFlight).size).toBe(inFlight.length)
       }
     }),
-    { numRuns: 20 },
   )
 })
 
