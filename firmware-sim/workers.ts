@@ -12,6 +12,8 @@ const batchMax = 500
 const waitMs = 2_000
 const backoff = { minMs: 100, maxMs: 1_000, factor: 2, jitter: 0.5 }
 const foreignDelayMs = 5_000
+/** Batches of one worker whose acks the broker has not confirmed yet: while it writes them, the next batch comes. */
+const unconfirmedMax = 4
 
 export interface WorkerOptions {
   readonly run: string
@@ -69,22 +71,34 @@ export class Workers {
     const { leaseMs, seed } = this.#options
     const random = derivedRandom(seed, -100 - index)
     const { signal } = this.#stopping
+    const unconfirmed = new Set<Promise<void>>()
     let failed = 0
     while (!signal.aborted) {
       try {
         const messages = await this.#api.pull(batchMax, waitMs, leaseMs, signal)
         failed = 0
-        if (messages.length > 0) await this.#take(messages)
+        if (messages.length === 0) continue
+        const confirmed = this.#take(messages)
+          .catch((error) => this.#failed(error))
+          .finally(() => unconfirmed.delete(confirmed))
+        unconfirmed.add(confirmed)
+        if (unconfirmed.size >= unconfirmedMax) await Promise.race(unconfirmed)
       } catch (error) {
-        if (signal.aborted) return
-        this.failures += 1
-        this.lastError = error as Error
+        if (signal.aborted) break
+        this.#failed(error)
         await pause(backoffDelayMs(backoff, failed, random), signal)
         failed += 1
       }
     }
+    await Promise.all(unconfirmed)
   }
 
+  #failed(error: unknown): void {
+    this.failures += 1
+    this.lastError = error as Error
+  }
+
+  /** Writes the messages into the ledger, then answers for them; resolves when the broker has confirmed. */
   async #take(messages: readonly ReceivedEnvelope[]): Promise<void> {
     const { ledger, template, run } = this.#options
     this.#batch += 1
