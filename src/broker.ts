@@ -2,11 +2,11 @@
  * The composition root: the only file that picks adapters. It builds every part once, in the order in which they need
  * each other, and starts and stops them in order.
  */
-import type { AedesOptions } from 'aedes'
 import type { FastifyInstance } from 'fastify'
 import { queueRoutes } from './admin/routes/queues.ts'
+import { sample } from './admin/sample.ts'
 import { createAdminServer, listenAdmin } from './admin/server.ts'
-import { Broker } from './aedes/broker.ts'
+import { type AedesOptions, Broker } from './aedes/broker.ts'
 import { Emitter } from './aedes/emitter.ts'
 import type { AedesPacket } from './aedes/packets.ts'
 import { Persistence } from './aedes/persistence.ts'
@@ -28,6 +28,7 @@ import { RetainedIndex } from './router/retained.ts'
 import { type Observers, Router } from './router/router.ts'
 import { SharedGroup } from './router/shared-groups.ts'
 import { TopicTree } from './router/topic-tree.ts'
+import type { Loan } from './session/delivery.ts'
 import type { Session } from './session/session.ts'
 import { Sessions } from './session/sessions.ts'
 import { Subscriptions } from './session/subscriptions.ts'
@@ -39,7 +40,8 @@ import { Counters } from './telemetry/counters.ts'
 import { Drops } from './telemetry/drops.ts'
 import { Events } from './telemetry/events.ts'
 import { createLog, type Logger } from './telemetry/log.ts'
-import { createMetrics, type Sample } from './telemetry/metrics.ts'
+import { createMetrics } from './telemetry/metrics.ts'
+import { CommitHealth, watchHealth } from './telemetry/store-health.ts'
 import { duplexStream } from './transports/duplex.ts'
 import { tcpListener } from './transports/tcp.ts'
 import { websocketListener } from './transports/websocket.ts'
@@ -94,7 +96,8 @@ export function build(options: BuildOptions): Built {
     const subscriptions = new Subscriptions({ store, tree, makeGroup })
     const now = (): number => clock.now()
     const nodeId = config.nodeId ?? 'local'
-    const sessions = new Sessions({ ...shared, random, subscriptions, nodeId, now })
+    const redistribute = (loans: Iterable<Loan>): void => router.redistribute(loans)
+    const sessions = new Sessions({ ...shared, random, subscriptions, nodeId, now, redistribute })
     const wills = new Wills({ store, commits, clock, events, router })
     return {
       config,
@@ -174,31 +177,6 @@ function linkRules(rules: Rules, store: Store, tree: TopicTree<Destination>): vo
   }
 }
 
-/** Tells when the store stops and starts taking commits. */
-class CommitHealth {
-  readonly #events: Events
-  readonly #clock: Clock
-  #failingSince = 0
-
-  constructor(events: Events, clock: Clock) {
-    this.#events = events
-    this.#clock = clock
-  }
-
-  failed(error: unknown): void {
-    if (this.#failingSince === 0) this.#failingSince = this.#clock.monotonic()
-    const code = error instanceof SluiceError ? error.code : null
-    this.#events.emit('commitFailed', { error: error instanceof Error ? error.message : String(error), code })
-  }
-
-  succeeded(): void {
-    if (this.#failingSince === 0) return
-    const failedForMs = this.#clock.monotonic() - this.#failingSince
-    this.#failingSince = 0
-    this.#events.emit('commitRecovered', { failedForMs })
-  }
-}
-
 export interface Sluice {
   readonly addresses: {
     readonly mqtt: { host: string; port: number }
@@ -231,7 +209,7 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
   const app = createAdminServer({
     config,
     readiness: () => (stopping ? { ready: false, reason: 'stopping' } : health()),
-    registry: createMetrics(events, () => sample(broker, queues)),
+    registry: createMetrics(events, () => sample(broker.core, queues)),
     log: logger,
   })
   await app.register(queueRoutes, { queues })
@@ -270,18 +248,6 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
   }
 }
 
-/** Ready while commits succeed. */
-function watchHealth(events: Events): () => { ready: true } | { ready: false; reason: string } {
-  let failing: string | null = null
-  events.on('commitFailed', ({ error }) => {
-    failing = error
-  })
-  events.on('commitRecovered', () => {
-    failing = null
-  })
-  return () => (failing === null ? { ready: true } : { ready: false, reason: `the store takes no writes: ${failing}` })
-}
-
 /** Closes the HTTP server; requests that do not end in time are cut off. */
 async function closeHttp(app: FastifyInstance, timeoutMs: number): Promise<void> {
   const cancel = systemClock.after(timeoutMs, () => app.server.closeAllConnections())
@@ -289,30 +255,5 @@ async function closeHttp(app: FastifyInstance, timeoutMs: number): Promise<void>
     await app.close()
   } finally {
     cancel()
-  }
-}
-
-function sample(broker: Broker, queues: Queues): Sample {
-  const { sessions, retained, counters, store } = broker.core
-  const sum = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0)
-  let subscriptions = 0
-  for (const session of sessions.values()) subscriptions += session.subscriptions.size
-  return {
-    connections: broker.connectedClients,
-    sessions: sessions.size,
-    subscriptions,
-    retainedMessages: retained.size,
-    messagesReceived: sum(counters.published),
-    messagesSent: sum(counters.delivered),
-    bytesReceived: counters.bytesReceived,
-    bytesSent: counters.bytesSent,
-    store: { ...store.stats(), pendingBytes: store.pendingBytes },
-    queues: [...queues].map(({ name, ready, leased, delayed, lane }) => ({
-      name,
-      ready,
-      leased,
-      delayed,
-      bytes: lane.waitingBytes,
-    })),
   }
 }

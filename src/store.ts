@@ -64,6 +64,8 @@ export interface SessionRecord {
   /** Lane entries below this sequence number may have been sent before: redelivery carries DUP. */
   maybeSentBefore: number
   userName?: string
+  /** Name of the lane that keeps its messages. */
+  lane: string
 }
 
 export interface SubscriptionRecord {

@@ -13,6 +13,8 @@ import type { Emitter } from './emitter.ts'
 import { AedesHooks } from './hooks.ts'
 import { type AedesPacket, type PublishRequest, packetOf, publicationOf } from './packets.ts'
 
+export type { AedesOptions } from 'aedes'
+
 type Done = (error?: Error | null) => void
 const noop = (): void => {}
 

@@ -101,7 +101,7 @@ export class Client extends EventEmitter {
     try {
       const publication = publicationOf(message, '', core.clock.now())
       if (publication.qos === 0 || session.lane === null) {
-        session.deliver(publication, publication.qos, publication.retain, null)
+        session.delivery.deliver(publication, publication.qos, publication.retain, null, null)
         return void setImmediate(done)
       }
       const tag = publication.qos | (publication.retain ? TAG_RETAIN : 0)
@@ -143,7 +143,7 @@ export class Client extends EventEmitter {
 
   /** Discards what waits for the client. */
   emptyOutgoingQueue(done: Done = () => {}): void {
-    this.#connection.session?.discardWaiting()
+    this.#connection.session?.delivery.discard()
     this.broker.core.commits.wait({ committed: () => done(), notCommitted: (error) => done(error as Error) })
   }
 

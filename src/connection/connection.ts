@@ -1,29 +1,20 @@
 import { type ErrorCode, SluiceError } from '../errors.ts'
 import type { AckReceiver } from '../router/commits.ts'
 import type { Match } from '../router/match.ts'
-import { Publication } from '../router/publication.ts'
+import type { Publication } from '../router/publication.ts'
 import type { Publisher } from '../router/router.ts'
 import type { Link } from '../session/link.ts'
 import type { Session } from '../session/session.ts'
 import type { ByteStream, StreamHandler } from '../transport.ts'
-import { encodeAck } from '../wire/ack.ts'
-import { encodeConnack } from '../wire/connack.ts'
 import { checkFixedHeaderFlags, PacketType } from '../wire/control.ts'
-import { encodeDisconnect } from '../wire/disconnect.ts'
 import { FrameReader, type FrameSink } from '../wire/frame-reader.ts'
 import type { Properties } from '../wire/properties.ts'
-import { isReasonCodeFor } from '../wire/reason-codes.ts'
 import type { ProtocolVersion } from '../wire/versions.ts'
 import type { Core } from './core.ts'
-import { handleAuth } from './handlers/auth.ts'
+import { dispatch } from './dispatch.ts'
+import { disconnect, fail, notCommitted, publishWill, refuse } from './goodbye.ts'
 import { handleConnect } from './handlers/connect.ts'
-import { handleDisconnect } from './handlers/disconnect.ts'
-import { handlePingreq } from './handlers/pingreq.ts'
-import { handlePuback, handlePubcomp, handlePubrec } from './handlers/puback.ts'
 import { flushRun, handlePublish, type Run } from './handlers/publish.ts'
-import { handlePubrel } from './handlers/pubrel.ts'
-import { handleSubscribe } from './handlers/subscribe.ts'
-import { handleUnsubscribe } from './handlers/unsubscribe.ts'
 import { Outbound } from './outbound.ts'
 import type { OutboundAliases } from './topic-alias.ts'
 import type { Stalled, Watched } from './watch.ts'
@@ -166,30 +157,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
       return
     }
     checkFixedHeaderFlags(type, flags, this.version)
-    switch (type) {
-      case PacketType.PUBACK:
-        return handlePuback(this, buf, start, end)
-      case PacketType.PUBREC:
-        return handlePubrec(this, buf, start, end)
-      case PacketType.PUBREL:
-        return handlePubrel(this, buf, start, end)
-      case PacketType.PUBCOMP:
-        return handlePubcomp(this, buf, start, end)
-      case PacketType.SUBSCRIBE:
-        return handleSubscribe(this, buf, start, end)
-      case PacketType.UNSUBSCRIBE:
-        return handleUnsubscribe(this, buf, start, end)
-      case PacketType.PINGREQ:
-        return handlePingreq(this, start, end)
-      case PacketType.DISCONNECT:
-        return handleDisconnect(this, buf, start, end)
-      case PacketType.AUTH:
-        return handleAuth(this, buf, start, end)
-      case PacketType.CONNECT:
-        throw new SluiceError('protocol_error', 'a second CONNECT [v5 MQTT-3.1.0-2]')
-      default:
-        throw new SluiceError('protocol_error', `packet type ${type} from a client`)
-    }
+    dispatch(this, type, buf, start, end)
   }
 
   /** Stops handling packets until `release`: a decision about one of them is pending. Holds nest. */
@@ -227,7 +195,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   drain(): void {
     this.out.drained()
     this.#slowAnnounced = false
-    this.#session?.drained()
+    this.#session?.delivery.wake()
   }
 
   committed(firstByte: number, packetId: number): void {
@@ -235,15 +203,9 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
     this.out.ack(firstByte, packetId)
   }
 
-  /** [v5 MQTT-4.13.1-1]: MQTT 5 hears why; MQTT 3 has no way to say no, so the connection ends without a success. */
   notCommitted(firstByte: number, packetId: number, error: unknown): void {
     this.unacknowledged--
-    const type = firstByte >> 4
-    if (type === PacketType.PUBREC) this.#session?.inbound?.delete(packetId)
-    const full = error instanceof SluiceError && error.code === 'store_full'
-    if (this.version5 && (type === PacketType.PUBACK || type === PacketType.PUBREC))
-      this.out.write(encodeAck(type, 5, packetId, full ? 0x97 : 0x80))
-    else this.fail(error)
+    notCommitted(this, firstByte, packetId, error)
   }
 
   takenOver(): void {
@@ -279,61 +241,15 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
 
   /** Something went wrong on this connection: says so where the version can, and closes. */
   fail(cause: unknown): void {
-    if (this.state === 'closed') return
-    const error = cause instanceof SluiceError ? cause : new SluiceError('invariant', String(cause), { cause })
-    if (error.kind === 'invariant') this.core.events.emit('internalError', { where: 'connection', error: cause })
-    this.core.hooks.failed(this, error)
-    if (this.#state === 'connected') this.disconnect(error.reasonCode, error.message, error.code)
-    else this.refuse(error.reasonCode, error.message, error.code)
+    fail(this, cause)
   }
 
-  /** Answers CONNECT with a refusal and closes [v5 MQTT-3.2.2-7] [v3 MQTT-3.2.2-5]. */
   refuse(reasonCode: number, message: string, code: ErrorCode | null, properties: Properties | null = null): void {
-    if (this.state === 'closed') return
-    this.core.counters.connectionsRefused++
-    const { address } = this.stream.peer
-    this.core.events.emit('connectionRefused', {
-      address,
-      clientId: this.clientId || null,
-      reason: message,
-      error: code,
-    })
-    if (this.#state === 'connecting' || code === 'unsupported_protocol_version') {
-      const reason = isReasonCodeFor(PacketType.CONNACK, reasonCode) ? reasonCode : 0x80
-      const connack = encodeConnack(this.version, { sessionPresent: false, reasonCode: reason, properties })
-      if (connack.length > 0) {
-        this.out.write(connack)
-        this.core.hooks.connackSent(this, reason, false)
-      }
-    }
-    this.close(message, code, true)
+    refuse(this, reasonCode, message, code, properties)
   }
 
-  /** Ends a connection that stands: DISCONNECT with a reason in MQTT 5, then the end of the stream. */
   disconnect(reasonCode: number, message: string, code: ErrorCode | null): void {
-    if (this.state === 'closed') return
-    if (this.version5 && this.#state === 'connected') {
-      const reason = isReasonCodeFor(PacketType.DISCONNECT, reasonCode, 'server') ? reasonCode : 0x80
-      this.out.write(this.#fitting((properties) => encodeDisconnect(5, reason, properties), message))
-    }
-    this.close(message, code, true)
-  }
-
-  /** The packet with a reason string, or without where the client does not want one or it would be too large [v5 MQTT-3.1.2-24, -29]. */
-  #fitting(encode: (properties: Properties | null) => Buffer, reasonString: string): Buffer {
-    if (!this.problemInformation) return encode(null)
-    const packet = encode({ reasonString })
-    return packet.length <= this.maximumPacketSize ? packet : encode(null)
-  }
-
-  /** A PUBACK or PUBREC that says no. */
-  negative(
-    type: typeof PacketType.PUBACK | typeof PacketType.PUBREC,
-    packetId: number,
-    reasonCode: number,
-    why: string,
-  ): void {
-    this.out.write(this.#fitting((properties) => encodeAck(type, 5, packetId, reasonCode, properties), why))
+    disconnect(this, reasonCode, message, code)
   }
 
   closed(error: Error | null): void {
@@ -362,28 +278,9 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
     this.out.close()
     const expirySeconds = this.#session?.expirySeconds ?? 0
     this.core.sessions.released(this)
-    if (wasConnected) this.#publishWill(expirySeconds)
+    if (wasConnected) publishWill(this, expirySeconds)
     this.core.hooks.closed(this)
     if (this.#session !== null)
       this.core.events.emit('clientDisconnected', { clientId: this.clientId, reason, error: code })
-  }
-
-  /** The will is still there: the client did not say goodbye. A hook may forbid it. */
-  #publishWill(expirySeconds: number): void {
-    const { wills, hooks, clock } = this.core
-    const record = wills.get(this.clientId)
-    if (record === undefined) return
-    const delaySeconds = Math.min(record.delaySeconds, expirySeconds)
-    if (hooks.authorizePublish === null) {
-      wills.connectionLost(this.clientId, delaySeconds)
-      return
-    }
-    const publication = new Publication()
-    publication.load(record.message, clock.now())
-    hooks.authorizePublish(this, publication, (refusal) => {
-      if (wills.get(this.clientId) !== record) return
-      if (refusal === null) wills.connectionLost(this.clientId, delaySeconds)
-      else wills.discard(this.clientId)
-    })
   }
 }

@@ -44,7 +44,7 @@ export class Member implements ShareMember {
     return this.subscription.session.link !== null
   }
   get inflight(): number {
-    return this.subscription.session.inflightCount
+    return this.subscription.session.delivery.inflightCount
   }
   /** The Subscription Identifier as property bytes, or null. */
   get prefix(): Buffer | null {

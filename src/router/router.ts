@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import { SluiceError } from '../errors.ts'
-import { type Session, TAG_RETAIN } from '../session/session.ts'
+import type { Loan } from '../session/delivery.ts'
+import { type Session, TAG_RETAIN, TAG_SHARED } from '../session/session.ts'
 import type { LaneTarget, Store } from '../store.ts'
 import type { Counters } from '../telemetry/counters.ts'
 import type { DropCause } from '../telemetry/events.ts'
@@ -8,8 +9,8 @@ import { checkTopicName, countLevelBytes } from '../wire/topic.ts'
 import type { Commits } from './commits.ts'
 import type { Destination, Group } from './destinations.ts'
 import { type LaneSet, Match, type Receiver } from './match.ts'
-import type { Origin } from './message.ts'
-import type { Publication } from './publication.ts'
+import { decodeMessage, Origin } from './message.ts'
+import { Publication } from './publication.ts'
 import type { RetainedIndex } from './retained.ts'
 import type { TopicTree } from './topic-tree.ts'
 
@@ -126,7 +127,7 @@ export class Router {
   copies(match: Match, version5: boolean): boolean {
     if (!match.plain) return false
     for (const { session } of match.receivers) {
-      const link = session.link
+      const link = session.delivery.link
       if (
         link !== null &&
         (link.version5 !== version5 ||
@@ -143,7 +144,7 @@ export class Router {
   copy(match: Match, buf: Buffer, start: number, end: number, count: number): void {
     this.#c.counters.published[0] += count
     for (const { session } of match.receivers)
-      if (session.link !== null) session.deliverVerbatim(buf, start, end, count)
+      if (session.delivery.link !== null) session.delivery.deliverVerbatim(buf, start, end, count)
   }
 
   /**
@@ -182,7 +183,7 @@ export class Router {
     if (own && receiver.ownQos < 0) return
     const qos = Math.min(publication.qos, own ? receiver.ownQos : receiver.qos)
     if (qos > 0 && session.lane !== null) return
-    session.deliver(publication, qos, publication.retain && receiver.retainAsPublished, receiver.prefix)
+    session.delivery.deliver(publication, qos, publication.retain && receiver.retainAsPublished, receiver.prefix, null)
   }
 
   /** Leaves out sessions that are full and, for No Local, the publisher's own. */
@@ -215,17 +216,36 @@ export class Router {
     const qos = Math.min(publication.qos, maximum)
     const retain = publication.retain && retainAsPublished
     const prefix = member.prefix
-    if (qos === 0 || session.lane === null) {
-      session.deliver(publication, qos, retain, prefix)
+    if (qos === 0) {
+      session.delivery.deliver(publication, qos, retain, prefix, null)
+      return false
+    }
+    const message = known ?? publication.store(publisher.origin, this.#c.clock.now())
+    if (session.lane === null) {
+      session.delivery.deliver(publication, qos, retain, prefix, { group, message, qos, sent: false })
       return false
     }
     if (!session.hasRoom) {
       this.#c.dropped(session, 'session_full', 1)
       return false
     }
-    const stored = known ?? publication.store(publisher.origin, this.#c.clock.now())
-    this.#c.store.append(stored, [{ lane: session.lane, tag: qos | (retain ? TAG_RETAIN : 0), extra: prefix }])
+    const tag = qos | TAG_SHARED | (retain ? TAG_RETAIN : 0)
+    this.#c.store.append(message, [{ lane: session.lane, tag, extra: prefix }])
     return true
+  }
+
+  /**
+   * A member of a shared subscription is gone: what it did not acknowledge goes to another. A QoS 2 message that was sent
+   * to it does not [v5 MQTT-4.8.2-5].
+   */
+  redistribute(loans: Iterable<Pick<Loan, 'group' | 'message' | 'qos' | 'sent'>>): void {
+    const publication = new Publication()
+    for (const { group, message, qos, sent } of loans) {
+      if (qos === 2 && sent) continue
+      publication.load(message, this.#c.clock.now())
+      if (this.#share(publication, group, { session: null, origin: originOf(message) }, message))
+        this.#c.commits.schedule()
+    }
   }
 
   /** [v5 MQTT-3.3.1-5, -6, -7]: replaces the retained message of the topic; an empty payload removes it. */
@@ -244,4 +264,9 @@ export class Router {
     store.putRetained(topic, stored)
     return true
   }
+}
+
+function originOf(message: Buffer): Origin {
+  const { clientId, userName } = decodeMessage(message)
+  return new Origin(clientId, userName)
 }

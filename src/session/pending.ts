@@ -1,8 +1,11 @@
 import type { EncodedPublish } from '../wire/publish.ts'
+import type { Loan } from './delivery.ts'
 
 /** A PUBLISH kept until the in-flight window of a connection opens. */
 export interface Waiting extends EncodedPublish {
   readonly firstByte: number
+  /** Set when it comes from a shared subscription. */
+  readonly loan: Loan | null
 }
 
 /** Messages of QoS 1 and 2 that a session without durable state has to hold back: a queue in memory. */
@@ -16,10 +19,14 @@ export class Pending {
   }
 
   /** Keeps a copy of the packet. */
-  push(encoded: EncodedPublish, firstByte: number): void {
+  push(encoded: EncodedPublish, firstByte: number, loan: Loan | null): void {
     const buf = Buffer.from(encoded.buf.subarray(encoded.start, encoded.end))
     this.bytes += buf.length
-    this.#items.push({ buf, start: 0, end: buf.length, packetIdOffset: encoded.packetIdOffset, firstByte })
+    this.#items.push({ buf, start: 0, end: buf.length, packetIdOffset: encoded.packetIdOffset, firstByte, loan })
+  }
+
+  *items(): IterableIterator<Waiting> {
+    for (let i = this.#head; i < this.#items.length; i++) yield this.#items[i]!
   }
 
   shift(): Waiting | undefined {

@@ -4,6 +4,8 @@ import type { Connection } from '../connection/connection.ts'
 import type { Commits } from '../router/commits.ts'
 import type { SessionRecord, Store } from '../store.ts'
 import type { DropCause, Events } from '../telemetry/events.ts'
+import type { Loan } from './delivery.ts'
+import { LaneDrain } from './lane-drain.ts'
 import { Session, type SessionContext } from './session.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
@@ -21,6 +23,8 @@ export interface SessionsContext extends SessionContext {
   readonly events: Events
   readonly subscriptions: Subscriptions
   readonly nodeId: string
+  /** Unacknowledged messages of shared subscriptions whose member is gone. */
+  redistribute(loans: Iterable<Loan>): void
 }
 
 export interface Opened {
@@ -39,10 +43,12 @@ export class Sessions {
   readonly #owners = new Map<Session, Connection>()
   /** Persistent sessions without a connection, by the wall clock ms at which they expire. */
   readonly #expiring = new Map<Session, number>()
+  readonly #drain: LaneDrain
   #cancelSweep: (() => void) | null = null
 
   constructor(context: SessionsContext) {
     this.#c = context
+    this.#drain = new LaneDrain(context)
   }
 
   get size(): number {
@@ -81,6 +87,7 @@ export class Sessions {
   async restore(): Promise<void> {
     const { store, clock, subscriptions } = this.#c
     const now = clock.now()
+    this.#drain.restore()
     for await (const { session: record, subscriptions: records, inboundPacketIds } of store.sessions()) {
       if (record.disconnectedAt === 0) {
         // The process died while the client was connected: what waits may have been sent.
@@ -89,11 +96,11 @@ export class Sessions {
         store.putSession(record)
       }
       if (isExpired(record, now)) {
-        store.dropLane(store.lane(`s/${record.clientId}`))
+        store.dropLane(store.lane(record.lane))
         store.deleteSession(record.clientId)
         continue
       }
-      const session = new Session(this.#c, record, true)
+      const session = new Session(this.#c, record, store.lane(record.lane))
       if (inboundPacketIds.length > 0) session.inbound = new Set(inboundPacketIds)
       this.#byId.set(record.clientId, session)
       for (const subscription of records) subscriptions.restore(session, subscription)
@@ -131,9 +138,10 @@ export class Sessions {
       this.#owners.set(kept, connection)
       return { session: kept, present: true, durable: true }
     }
-    const record: SessionRecord = { clientId, version, expirySeconds, disconnectedAt: 0, maybeSentBefore: 0 }
+    const lane = this.#drain.freeName(`s/${clientId}`)
+    const record: SessionRecord = { clientId, version, expirySeconds, disconnectedAt: 0, maybeSentBefore: 0, lane }
     if (userName !== undefined) record.userName = userName
-    const session = new Session(this.#c, record, persistent)
+    const session = new Session(this.#c, record, persistent ? this.#c.store.lane(lane) : null)
     if (persistent) this.#c.store.putSession(record)
     this.#byId.set(clientId, session)
     this.#owners.set(session, connection)
@@ -145,11 +153,11 @@ export class Sessions {
     const session = this.#byId.get(connection.clientId)
     if (session === undefined || this.#owners.get(session) !== connection) return
     this.#owners.delete(session)
-    session.detach()
     if (session.lane === null || session.expirySeconds === 0) {
       this.end(session)
       return
     }
+    session.detach()
     const record = session.record!
     record.disconnectedAt = this.#c.clock.now()
     record.expirySeconds = session.expirySeconds
@@ -162,15 +170,19 @@ export class Sessions {
   end(session: Session): void {
     if (session.ended) return
     session.ended = true
+    const loans = session.delivery.takeLoans()
     session.detach()
     this.#byId.delete(session.clientId)
     this.#owners.delete(session)
     this.#expiring.delete(session)
+    const groups = [...session.subscriptions.values()].flatMap(({ member }) => (member === null ? [] : [member.group]))
     this.#c.subscriptions.removeAll(session)
+    if (loans.length > 0) this.#c.redistribute(loans)
     if (session.lane === null) return
     session.lane.onCommitted = null
-    this.#c.store.dropLane(session.lane)
     this.#c.store.deleteSession(session.clientId)
+    if (groups.length > 0 && session.lane.waiting > 0) this.#drain.start(session.lane, groups, session.record!)
+    else this.#c.store.dropLane(session.lane)
     this.#c.commits.scheduleLazily()
   }
 

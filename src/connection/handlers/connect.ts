@@ -152,7 +152,7 @@ function open(c: Connection, packet: ConnectPacket): void {
       c.out.write(encodeConnack(c.version, { sessionPresent: present, reasonCode: 0, properties: answer }))
       c.connected(session)
       core.hooks.registered(c)
-      session.attach(c)
+      session.delivery.attach(c)
       core.hooks.connackSent(c, 0, present)
       core.events.emit('clientConnected', {
         clientId: c.clientId,
@@ -163,7 +163,7 @@ function open(c: Connection, packet: ConnectPacket): void {
         sessionPresent: present,
       })
       core.hooks.ready(c)
-      session.wake()
+      session.delivery.wake()
     }
     c.release()
   }

@@ -17,18 +17,18 @@ function read(
 
 /** PUBACK from a subscriber ([v5 3.4] [v3 3.4]): the message is delivered. */
 export function handlePuback(c: Connection, buf: Buffer, start: number, end: number): void {
-  if (end - start === 2) c.session!.puback(readPacketId(buf, start, end))
-  else c.session!.puback(decodeAck(PacketType.PUBACK, buf, start, end, c.version).packetId)
+  if (end - start === 2) c.session!.delivery.puback(readPacketId(buf, start, end))
+  else c.session!.delivery.puback(decodeAck(PacketType.PUBACK, buf, start, end, c.version).packetId)
 }
 
 /** PUBREC from a subscriber ([v5 3.5] [v3 3.5]). */
 export function handlePubrec(c: Connection, buf: Buffer, start: number, end: number): void {
   const [packetId, reasonCode] = read(c, PacketType.PUBREC, buf, start, end)
-  c.session!.pubrec(packetId, reasonCode)
+  c.session!.delivery.pubrec(packetId, reasonCode)
 }
 
 /** PUBCOMP from a subscriber ([v5 3.7] [v3 3.7]). */
 export function handlePubcomp(c: Connection, buf: Buffer, start: number, end: number): void {
   const [packetId] = read(c, PacketType.PUBCOMP, buf, start, end)
-  c.session!.pubcomp(packetId)
+  c.session!.delivery.pubcomp(packetId)
 }

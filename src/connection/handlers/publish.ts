@@ -5,6 +5,7 @@ import { Publication } from '../../router/publication.ts'
 import { encodeAck } from '../../wire/ack.ts'
 import { PacketType } from '../../wire/control.ts'
 import type { Connection } from '../connection.ts'
+import { negative } from '../goodbye.ts'
 import type { Refusal } from '../hooks.ts'
 
 /** QoS 0 packets of one topic that lie side by side in what was read, and go to their receivers with one copy. */
@@ -234,5 +235,5 @@ function refused(c: Connection, publication: Publication, refusal: Refusal): voi
     return
   }
   const type = publication.qos === 1 ? PacketType.PUBACK : PacketType.PUBREC
-  c.negative(type, publication.packetId, refusal.reasonCode, refusal.message)
+  negative(c, type, publication.packetId, refusal.reasonCode, refusal.message)
 }

@@ -163,7 +163,7 @@ function sendRetainedTo(c: Connection, subscription: Subscription, onlyQos0: boo
     const qos = Math.min(message[1]! & 3, subscription.qos)
     if ((onlyQos0 && qos > 0) || secondsLeft(message, now) <= 0) return
     retainedMessage.load(message, now)
-    session.deliver(retainedMessage, qos, true, prefix)
+    session.delivery.deliver(retainedMessage, qos, true, prefix, null)
   })
 }
 

@@ -7,9 +7,10 @@
  *       └── while `underWayMax` groups are under way, commit() waits and the open group goes on growing
  *
  * Settlements survive a failure because they are facts: the subscriber has acknowledged. Appends, marks and records do not:
- * their caller is told, and has promised nobody anything yet.
+ * their caller is told, and has promised nobody anything yet. What survives is tried at once in a group of its own, the
+ * repair: on a full disk it makes room, where together with new messages it would fail again and again.
  */
-import { SluiceError } from '../../errors.ts'
+import type { SluiceError } from '../../errors.ts'
 import { Group } from './group.ts'
 import { GroupWriter } from './group-writer.ts'
 import { seqKey, table } from './keys.ts'
@@ -66,14 +67,19 @@ export class Commits {
     const group = state.open
     if (!group.closeWanted || this.#failing || state.underWay.length >= state.engine.underWayMax) return
     if (this.#sweeper.busy && !this.#closed) this.#sweeper.sweep(group)
+    state.open = new Group()
+    this.#submit(group)
+  }
+
+  #submit(group: Group): void {
+    const state = this.#state
     group.closedAt = state.clock.monotonic()
     const batch = this.#writer.write(group)
     state.underWay.push(group)
-    state.open = new Group()
-    state.engine.commit(batch).then(
-      () => this.#durable(group),
-      (error) => this.#failed(group, error),
-    )
+    state.engine.commit(batch, (failure) => {
+      if (failure === null) this.#durable(group)
+      else this.#failed(group, failure)
+    })
   }
 
   #durable(group: Group): void {
@@ -124,27 +130,35 @@ export class Commits {
     }
   }
 
-  #failed(group: Group, cause: unknown): void {
+  #failed(group: Group, error: SluiceError): void {
     const state = this.#state
-    const error =
-      cause instanceof SluiceError
-        ? cause
-        : new SluiceError('store_unavailable', 'The store could not write.', { cause })
     state.underWay.splice(state.underWay.indexOf(group), 1)
     this.#failing = state.underWay.length > 0
-    this.#undoAppends(group)
-    this.#undoMarks(group)
-    this.#carryOver(group)
+    // A repair that fails waits for the next group; trying it at once again would go on for ever.
+    const into = group.repairs ? state.open : (state.repair ?? new Group())
+    if (!group.repairs) state.repair = into
+    this.#undoAppends(group, into)
+    this.#undoMarks(group, into)
+    this.#carryOver(group, into)
     this.#unpin(group)
     this.#settle(group)
-    state.onEvent({ type: 'commit-failed', error, bytes: group.bytes })
+    if (!group.repairs) state.onEvent({ type: 'commit-failed', error, bytes: group.bytes })
     group.reject(error)
+    if (!this.#failing) this.#startRepair()
     this.#closeIfPossible()
     if (this.#sweeper.busy) this.#scheduleSweep(SWEEP_RETRY_MS)
   }
 
-  #undoAppends(group: Group): void {
-    const { open } = this.#state
+  #startRepair(): void {
+    const repair = this.#state.repair
+    this.#state.repair = null
+    if (repair === null || !repair.touched) return
+    repair.repairs = true
+    this.#submit(repair)
+  }
+
+  #undoAppends(group: Group, into: Group): void {
+    const state = this.#state
     for (const segment of group.segments) segment.refs = 0
     for (const chunk of group.chunks) {
       const lane = chunk.lane
@@ -152,15 +166,16 @@ export class Commits {
         lane.waitingEntries -= chunk.unsettled
         lane.waitingTotal -= chunk.bytes - chunk.settledBytes
         // Its sequence numbers are not used again.
-        open.laneNames.add(lane.name)
-        for (const i of chunk.marks?.keys() ?? []) open.setMark(lane, chunk.firstSeq + i, null)
+        into.laneNames.add(lane.name)
+        into.touched = true
+        for (const i of chunk.marks?.keys() ?? []) state.open.setMark(lane, chunk.firstSeq + i, null)
       }
       chunk.state = 'gone'
-      this.#state.discard(chunk)
+      state.discard(chunk)
     }
   }
 
-  #undoMarks(group: Group): void {
+  #undoMarks(group: Group, into: Group): void {
     const state = this.#state
     for (const [lane, writes] of group.marks) {
       if (lane.dropped) continue
@@ -169,7 +184,7 @@ export class Commits {
         if (chunk === undefined) continue
         const i = seq - chunk.firstSeq
         if (chunk.isSettled(i)) {
-          state.open.setMark(lane, seq, null)
+          into.setMark(lane, seq, null)
           continue
         }
         const pending = state.pendingMark(lane, seq)
@@ -184,22 +199,29 @@ export class Commits {
     }
   }
 
-  /** What stays true in memory goes into the next group. */
-  #carryOver(group: Group): void {
-    const { open } = this.#state
+  /** What stays true in memory is still to be written. */
+  #carryOver(group: Group, into: Group): void {
     for (const chunk of group.settledWritten) {
       chunk.pins--
-      if (chunk.state !== 'gone' && !chunk.dirty) this.#state.noteSettled(chunk)
+      if (chunk.state === 'gone' || chunk.dirty) continue
+      chunk.dirty = true
+      into.settled.push(chunk)
+      into.touched = true
     }
-    for (const chunk of group.removing) if (chunk.state !== 'gone') open.removing.push(chunk)
-    for (const segment of group.counted) open.count(segment)
-    for (const name of group.laneNames) open.laneNames.add(name)
-    open.droppedNames.push(...group.droppedNames)
-    open.doomed.push(...group.doomed)
-    open.undoomed.push(...group.undoomed)
-    open.removedKeys.push(...group.removedKeys)
+    for (const chunk of group.removing) {
+      if (chunk.state === 'gone') continue
+      into.removing.push(chunk)
+      into.touched = true
+    }
+    for (const segment of group.counted) into.count(segment)
+    for (const name of group.laneNames) into.laneNames.add(name)
+    into.droppedNames.push(...group.droppedNames)
+    into.doomed.push(...group.doomed)
+    into.undoomed.push(...group.undoomed)
+    into.removedKeys.push(...group.removedKeys)
+    if (into.laneNames.size + into.doomed.length + into.undoomed.length + into.removedKeys.length > 0)
+      into.touched = true
     this.#state.idsChanged = true
-    open.touched = true
   }
 
   #unpin(group: Group): void {

@@ -4,6 +4,8 @@
  * engine behaves alike.
  */
 
+import type { SluiceError } from '../../errors.ts'
+
 /** Writes of one group, in order. A later write to the same key wins. */
 export class WriteBatch {
   readonly keys: Buffer[] = []
@@ -42,12 +44,12 @@ export interface Engine {
   close(): Promise<void>
 
   /**
-   * Applies the whole batch or nothing of it, after every batch given before. Resolves when it is durable; rejects with a
-   * `SluiceError` when nothing of it is. Once a commit has failed, those given after it and before its rejection
-   * was delivered fail too. The buffers of the batch must not change until the promise settles, and are
-   * not kept after it.
+   * Applies the whole batch or nothing of it, after every batch given before. Calls `done` later, in the order in which batches
+   * were given: with null when the batch is durable, with the reason when nothing of it is. Once a commit has failed,
+   * those given before its `done` was called fail too. (A callback, because between the settling of a promise and its
+   * handlers a further commit could slip in.) The buffers of the batch must not change before `done`, and are not kept after.
    */
-  commit(batch: WriteBatch): Promise<void>
+  commit(batch: WriteBatch, done: (failure: SluiceError | null) => void): void
 
   /* Reads see committed batches only. Buffers returned are the caller's. Ranges are [start, end). */
 

@@ -45,6 +45,8 @@ export class Group {
   bytes = 0
   touched = false
   closeWanted = false
+  /** Holds nothing but what failed groups left to be written. */
+  repairs = false
   closedAt = 0
   /** Encoded chunks and segments; goes back to the pool once the group is durable. */
   arena: Buffer | null = null

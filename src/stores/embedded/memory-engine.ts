@@ -22,13 +22,14 @@ export class MemoryEngine implements Engine {
   async open(): Promise<void> {}
   async close(): Promise<void> {}
 
-  async commit(batch: WriteBatch): Promise<void> {
+  commit(batch: WriteBatch, done: (failure: null) => void): void {
     for (let i = 0; i < batch.keys.length; i++) {
       const key = batch.keys[i]!.toString('latin1')
       const value = batch.values[i]!
       if (value === null) this.#map.delete(key)
       else this.#map.set(key, Buffer.from(value))
     }
+    queueMicrotask(() => done(null))
   }
 
   get(key: Buffer): Buffer | undefined {

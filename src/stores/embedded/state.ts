@@ -37,6 +37,8 @@ export class State {
   open = new Group()
   /** Closed and not yet settled, oldest first. */
   readonly underWay: Group[] = []
+  /** What failed groups leave to be written, while others are still under way. */
+  repair: Group | null = null
 
   nextLaneId = 1
   nextSegmentId = 1
@@ -66,18 +68,17 @@ export class State {
 
   /** The pending mark of an entry: bytes, null where it is being removed, undefined where no group has one. */
   pendingMark(lane: EmbeddedLane, seq: number): Buffer | null | undefined {
-    const inOpen = this.open.marks.get(lane)?.get(seq)
-    if (inOpen !== undefined) return inOpen
-    for (let i = this.underWay.length - 1; i >= 0; i--) {
-      const value = this.underWay[i]!.marks.get(lane)?.get(seq)
-      if (value !== undefined) return value
+    let found: Buffer | null | undefined
+    for (const group of this.groups()) {
+      const value = group.marks.get(lane)?.get(seq)
+      if (value !== undefined) found = value
     }
-    return undefined
+    return found
   }
 
   /** Unfinished groups, oldest first. */
   groups(): Group[] {
-    return [...this.underWay, this.open]
+    return this.repair === null ? [...this.underWay, this.open] : [...this.underWay, this.repair, this.open]
   }
 
   /** Puts a chunk on the list of those with newly settled entries. */
@@ -102,9 +103,11 @@ export class State {
   /** Takes back a chunk that was evicted while a reader held it. */
   revive(chunk: StoredChunk): void {
     chunk.held = true
-    for (const segment of chunk.segments) {
+    for (let i = 0; i < chunk.segments.length; i++) {
+      // The segment may have been let go of meanwhile and its count have changed: there is one object for each.
+      const segment = this.segments.counted(chunk.segments[i]!.id) ?? chunk.segments[i]!
       segment.holders++
-      this.segments.add(segment)
+      chunk.segments[i] = segment
     }
     chunk.lane.resident.add(chunk)
     this.cache.add(chunk)

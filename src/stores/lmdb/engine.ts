@@ -1,6 +1,6 @@
 /**
  * The engine on LMDB (npm lmdb). One transaction per group on a thread of the pool: pages, fdatasync, then the meta page through
- * a descriptor opened O_DSYNC. The promise of a batch settles after all of it, so a resolved commit has been flushed.
+ * a descriptor opened O_DSYNC. lmdb's promise of a batch settles after all of it, so a group answered with success has been flushed.
  *
  * Groups depend on each other (a later one may refer to what an earlier one wrote), yet two can be under way. So each one
  * is conditional on the one before: of two turn keys one exists, group n removes its own and puts the other, and group n + 1
@@ -35,6 +35,8 @@ export class LmdbEngine implements Engine {
   /** Number of the last group given to LMDB, and of the last known to be applied. */
   #given = 0
   #applied = 0
+  /** Resolves when the group last given has been answered. */
+  #delivered: Promise<void> = Promise.resolve()
   /** Set when LMDB cannot go on in this process. */
   #broken: SluiceError | null = null
 
@@ -82,10 +84,23 @@ export class LmdbEngine implements Engine {
     this.#claim = null
   }
 
-  async commit(batch: WriteBatch): Promise<void> {
+  commit(batch: WriteBatch, done: (failure: SluiceError | null) => void): void {
+    const number = ++this.#given
+    const outcome = this.#write(number, batch).catch((cause) => commitError(cause, this.#dir, batch))
+    const before = this.#delivered
+    this.#delivered = (async () => {
+      const failure = await outcome
+      await before
+      if (failure === null) this.#applied = number
+      else this.#fail(number, failure)
+      done(failure)
+    })()
+  }
+
+  /** Null when the group is applied and flushed; rejects when it is not. */
+  async #write(number: number, batch: WriteBatch): Promise<null> {
     if (this.#broken !== null) throw this.#broken
     const db = this.#open()
-    const number = ++this.#given
     const own = turnKeys[number & 1]!
     const other = turnKeys[(number + 1) & 1]!
     const write = (): void => {
@@ -98,27 +113,16 @@ export class LmdbEngine implements Engine {
       db.remove(own)
       db.put(other, own)
     }
-    let cause: unknown
-    try {
-      // With nothing before it under way the group has nothing to wait for.
-      const applied = number === this.#applied + 1 ? await db.batch(write) : await db.ifNoExists(other, write)
-      if (applied) {
-        this.#applied = number
-        return
-      }
-      cause = new Error('The group before it failed.')
-    } catch (error) {
-      cause = error
-    }
-    throw await this.#failed(number, cause, batch)
+    // With nothing before it under way the group has nothing to wait for.
+    const first = number === this.#applied + 1
+    if (!(await (first ? db.batch(write) : db.ifNoExists(other, write)))) throw new Error('The group before it failed.')
+    return null
   }
 
-  async #failed(number: number, cause: unknown, batch: WriteBatch): Promise<SluiceError> {
-    const error = await commitError(cause, this.#dir, batch)
+  #fail(number: number, failure: SluiceError): void {
     // The next group takes the place of the first that failed.
     if (number === this.#applied + 1) this.#given = this.#applied
-    if (this.#broken === null) this.#broken = this.#probe(number, error)
-    return error
+    this.#broken ??= this.#probe(number, failure)
   }
 
   /** After a failure: can LMDB still write, and is the group really not there? */

@@ -14,6 +14,7 @@ const SCARCE_BYTES = 1024 * 1024
 
 /** The error of a commit that LMDB refused. */
 export async function commitError(cause: unknown, dir: string, batch: WriteBatch): Promise<SluiceError> {
+  if (cause instanceof SluiceError) return cause
   const code = codeOf(await reasonOf(cause))
   const wanted = batch.values.reduce((sum, value) => sum + (value?.length ?? 0), 0)
   if ((code !== undefined && FULL.has(code)) || (await isScarce(dir, wanted))) {

@@ -1,0 +1,29 @@
+import type { Core } from '../connection/core.ts'
+import type { Queues } from '../queue/queues.ts'
+import type { Sample } from '../telemetry/metrics.ts'
+
+/** What the broker knows about itself at the moment of a scrape. */
+export function sample(core: Core, queues: Queues): Sample {
+  const { sessions, retained, counters, store } = core
+  const sum = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0)
+  let subscriptions = 0
+  for (const session of sessions.values()) subscriptions += session.subscriptions.size
+  return {
+    connections: sessions.online,
+    sessions: sessions.size,
+    subscriptions,
+    retainedMessages: retained.size,
+    messagesReceived: sum(counters.published),
+    messagesSent: sum(counters.delivered),
+    bytesReceived: counters.bytesReceived,
+    bytesSent: counters.bytesSent,
+    store: { ...store.stats(), pendingBytes: store.pendingBytes },
+    queues: [...queues].map(({ name, ready, leased, delayed, lane }) => ({
+      name,
+      ready,
+      leased,
+      delayed,
+      bytes: lane.waitingBytes,
+    })),
+  }
+}

@@ -1,0 +1,103 @@
+import { type ErrorCode, SluiceError } from '../errors.ts'
+import { Publication } from '../router/publication.ts'
+import { encodeAck } from '../wire/ack.ts'
+import { encodeConnack } from '../wire/connack.ts'
+import { PacketType } from '../wire/control.ts'
+import { encodeDisconnect } from '../wire/disconnect.ts'
+import type { Properties } from '../wire/properties.ts'
+import { isReasonCodeFor } from '../wire/reason-codes.ts'
+import type { Connection } from './connection.ts'
+
+/** Something went wrong on this connection: says so where the version can, and closes. */
+export function fail(c: Connection, cause: unknown): void {
+  if (c.state === 'closed') return
+  const error = cause instanceof SluiceError ? cause : new SluiceError('invariant', String(cause), { cause })
+  if (error.kind === 'invariant') c.core.events.emit('internalError', { where: 'connection', error: cause })
+  c.core.hooks.failed(c, error)
+  if (c.state === 'connected') disconnect(c, error.reasonCode, error.message, error.code)
+  else refuse(c, error.reasonCode, error.message, error.code, null)
+}
+
+/** Answers CONNECT with a refusal and closes [v5 MQTT-3.2.2-7] [v3 MQTT-3.2.2-5]. */
+export function refuse(
+  c: Connection,
+  reasonCode: number,
+  message: string,
+  code: ErrorCode | null,
+  properties: Properties | null,
+): void {
+  if (c.state === 'closed') return
+  c.core.counters.connectionsRefused++
+  const { address } = c.stream.peer
+  c.core.events.emit('connectionRefused', { address, clientId: c.clientId || null, reason: message, error: code })
+  if (c.state === 'connecting') {
+    const reason = isReasonCodeFor(PacketType.CONNACK, reasonCode) ? reasonCode : 0x80
+    const connack = encodeConnack(c.version, { sessionPresent: false, reasonCode: reason, properties })
+    if (connack.length > 0) {
+      c.out.write(connack)
+      c.core.hooks.connackSent(c, reason, false)
+    }
+  }
+  c.close(message, code, true)
+}
+
+/** Ends a connection that stands: DISCONNECT with a reason in MQTT 5, then the end of the stream [v5 MQTT-4.13.2-1]. */
+export function disconnect(c: Connection, reasonCode: number, message: string, code: ErrorCode | null): void {
+  if (c.state === 'closed') return
+  if (c.version5 && c.state === 'connected') {
+    const reason = isReasonCodeFor(PacketType.DISCONNECT, reasonCode, 'server') ? reasonCode : 0x80
+    c.out.write(fitting(c, (properties) => encodeDisconnect(5, reason, properties), message))
+  }
+  c.close(message, code, true)
+}
+
+/** A PUBACK or PUBREC that says no. */
+export function negative(
+  c: Connection,
+  type: typeof PacketType.PUBACK | typeof PacketType.PUBREC,
+  packetId: number,
+  reasonCode: number,
+  why: string,
+): void {
+  c.out.write(fitting(c, (properties) => encodeAck(type, 5, packetId, reasonCode, properties), why))
+}
+
+/** What a packet asked for did not become durable: MQTT 5 hears it; MQTT 3 has no way to say no, so the connection ends. */
+export function notCommitted(c: Connection, firstByte: number, packetId: number, error: unknown): void {
+  if (c.state === 'closed') return
+  const type = firstByte >> 4
+  if (type === PacketType.PUBREC) c.session?.inbound?.delete(packetId)
+  const full = error instanceof SluiceError && error.code === 'store_full'
+  if (c.version5 && (type === PacketType.PUBACK || type === PacketType.PUBREC))
+    negative(c, type, packetId, full ? 0x97 : 0x80, full ? 'the store is full' : 'the store takes no writes')
+  else fail(c, error)
+}
+
+/**
+ * The packet with a reason string, or without where the client does not want one [v5 MQTT-3.1.2-29] or it would be larger
+ * than the client takes [v5 MQTT-3.1.2-24].
+ */
+function fitting(c: Connection, encode: (properties: Properties | null) => Buffer, reasonString: string): Buffer {
+  if (!c.problemInformation) return encode(null)
+  const packet = encode({ reasonString })
+  return packet.length <= c.maximumPacketSize ? packet : encode(null)
+}
+
+/** The connection is gone and its will is still there: the client did not say goodbye. A hook may forbid it. */
+export function publishWill(c: Connection, expirySeconds: number): void {
+  const { wills, hooks, clock } = c.core
+  const record = wills.get(c.clientId)
+  if (record === undefined) return
+  const delaySeconds = Math.min(record.delaySeconds, expirySeconds)
+  if (hooks.authorizePublish === null) {
+    wills.connectionLost(c.clientId, delaySeconds)
+    return
+  }
+  const publication = new Publication()
+  publication.load(record.message, clock.now())
+  hooks.authorizePublish(c, publication, (refusal) => {
+    if (wills.get(c.clientId) !== record) return
+    if (refusal === null) wills.connectionLost(c.clientId, delaySeconds)
+    else wills.discard(c.clientId)
+  })
+}

@@ -1,0 +1,329 @@
+import { SluiceError } from '../errors.ts'
+import type { Group } from '../router/destinations.ts'
+import type { Publication } from '../router/publication.ts'
+import type { Chunk, Lane } from '../store.ts'
+import type { DropCause } from '../telemetry/events.ts'
+import { encodeAck } from '../wire/ack.ts'
+import { PacketType } from '../wire/control.ts'
+import type { EncodedPublish } from '../wire/publish.ts'
+import { Exchange, Inflight } from './inflight.ts'
+import { LaneReader } from './lane-reader.ts'
+import type { Link } from './link.ts'
+import { packetIdOf } from './packet-ids.ts'
+import { Pending } from './pending.ts'
+import type { Session, SessionContext } from './session.ts'
+
+/** A message of a shared subscription that a member without durable state has not acknowledged: it may go to another. */
+export interface Loan {
+  readonly group: Group
+  /** The stored form. */
+  readonly message: Buffer
+  readonly qos: number
+  /** False: the client may have it already. */
+  sent: boolean
+}
+
+const released = Buffer.from([1])
+
+/**
+ * The sending side of a session ([v5 4.3, 4.4, 4.9] [v3 4.3, 4.4]): what goes to the client, in order, within its window.
+ *
+ * QoS 0 goes out or is dropped. QoS 1 and 2 of a session without a lane wait in memory (`Pending`) when the window is
+ * closed; those of a persistent session come from its lane (`LaneReader`), after they were committed.
+ */
+export class Delivery {
+  readonly #context: SessionContext
+  readonly #session: Session
+  readonly #lane: Lane | null
+  readonly #reader: LaneReader | null
+  /** The connection, or null. */
+  link: Link | null = null
+  #inflight: Inflight | null = null
+  #pending: Pending | null = null
+  /** By sequence number. */
+  #loans: Map<number, Loan> | null = null
+  /** Sequence number of the next message, for a session without a lane. */
+  #nextSeq = 1
+
+  constructor(context: SessionContext, session: Session, lane: Lane | null, maybeSentBefore: number) {
+    this.#context = context
+    this.#session = session
+    this.#lane = lane
+    this.#reader = lane === null ? null : new LaneReader(context, this, lane, maybeSentBefore)
+  }
+
+  /** Messages sent and not acknowledged. */
+  get inflightCount(): number {
+    return this.#inflight === null ? 0 : this.#inflight.count
+  }
+
+  get pendingCount(): number {
+    return this.#pending === null ? 0 : this.#pending.length
+  }
+
+  attach(link: Link): void {
+    this.link = link
+    this.#inflight = null
+    this.#reader?.rewind()
+  }
+
+  /** Returns the sequence number before which messages may have been sent. */
+  detach(): number {
+    this.link = null
+    this.#pending = null
+    const next = this.#inflight === null ? 0 : this.#inflight.next
+    this.#inflight = null
+    return this.#reader === null ? 0 : this.#reader.release(next)
+  }
+
+  /** Messages of shared subscriptions that were not acknowledged. They are no longer this session's. */
+  takeLoans(): Loan[] {
+    const loans = this.#loans === null ? [] : [...this.#loans.values()]
+    for (const waiting of this.#pending?.items() ?? []) if (waiting.loan !== null) loans.push(waiting.loan)
+    this.#loans = null
+    return loans
+  }
+
+  /** Discards what waits for the client, acknowledged or not. */
+  discard(): void {
+    this.#pending = null
+    const lane = this.#lane
+    if (lane === null) return
+    this.#inflight = null
+    for (let seq = Math.max(1, lane.nextSeq - lane.waiting); seq < lane.nextSeq; seq++)
+      this.#context.store.settle(lane, seq)
+    this.#context.commits.scheduleLazily()
+  }
+
+  /** The store committed entries of the session's lane. */
+  committed(chunk: Chunk): void {
+    if (this.link === null) return
+    this.#reader!.committed(chunk)
+    this.#context.commits.wakeLater(this)
+  }
+
+  /** Sends what may be sent: after CONNACK, a commit, an acknowledgement, or when the peer has taken bytes. */
+  wake(): void {
+    const link = this.link
+    if (link === null) return
+    if (this.#reader !== null) this.#reader.pump(link)
+    else if (this.#pending !== null) this.#pumpPending(link, this.#pending)
+  }
+
+  /**
+   * Sends a message that has no durable entry for this session: QoS 0, or any QoS to a session without a lane.
+   * @param prefix property bytes of this receiver's own (MQTT 5), or null
+   * @param loan set when it comes from a shared subscription at QoS 1 or 2
+   */
+  deliver(publication: Publication, qos: number, retain: boolean, prefix: Buffer | null, loan: Loan | null): void {
+    const link = this.link
+    if (link === null) return
+    let message: Publication = publication
+    if (link.forward !== null) {
+      const replaced = link.forward(publication)
+      if (replaced === null) return
+      message = replaced
+    }
+    const encoded = encodeFor(link, message, prefix, qos > 0)
+    if (encoded.end - encoded.start > link.maximumPacketSize) {
+      this.drop('packet_too_large', 1)
+      return
+    }
+    const firstByte = 0x30 | (qos << 1) | (retain ? 1 : 0)
+    if (qos === 0) {
+      if (link.out.waitingBytes >= link.outboundBytesMax) {
+        this.drop('outbound_full', 1)
+        return
+      }
+      link.out.publish(aliased(link, message, prefix, false) ?? encoded, firstByte, 0)
+      this.#context.counters.delivered[0]++
+      return
+    }
+    if ((this.#pending !== null && this.#pending.length > 0) || !this.opens(link, this.#nextSeq)) {
+      this.#hold(encoded, firstByte, loan)
+      return
+    }
+    this.#lend(this.#nextSeq, loan)
+    this.send(link, aliased(link, message, prefix, true) ?? encoded, firstByte, this.#nextSeq)
+    this.#nextSeq++
+  }
+
+  /** Bytes of QoS 0 packets in the client's form, copied as they are. */
+  deliverVerbatim(buf: Buffer, start: number, end: number, count: number): void {
+    const link = this.link!
+    if (link.out.waitingBytes >= link.outboundBytesMax) {
+      this.drop('outbound_full', count)
+      return
+    }
+    link.out.append(buf, start, end)
+    link.out.packets += count
+    this.#context.counters.delivered[0] += count
+  }
+
+  /** @throws SluiceError protocol_error when the acknowledgement does not fit the exchange */
+  puback(packetId: number): void {
+    const inflight = this.#inflight
+    const seq = inflight === null ? -1 : inflight.find(packetId)
+    if (seq === -1) return
+    if (inflight!.state(seq) !== Exchange.awaitingPuback) throw wrongAck('PUBACK', packetId)
+    this.#complete(seq)
+  }
+
+  /** PUBREC: the client has the message. A reason code of 0x80 or more ends the exchange [v5 MQTT-4.3.3-4]. */
+  pubrec(packetId: number, reasonCode: number): void {
+    const inflight = this.#inflight
+    const seq = inflight === null ? -1 : inflight.find(packetId)
+    const link = this.link
+    if (link === null) return
+    if (seq === -1) {
+      if (reasonCode < 0x80) pubrelUnknown(link, packetId)
+      return
+    }
+    switch (inflight!.state(seq)) {
+      case Exchange.awaitingPubrec:
+        if (reasonCode >= 0x80) this.#complete(seq)
+        else this.#release(seq)
+        return
+      case Exchange.awaitingPubcomp:
+        link.out.ack(0x62, packetId)
+        return
+      case Exchange.releasing:
+        return
+      default:
+        throw wrongAck('PUBREC', packetId)
+    }
+  }
+
+  pubcomp(packetId: number): void {
+    const inflight = this.#inflight
+    const seq = inflight === null ? -1 : inflight.find(packetId)
+    if (seq === -1) return
+    if (inflight!.state(seq) !== Exchange.awaitingPubcomp) throw wrongAck('PUBCOMP', packetId)
+    this.#complete(seq)
+  }
+
+  /** True when one more message of QoS 1 or 2 may be sent now. */
+  opens(link: Link, seq: number): boolean {
+    const inflight = this.#inflight
+    if (inflight !== null && (inflight.count >= link.window || !inflight.fits(seq))) return false
+    return link.out.waitingBytes < link.outboundBytesMax
+  }
+
+  /** Sends a PUBLISH of QoS 1 or 2; `opens` was asked. */
+  send(link: Link, encoded: EncodedPublish, firstByte: number, seq: number): void {
+    this.#inflight ??= new Inflight(seq)
+    const qos = (firstByte >> 1) & 3
+    const packetId = this.#inflight.open(seq, qos === 1 ? Exchange.awaitingPuback : Exchange.awaitingPubrec)
+    link.out.publish(encoded, firstByte, packetId)
+    this.#context.counters.delivered[qos as 1 | 2]++
+  }
+
+  /** The client answered PUBREC on an earlier connection: goes on with PUBREL [v5 MQTT-4.4.0-1]. */
+  resumeRelease(link: Link, seq: number): void {
+    this.#inflight ??= new Inflight(seq)
+    link.out.ack(0x62, this.#inflight.open(seq, Exchange.awaitingPubcomp))
+  }
+
+  drop(cause: DropCause, count: number): void {
+    this.#context.dropped(this.#session, cause, count)
+  }
+
+  /**
+   * PUBREL is sent only when it is durable that PUBREC came: otherwise a crash could send the PUBLISH again after the
+   * client has forgotten its identifier, and the client would take it twice [v5 MQTT-4.3.3-5].
+   */
+  #release(seq: number): void {
+    const inflight = this.#inflight!
+    const packetId = packetIdOf(seq)
+    this.#loans?.delete(seq)
+    if (this.#lane === null) {
+      inflight.move(seq, Exchange.awaitingPubcomp)
+      this.link!.out.ack(0x62, packetId)
+      return
+    }
+    inflight.move(seq, Exchange.releasing)
+    this.#context.store.mark(this.#lane, seq, released)
+    const current = (): boolean => this.#inflight === inflight && inflight.find(packetId) === seq
+    this.#context.commits.wait({
+      committed: () => {
+        if (!current()) return
+        inflight.move(seq, Exchange.awaitingPubcomp)
+        this.link?.out.ack(0x62, packetId)
+      },
+      // The client sends PUBREC again when it reconnects, and finds the exchange where it was.
+      notCommitted: () => {
+        if (current()) inflight.move(seq, Exchange.awaitingPubrec)
+      },
+    })
+  }
+
+  #complete(seq: number): void {
+    this.#inflight!.close(seq)
+    this.#loans?.delete(seq)
+    this.link?.acknowledged?.(packetIdOf(seq))
+    if (this.#lane !== null) {
+      this.#context.store.settle(this.#lane, seq)
+      this.#context.commits.scheduleLazily()
+    }
+    this.wake()
+  }
+
+  #pumpPending(link: Link, pending: Pending): void {
+    while (pending.length > 0 && this.opens(link, this.#nextSeq)) {
+      const waiting = pending.shift()!
+      this.#lend(this.#nextSeq, waiting.loan)
+      this.send(link, waiting, waiting.firstByte, this.#nextSeq)
+      this.#nextSeq++
+    }
+  }
+
+  #lend(seq: number, loan: Loan | null): void {
+    if (loan === null) return
+    loan.sent = true
+    this.#loans ??= new Map()
+    this.#loans.set(seq, loan)
+  }
+
+  #hold(encoded: EncodedPublish, firstByte: number, loan: Loan | null): void {
+    this.#pending ??= new Pending()
+    const pending = this.#pending
+    const limits = this.#context.limits
+    if (pending.length >= limits.sessionQueuedMessagesMax || pending.bytes >= limits.sessionQueuedBytesMax)
+      this.drop('session_full', 1)
+    else pending.push(encoded, firstByte, loan)
+  }
+}
+
+export function encodeFor(
+  link: Link,
+  message: Publication,
+  prefix: Buffer | null,
+  withPacketId: boolean,
+): EncodedPublish {
+  return prefix !== null && link.version5
+    ? message.encodingWith(prefix, withPacketId)
+    : message.encoding(link.version5, withPacketId)
+}
+
+/** The packet with a Topic Alias, for a client that takes them; null: as it is. Only for what is sent at once, in order. */
+export function aliased(
+  link: Link,
+  message: Publication,
+  prefix: Buffer | null,
+  withPacketId: boolean,
+): EncodedPublish | null {
+  if (link.aliases === null) return null
+  const alias = link.aliases.take(message)
+  if (alias === null) return null
+  const properties = prefix === null ? alias.prefix : Buffer.concat([alias.prefix, prefix])
+  return message.encodingWith(properties, withPacketId, !alias.known)
+}
+
+function pubrelUnknown(link: Link, packetId: number): void {
+  if (link.version5) link.out.write(encodeAck(PacketType.PUBREL, 5, packetId, 0x92))
+  else link.out.ack(0x62, packetId)
+}
+
+function wrongAck(name: string, packetId: number): SluiceError {
+  return new SluiceError('protocol_error', `${name} for Packet Identifier ${packetId}, which waits for another packet`)
+}

@@ -1,0 +1,93 @@
+import { secondsLeft } from '../router/message.ts'
+import { Publication } from '../router/publication.ts'
+import type { Chunk, Lane } from '../store.ts'
+import type { DropCause } from '../telemetry/events.ts'
+import { Backlog } from './backlog.ts'
+import { aliased, type Delivery, encodeFor } from './delivery.ts'
+import type { Link } from './link.ts'
+import { type SessionContext, TAG_QOS, TAG_RETAIN } from './session.ts'
+
+/** A persistent session stops sending when its connection has this much unsent, in bytes. */
+const UNSENT_MAX = 256 * 1024
+
+/** Messages read from lanes go through one publication: what is loaded is sent before the next. */
+const loaded = new Publication()
+
+/** Sends a persistent session's messages from its lane: the backlog first, then what is committed, in one order. */
+export class LaneReader {
+  readonly #context: SessionContext
+  readonly #delivery: Delivery
+  readonly #lane: Lane
+  readonly #backlog: Backlog
+  /** Entries below this may have been sent on an earlier connection. */
+  #maybeSentBefore: number
+
+  constructor(context: SessionContext, delivery: Delivery, lane: Lane, maybeSentBefore: number) {
+    this.#context = context
+    this.#delivery = delivery
+    this.#lane = lane
+    this.#maybeSentBefore = maybeSentBefore
+    this.#backlog = new Backlog(context.store, lane, () => delivery.wake())
+  }
+
+  rewind(): void {
+    this.#backlog.rewind()
+  }
+
+  /** @param next one past the newest entry sent on this connection, or 0 */
+  release(next: number): number {
+    this.#maybeSentBefore = Math.max(this.#maybeSentBefore, next)
+    this.#backlog.release()
+    return this.#maybeSentBefore
+  }
+
+  committed(chunk: Chunk): void {
+    this.#backlog.committed(chunk)
+  }
+
+  pump(link: Link): void {
+    const backlog = this.#backlog
+    while (link.out.waitingBytes < UNSENT_MAX && this.#delivery.inflightCount < link.window && backlog.peek()) {
+      const seq = backlog.seq
+      if (!this.#delivery.opens(link, seq)) return
+      if (backlog.marked) this.#delivery.resumeRelease(link, seq)
+      else this.#send(link, seq)
+      backlog.next()
+    }
+  }
+
+  #send(link: Link, seq: number): void {
+    const { message: stored, tag, extra } = this.#backlog
+    const now = this.#context.now()
+    if (secondsLeft(stored, now) <= 0) {
+      this.#discard(seq, 'expired')
+      return
+    }
+    loaded.load(stored, now)
+    let message: Publication = loaded
+    if (link.forward !== null) {
+      const replaced = link.forward(loaded)
+      if (replaced === null) {
+        this.#discard(seq, null)
+        return
+      }
+      message = replaced
+    }
+    const encoded = encodeFor(link, message, extra, true)
+    if (encoded.end - encoded.start > link.maximumPacketSize) {
+      // [v5 MQTT-3.1.2-25]: act as if the delivery were complete.
+      this.#discard(seq, 'packet_too_large')
+      return
+    }
+    // [v5 MQTT-3.3.1-1]
+    const dup = seq < this.#maybeSentBefore ? 8 : 0
+    const firstByte = 0x30 | dup | ((tag & TAG_QOS) << 1) | ((tag & TAG_RETAIN) !== 0 ? 1 : 0)
+    this.#delivery.send(link, aliased(link, message, extra, true) ?? encoded, firstByte, seq)
+  }
+
+  #discard(seq: number, cause: DropCause | null): void {
+    this.#context.store.settle(this.#lane, seq)
+    this.#context.commits.scheduleLazily()
+    if (cause !== null) this.#delivery.drop(cause, 1)
+  }
+}
