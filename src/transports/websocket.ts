@@ -2,7 +2,7 @@
 import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
-import { boundAddress } from '../base/bind.ts'
+import { bindError, boundAddress } from '../base/bind.ts'
 import { originAllowed } from '../base/origin.ts'
 import { SluiceError } from '../errors.ts'
 import type { Accept, ByteStream, Listener, Peer, StreamHandler } from '../transport.ts'
@@ -64,9 +64,11 @@ export function websocketListener(server: Server, options: WebSocketOptions, acc
       new Promise((resolve, reject) => {
         server.on('upgrade', onUpgrade)
         if (server.listening) return resolve(boundAddress(server, ''))
-        server.once('error', reject)
+        const failed = (error: NodeJS.ErrnoException & { address?: string; port?: number }): void =>
+          reject(bindError(error, { host: error.address ?? '', port: error.port ?? 0 }))
+        server.once('error', failed)
         server.once('listening', () => {
-          server.off('error', reject)
+          server.off('error', failed)
           resolve(boundAddress(server, ''))
         })
       }),

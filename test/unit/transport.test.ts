@@ -365,6 +365,17 @@ describe('WebSocket', () => {
     }
   })
 
+  test('a server that cannot listen is an address_in_use that names the port', async () => {
+    const { server } = await webSocketServer()
+    const { port } = server.address() as { port: number }
+    const second = createServer()
+    const listening = websocketListener(second, { path: '/mqtt', packetBytesMax: 1000 }, () => {}).listen()
+    second.listen(port, '127.0.0.1')
+    const error = await listening.catch((e) => e)
+    expect(error.code).toBe('address_in_use')
+    expect(error.message).toContain(`${port} of 127.0.0.1`)
+  })
+
   test('packets may share and span frames [v5 MQTT-6.0.0-2]', async () => {
     const { recorder, peer } = await webSocketPair()
     peer.send(Buffer.from('ab'))
