@@ -70,6 +70,7 @@ export class LeaseBook {
   /** Writes the marks of a lease whose entries have been added, and starts its time. */
   seal(lease: Lease): void {
     this.#time(lease)
+    lease.entries.sort((a, b) => a.seq - b.seq)
     const covered: Entry[] = []
     for (const entry of lease.entries) {
       if (entry.history === null) covered.push(entry)
