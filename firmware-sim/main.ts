@@ -139,7 +139,8 @@ async function run(options: SimulationOptions, json: boolean): Promise<number> {
 }
 
 function report(summary: Summary, json: boolean): number {
-  process.stdout.write(`${json ? JSON.stringify(summary) : summaryText(summary)}\n`)
+  const text = json ? JSON.stringify(summary) : `${summaryText(summary)}\nledger: ${summary.ledger}`
+  process.stdout.write(`${text}\n`)
   return summary.missingCount > 0 ? 1 : 0
 }
 

@@ -124,7 +124,7 @@ export function summaryText(summary: Summary): string {
   if (live !== null) rows.push(...liveRows(live))
   const lines = [`Account of run ${summary.run}: ${count(summary.devices)} devices, profile ${summary.profile}`, '']
   lines.push(...table(rows), '')
-  lines.push(...missingLines(summary), verdict(summary), `ledger: ${summary.ledger}`)
+  lines.push(...missingLines(summary), verdict(summary))
   return lines.join('\n')
 }
 

@@ -12,6 +12,7 @@ const batchMax = 500
 const waitMs = 2_000
 const backoff = { minMs: 100, maxMs: 1_000, factor: 2, jitter: 0.5 }
 const foreignDelayMs = 5_000
+const restPollMs = 20
 /** Batches of one worker whose acks the broker has not confirmed yet: while it writes them, the next batch comes. */
 const unconfirmedMax = 4
 
@@ -32,6 +33,7 @@ export class Workers {
   readonly #stopping = new AbortController()
   #running: Promise<void>[] = []
   #batch = 0
+  #resting = false
   /** Messages of other simulator runs: taken out of the queue and not counted. */
   leftovers = 0
   /** Messages that no simulator made: given back with a reason, never acknowledged. */
@@ -49,6 +51,15 @@ export class Workers {
 
   start(): void {
     this.#running = Array.from({ length: this.#options.workers }, (_, index) => this.#work(index))
+  }
+
+  /** Workers finish the request they are in and pull no more, until `resume`. */
+  rest(): void {
+    this.#resting = true
+  }
+
+  resume(): void {
+    this.#resting = false
   }
 
   /** Resolves when every worker has acknowledged what it holds, or has failed to. */
@@ -74,6 +85,10 @@ export class Workers {
     const unconfirmed = new Set<Promise<void>>()
     let failed = 0
     while (!signal.aborted) {
+      if (this.#resting) {
+        await pause(restPollMs, signal)
+        continue
+      }
       try {
         const messages = await this.#api.pull(batchMax, waitMs, leaseMs, signal)
         failed = 0

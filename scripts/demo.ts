@@ -1,6 +1,7 @@
 /**
- * `npm run demo`: a broker, twenty devices and two workers. The broker is killed with SIGKILL twice in the middle;
- * at the end every acknowledged message is accounted for. Exit code 1 when one is missing.
+ * `npm run demo`: a broker, twenty devices and two workers. The broker is killed with SIGKILL twice in the middle, the
+ * second time while it holds messages that no worker has; at the end every acknowledged message is accounted for. Exit
+ * code 1 when one is missing.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -80,8 +81,13 @@ async function demo(directory: string): Promise<number> {
   const producing = simulation.produce(enough.signal)
   await pause(between(2_500, 5_000))
   await killAndRestart(broker, simulation, 'first')
-  await pause(between(2_500, 5_000))
+  await pause(between(1_000, 2_000))
+  simulation.workers.rest()
+  say('The workers take a break: what is acknowledged from here on is in the broker and nowhere else.')
+  await pause(between(2_500, 4_500))
   await killAndRestart(broker, simulation, 'second')
+  simulation.workers.resume()
+  say('The workers are back.')
   await pause(3_000)
   enough.abort()
   await producing

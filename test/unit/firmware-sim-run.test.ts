@@ -129,6 +129,20 @@ describe('a run', () => {
     expect(summary.telemetry).toMatchObject({ received: 120, unknown: 0 })
   })
 
+  it('leaves the queue alone while the workers rest', async () => {
+    const sim = simulation({ until: { messages: 20 } })
+    await sim.open()
+    sim.workers.rest()
+    await sim.connect(never)
+    await sim.produce(never)
+    await sim.settle(never)
+    expect(sim.ledger.account.totals.telemetry).toMatchObject({ acknowledged: 60, received: 0, missing: 60 })
+    sim.workers.resume()
+    await sim.drain(never)
+    await sim.close(true)
+    expect(sim.summary().telemetry).toMatchObject({ received: 60, missing: 0 })
+  })
+
   it('says nothing about arrival when no worker takes part', async () => {
     const summary = await runToEnd(simulation({ workers: 0 }))
     expect(summary).toMatchObject({ measured: false, missingCount: 0 })
