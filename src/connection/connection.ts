@@ -19,6 +19,9 @@ import { Outbound } from './outbound.ts'
 import type { OutboundAliases } from './topic-alias.ts'
 import type { Stalled, Watched } from './watch.ts'
 
+const PUBACK = 0x40
+const PUBREC = 0x50
+
 /**
  * One network connection, from accept to close.
  *
@@ -56,6 +59,10 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   aliases: OutboundAliases | null = null
   /** QoS 1 and 2 PUBLISH packets taken whose acknowledgement waits for the disk. */
   unacknowledged = 0
+  /** QoS 1 PUBLISH packets among them: with the session's `inbound`, what counts against our Receive Maximum. */
+  openQos1 = 0
+  /** Its will is kept and not yet settled. */
+  hasWill = false
   /** Topics the client gave a Topic Alias, by alias. */
   topicAliases: Map<number, Buffer> | null = null
   /** The topic of the last PUBLISH and who gets it: most packets of a device repeat it. */
@@ -200,11 +207,18 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
 
   committed(firstByte: number, packetId: number): void {
     this.unacknowledged--
+    if (firstByte === PUBACK) this.openQos1--
+    else if (firstByte === PUBREC && this.#session?.inbound?.has(packetId) !== true) {
+      // A retransmission whose first packet was still on its way to the disk, and did not get there.
+      notCommitted(this, firstByte, packetId, new SluiceError('store_unavailable', 'the message was not stored'))
+      return
+    }
     this.out.ack(firstByte, packetId)
   }
 
   notCommitted(firstByte: number, packetId: number, error: unknown): void {
     this.unacknowledged--
+    if (firstByte === PUBACK) this.openQos1--
     notCommitted(this, firstByte, packetId, error)
   }
 
@@ -230,6 +244,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   }
 
   #stalls(waiting: boolean): void {
+    if (this.state === 'closed') return
     if (waiting) this.core.watch.stalled(this)
     else this.core.watch.unstalled(this)
     if (waiting && !this.#slowAnnounced && this.waitingBytes >= this.outboundBytesMax) {
@@ -278,7 +293,10 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
     this.out.close()
     const expirySeconds = this.#session?.expirySeconds ?? 0
     this.core.sessions.released(this)
-    if (wasConnected) publishWill(this, expirySeconds)
+    if (this.hasWill) {
+      if (wasConnected) publishWill(this, expirySeconds)
+      else this.core.wills.discard(this.clientId)
+    }
     this.core.hooks.closed(this)
     if (this.#session !== null)
       this.core.events.emit('clientDisconnected', { clientId: this.clientId, reason, error: code })

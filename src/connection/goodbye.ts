@@ -64,9 +64,9 @@ export function negative(
 
 /** What a packet asked for did not become durable: MQTT 5 hears it; MQTT 3 has no way to say no, so the connection ends. */
 export function notCommitted(c: Connection, firstByte: number, packetId: number, error: unknown): void {
-  if (c.state === 'closed') return
   const type = firstByte >> 4
   if (type === PacketType.PUBREC) c.session?.inbound?.delete(packetId)
+  if (c.state === 'closed') return
   const full = error instanceof SluiceError && error.code === 'store_full'
   if (c.version5 && (type === PacketType.PUBACK || type === PacketType.PUBREC))
     negative(c, type, packetId, full ? 0x97 : 0x80, full ? 'the store is full' : 'the store takes no writes')

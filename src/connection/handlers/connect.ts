@@ -146,6 +146,7 @@ function open(c: Connection, packet: ConnectPacket): void {
   if (present) core.wills.discard(c.clientId)
   else core.wills.publish(c.clientId)
   if (packet.will !== null) setWill(c, packet)
+  c.hasWill = packet.will !== null
   if (c.version5) announceLimits(c, packet, answer)
   const proceed = (): void => {
     if (c.state !== 'closed') {

@@ -16,6 +16,9 @@ export function handleDisconnect(c: Connection, buf: Buffer, start: number, end:
       throw new SluiceError('protocol_error', 'DISCONNECT sets a Session Expiry Interval where CONNECT had 0')
     session.expirySeconds = Math.min(expirySeconds, c.core.config.limits.sessionExpirySecondsMax)
   }
-  if (packet.reasonCode !== WITH_WILL) c.core.wills.discard(c.clientId)
+  if (packet.reasonCode !== WITH_WILL && c.hasWill) {
+    c.hasWill = false
+    c.core.wills.discard(c.clientId)
+  }
   c.close('the client disconnected', null, true)
 }

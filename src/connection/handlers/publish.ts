@@ -160,7 +160,7 @@ function matchOf(c: Connection, publication: Publication): Match {
 function checkWindow(c: Connection, publication: Publication): void {
   const inbound = c.session!.inbound
   if (publication.qos === 2 && inbound?.has(publication.packetId)) return
-  const open = c.unacknowledged + (inbound === null ? 0 : inbound.size)
+  const open = c.openQos1 + (inbound === null ? 0 : inbound.size)
   if (c.version5 && open >= c.core.config.limits.receiveMaximum)
     throw new SluiceError(
       'receive_maximum_exceeded',
@@ -220,6 +220,7 @@ function takeQos2(c: Connection, packetId: number): boolean {
 function acknowledge(c: Connection, firstByte: number, packetId: number, durable: boolean): void {
   if (durable || c.unacknowledged > 0) {
     c.unacknowledged++
+    if (firstByte === 0x40) c.openQos1++
     c.core.commits.ack(c, firstByte, packetId)
   } else {
     c.out.ack(firstByte, packetId)
