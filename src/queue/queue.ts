@@ -39,6 +39,7 @@ export class WorkQueue {
   readonly #timer: LeaseTimer
   /** While the state is read from the store. Never rejects. */
   #loading: Promise<void> | null = null
+  #reloadedAt = Number.NEGATIVE_INFINITY
   #closed = false
 
   /** Use `Queues`, which makes exactly one for each name; then `open`. */
@@ -291,17 +292,22 @@ export class WorkQueue {
     })
   }
 
+  /** Not more often than once a second: a store that stays away is not asked in a circle. */
   async #reload(): Promise<void> {
     const { store, clock, events } = this.#parts
     while (!this.#closed) {
+      const pauseMs = this.#reloadedAt + RELOAD_PAUSE_MS - clock.monotonic()
+      if (pauseMs > 0) await new Promise<void>((resolve) => clock.after(pauseMs, resolve))
+      this.#reloadedAt = clock.monotonic()
       // Groups that were closed before have come to their end after this.
       await store.commit().catch(() => {})
       try {
         return await this.#load()
       } catch (error) {
         events.internalError?.({ where: `queue ${this.name}`, error })
-        await new Promise<void>((resolve) => clock.after(1000, resolve))
       }
     }
   }
 }
+
+const RELOAD_PAUSE_MS = 1000

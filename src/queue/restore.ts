@@ -87,7 +87,11 @@ function restoreEntry(book: LeaseBook, clock: Clock, seq: number, mark: EntryMar
   entry.attempt = mark.attempt
   entry.leaseId = mark.leaseId
   entry.history = mark.history
-  if (mark.state === 'delayed') entry.key = clock.monotonic() + left(clock, mark.at, mark.spanMs)
+  if (mark.state === 'delayed') {
+    const leftMs = left(clock, mark.at, mark.spanMs)
+    if (leftMs === 0) entry.state = 'ready'
+    else entry.key = clock.monotonic() + leftMs
+  }
   book.restore(entry)
 }
 
