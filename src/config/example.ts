@@ -20,10 +20,17 @@ export function exampleConfig(): string {
 }
 
 function setting(key: string, node: SchemaNode, indent: string): string {
+  if (kindOf(node) === 'group' && node.default === undefined) return `${indent}#${key}: # ${optionalGroup(node)}\n`
   if (kindOf(node) === 'group') return `${indent}${key}:\n${members(node, `${indent}  `)}`
   if (kindOf(node) === 'map') return `${indent}${key}:\n${named(node.additionalProperties as SchemaNode, indent)}`
   const value = node.default === undefined ? '' : inline(node.default)
   return `${indent}#${key}: ${value === '' ? `# ${expectation(node)}` : value}\n`
+}
+
+/** A group that may be left out as a whole, on one line: its keys only make sense together. */
+function optionalGroup(node: SchemaNode): string {
+  const entries = Object.entries(node.properties ?? {}).map(([key, child]) => `${key}: ${expectation(child)}`)
+  return `{ ${entries.join(', ')} }`
 }
 
 function members(node: SchemaNode, indent: string): string {

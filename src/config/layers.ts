@@ -147,8 +147,11 @@ function merge(
     const before = entries.get(key)
     const container = child !== undefined && kindOf(child) !== 'value' && kindOf(child) !== 'list'
     // `limits:` with nothing but comments below it is null in YAML: nothing was set.
-    if (container && value === null) entries.set(key, before ?? {})
-    else if (isRecord(value)) entries.set(key, merge(isRecord(before) ? before : {}, value, child))
+    if (container && value === null) {
+      // A group without a default may be left out as a whole; an entry of a map is there once it is named.
+      const optional = kindOf(node ?? {}) === 'group' && child.default === undefined
+      if (before === undefined && !optional) entries.set(key, {})
+    } else if (isRecord(value)) entries.set(key, merge(isRecord(before) ? before : {}, value, child))
     else entries.set(key, value)
   }
   // fromEntries defines own properties, so that a key such as __proto__ stays a key.

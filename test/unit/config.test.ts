@@ -63,6 +63,13 @@ describe('defaults', () => {
   })
 })
 
+test('a group that may be left out stays out when only its name is written', () => {
+  expect(loadConfig({ file: file('mqtt:\n  redirect:\n') }).mqtt).toEqual(defaultConfig().mqtt)
+  expect(problems({ file: file('mqtt:\n  redirect: {}\n') })).toEqual([
+    `${files}.yaml:2: mqtt.redirect.serverReference: is missing; expected text`,
+  ])
+})
+
 describe('precedence', () => {
   test('flags over environment over file over default, key by key', () => {
     const config = loadConfig({
@@ -102,7 +109,8 @@ describe('precedence', () => {
           : key.name === 'redisUrl'
             ? 'redis://h'
             : String(node.enum?.at(-1) ?? (node.type === 'boolean' ? true : (node.minimum ?? 'x')))
-      const config: unknown = loadConfig({ env: { [key.env]: text } })
+      const together = key.name.startsWith('mqtt.redirect.') ? { SLUICEMQ_MQTT_REDIRECT_SERVER_REFERENCE: 'x' } : {}
+      const config: unknown = loadConfig({ env: { ...together, [key.env]: text } })
       const value = key.path.reduce<unknown>((at, name) => (at as Record<string, unknown>)[name], config)
       expect(String(value), key.env).toBe(text)
     }
@@ -232,7 +240,7 @@ describe('made from the schema', () => {
 
   test('with every # taken away, the example shows the true default of every key', () => {
     const text = exampleConfig().replace(/^(\s*)#(?=[^\s#])(.*)$/gm, '$1$2')
-    const bare = text.replace(/^( {2})#( {2})/gm, '$1$2').replace(/^(redisUrl|nodeId):.*\n/gm, '')
+    const bare = text.replace(/^( {2})#( {2})/gm, '$1$2').replace(/^ *(redisUrl|nodeId|redirect):.*\n/gm, '')
     const { queues, ...rest } = loadConfig({ file: file(bare) })
     const { queues: none, ...defaults } = defaultConfig()
     expect(none).toEqual({})
