@@ -825,6 +825,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         expirySeconds: 0xffffffff,
         disconnectedAt: 0,
         maybeSentBefore: 1,
+        lane: `s/${clientId}`,
         ...more,
       })
       const subscription = (topicFilter: string, more: Partial<SubscriptionRecord> = {}): SubscriptionRecord => ({

@@ -9,7 +9,8 @@ export class FaultyEngine implements Engine {
   readonly #engine: Engine
   /** Commits still to be refused. */
   #failures = 0
-  #afterFailure: Promise<unknown> = Promise.resolve()
+  #waiting: { batch: WriteBatch; done: (failure: SluiceError | null) => void; failed: boolean }[] = []
+  #working = false
   #held: (() => void)[] | null = null
   /** Batches given so far, failed ones included. */
   batches = 0
@@ -28,6 +29,11 @@ export class FaultyEngine implements Engine {
     this.#failures += n
   }
 
+  /** Refuses nothing more. */
+  heal(): void {
+    this.#failures = 0
+  }
+
   /** Commits reach the engine only after `letGo`. */
   hold(): void {
     this.#held ??= []
@@ -39,25 +45,30 @@ export class FaultyEngine implements Engine {
     for (const go of held) go()
   }
 
-  async commit(batch: WriteBatch): Promise<void> {
+  commit(batch: WriteBatch, done: (failure: SluiceError | null) => void): void {
     this.batches++
     this.lastBatch = batch
     const failed = this.#failures > 0
     if (failed) this.#failures--
-    const before = this.#afterFailure
-    const done = (async () => {
+    this.#waiting.push({ batch, done, failed })
+    if (!this.#working) void this.#work()
+  }
+
+  /** Gives the batches to the engine one after another; a refusal takes those that have come in meanwhile with it. */
+  async #work(): Promise<void> {
+    this.#working = true
+    while (this.#waiting.length > 0) {
+      const { batch, failed } = this.#waiting[0]!
       const held = this.#held
       if (held !== null) await new Promise<void>((go) => held.push(go))
-      await before
-      if (failed) throw new SluiceError('store_unavailable', 'A fault of the test.')
-      await this.#engine.commit(batch)
-    })()
-    this.#afterFailure = done
-    try {
-      await done
-    } finally {
-      if (this.#afterFailure === done) this.#afterFailure = Promise.resolve()
+      await null
+      const failure = failed
+        ? new SluiceError('store_unavailable', 'A fault of the test.')
+        : await new Promise<SluiceError | null>((resolve) => this.#engine.commit(batch, resolve))
+      const answered = failure === null ? this.#waiting.splice(0, 1) : this.#waiting.splice(0)
+      for (const { done } of answered) done(failure)
     }
+    this.#working = false
   }
 
   open(): Promise<void> {

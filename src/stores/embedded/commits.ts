@@ -180,7 +180,7 @@ export class Commits {
     for (const [lane, writes] of group.marks) {
       if (lane.dropped) continue
       for (const seq of writes.keys()) {
-        const chunk = lane.resident.holding(seq)
+        const chunk = lane.resident.holding(seq) ?? lane.evicted.holding(seq)
         if (chunk === undefined) continue
         const i = seq - chunk.firstSeq
         if (chunk.isSettled(i)) {

@@ -24,6 +24,15 @@ export class EvictedChunks {
     this.#bySeq.set(chunk.firstSeq, new WeakRef(chunk))
   }
 
+  /** The chunk that holds `seq`, which stays where it is. */
+  holding(seq: number): StoredChunk | undefined {
+    for (const ref of this.#bySeq.values()) {
+      const chunk = ref.deref()
+      if (chunk !== undefined && seq >= chunk.firstSeq && seq < chunk.endSeq) return chunk
+    }
+    return undefined
+  }
+
   take(firstSeq: number): StoredChunk | undefined {
     const ref = this.#bySeq.get(firstSeq)
     if (ref === undefined) return undefined
