@@ -104,6 +104,23 @@ test('in-flight messages keep their Packet Identifiers and get DUP after a crash
   await back.disconnect()
 })
 
+test('after a crash only what may have been sent before carries DUP: a new message does not [v3 MQTT-3.3.1-1]', async () => {
+  const subscriber = await open('c-dup', { clean: false })
+  await subscriber.subscribe(['crash/dup', 1])
+  const before = await open('c-dup-pub')
+  await before.publish({ topic: 'crash/dup', payload: 'sent before', qos: 1 })
+  await subscriber.expect('publish')
+  await crash()
+  const publisher = await open('c-dup-pub')
+  await publisher.publish({ topic: 'crash/dup', payload: 'published while away', qos: 1 })
+  const back = await open('c-dup', { clean: false })
+  expect(await back.receive()).toMatchObject({ dup: true })
+  expect(await back.receive()).toMatchObject({ dup: false })
+  await publisher.publish({ topic: 'crash/dup', payload: 'live', qos: 1 })
+  expect(await back.receive()).toMatchObject({ dup: false })
+  await Promise.all([back.disconnect(), publisher.disconnect()])
+})
+
 test('a lease outlives the broker: its receipt still acknowledges, and nobody else gets the message meanwhile', async () => {
   interface Pulled {
     messages: { receipt: string; payload: string; id: string; attempt: number }[]

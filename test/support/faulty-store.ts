@@ -65,9 +65,11 @@ class FaultyEngine implements Engine {
   get durable() {
     return this.inner.durable
   }
-  async commit(batch: WriteBatch): Promise<void> {
-    await this.faults.passage()
-    return this.inner.commit(batch)
+  commit(batch: WriteBatch, done: (failure: SluiceError | null) => void): void {
+    this.faults.passage().then(
+      () => this.inner.commit(batch, done),
+      (refused: SluiceError) => done(refused),
+    )
   }
   open(): Promise<void> {
     return this.inner.open()
