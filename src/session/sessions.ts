@@ -91,7 +91,7 @@ export class Sessions {
     for await (const { session: record, subscriptions: records, inboundPacketIds } of store.sessions()) {
       if (record.disconnectedAt === 0) {
         // The process died while the client was connected: what waits may have been sent.
-        record.maybeSentBefore = Number.MAX_SAFE_INTEGER
+        record.maybeSentBefore = store.lane(record.lane).nextSeq
         record.disconnectedAt = now
         store.putSession(record)
       }
