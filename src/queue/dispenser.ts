@@ -88,6 +88,8 @@ export class Dispenser {
       }
       const deliveries = this.#take(pull)
       if (deliveries.length === 0) {
+        // What was in memory had been handed out or settled before.
+        if (this.#mustFill(1)) continue
         this.#pulls.answerImpatient()
         return
       }

@@ -312,6 +312,14 @@ export function queueContract(name: string, makeHarness: () => StoreHarness): vo
         expect(again.map(({ attempt }) => attempt)).toEqual([2, 2])
       })
 
+      test('of all that is in memory after a restart do not hide what lies behind it in the store', async () => {
+        await bench.publish('a')
+        await bench.work.pull(1, 10_000)
+        await bench.reopen()
+        await bench.publish('b')
+        expect(payloads(await bench.work.pull(1, 10_000))).toEqual(['b'])
+      })
+
       test('that ran out while the broker was down count as failures', async () => {
         await bench.publish('a')
         await bench.work.pull(1, 1000)

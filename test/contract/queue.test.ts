@@ -1,5 +1,9 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { MemoryEngine } from '../../src/stores/embedded/memory-engine.ts'
 import { EmbeddedStore } from '../../src/stores/embedded/store.ts'
+import { lmdbStore } from '../../src/stores/lmdb.ts'
 import { queueContract, type StoreHarness } from './queue-contract.ts'
 import { queueModel } from './queue-model.ts'
 
@@ -16,5 +20,22 @@ function memory(): StoreHarness {
   }
 }
 
+function lmdb(): StoreHarness {
+  let dir: string | null = null
+  return {
+    async open(clock) {
+      dir ??= await mkdtemp(join(tmpdir(), 'sluicemq-queue-'))
+      const store = lmdbStore({ dir, clock })
+      await store.open()
+      return store
+    },
+    async dispose() {
+      if (dir !== null) await rm(dir, { recursive: true })
+    },
+  }
+}
+
 queueContract('the memory store', memory)
-queueModel('the memory store', 300, memory)
+queueModel('the memory store', 1000, memory)
+queueContract('the LMDB store', lmdb)
+queueModel('the LMDB store', 60, lmdb)
