@@ -9,10 +9,11 @@ import { encodeRawPublish } from '../support/raw-packets.ts'
 
 const mebibyte = 1024 * 1024
 const outboundBytesMax = 4 * mebibyte
+const sessionQueuedBytesMax = 4 * mebibyte
 
 let broker: BrokerProcess
 beforeAll(async () => {
-  const limits = { outboundBytesMax, drainTimeoutMs: 60_000 }
+  const limits = { outboundBytesMax, sessionQueuedBytesMax, drainTimeoutMs: 60_000 }
   broker = await BrokerProcess.start({ config: { limits, log: { level: 'warn' } } })
 })
 afterAll(() => broker?.stop())
@@ -138,6 +139,33 @@ test('aedes#33: what a frozen reader does not get is dropped, counted and shown 
   }
   await expect.poll(dropped, { timeout: 15_000, interval: 200 }).toBeGreaterThan(messages / 4)
   frozen.reset()
+  await publisher.disconnect()
+}, 30_000)
+
+test('aedes#33: frozen readers at QoS 1, over WebSocket and with sessions of either kind, stay within the limits of a session', async () => {
+  const [clean, kept, publisher] = await Promise.all([
+    RawClient.connected(broker.ws, { clientId: 'frozen-ws' }),
+    RawClient.connected(broker.mqtt, { clientId: 'frozen-kept', clean: false }),
+    open('qos1-publisher'),
+  ])
+  for (const client of [clean, kept]) {
+    await client.subscribe(['heavy', 1])
+    client.freeze()
+  }
+  let acknowledged = 0
+  publisher.onPacket = (packet) => packet.type === 'puback' && ++acknowledged > 0
+  const before = broker.residentBytes()
+  const payload = Buffer.alloc(50_000)
+  const total = 1_500
+  for (let sent = 0; sent < total; sent++) {
+    publisher.startPublish({ topic: 'heavy', payload, qos: 1 })
+    if (sent - acknowledged > 50) await expect.poll(() => sent - acknowledged, { interval: 5 }).toBeLessThan(25)
+  }
+  await expect.poll(() => acknowledged, { timeout: 10_000 }).toBe(total)
+  // 75 MB went by; the session queues hold 4 MiB each, what is cached of the store 32 MiB.
+  expect(broker.residentBytes() - before).toBeLessThan(2 * sessionQueuedBytesMax + outboundBytesMax + 120 * mebibyte)
+  clean.reset()
+  kept.reset()
   await publisher.disconnect()
 }, 30_000)
 

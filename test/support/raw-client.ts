@@ -37,6 +37,7 @@ const defaultTimeoutMs = 5_000
 /** What the client needs of a TCP socket or WebSocket. */
 interface Line {
   write(bytes: Buffer): boolean
+  unsentBytes(): number
   pause(): void
   resume(): void
   end(): void
@@ -94,6 +95,7 @@ export class RawClient {
       const socket = net.connect({ ...target, noDelay: true })
       const client = new RawClient(() => ({
         write: (bytes) => socket.write(bytes),
+        unsentBytes: () => socket.writableLength,
         pause: () => void socket.pause(),
         resume: () => void socket.resume(),
         end: () => void socket.end(),
@@ -115,6 +117,7 @@ export class RawClient {
           socket.send(bytes)
           return true
         },
+        unsentBytes: () => socket.bufferedAmount,
         pause: () => socket.pause(),
         resume: () => socket.resume(),
         end: () => socket.close(),
@@ -142,6 +145,10 @@ export class RawClient {
   /** Writes bytes as they are; false when the socket asks to wait for `drained`. */
   send(...bytes: Buffer[]): boolean {
     return this.line.write(bytes.length === 1 ? bytes[0]! : Buffer.concat(bytes))
+  }
+  /** Bytes written that the operating system has not taken, because the broker does not read. */
+  get unsentBytes(): number {
+    return this.line.unsentBytes()
   }
   drained(): Promise<void> {
     return Promise.race([new Promise<void>((resolve) => this.line.onDrain(resolve)), this.closed])

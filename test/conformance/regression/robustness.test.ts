@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type EmbeddedBroker, embedBroker } from '../../support/broker-inline.ts'
 import { RawClient } from '../../support/raw-client.ts'
-import { encodeRawPublish, varint } from '../../support/raw-packets.ts'
+import { encodeRawPublish, type RawConnect, varint } from '../../support/raw-packets.ts'
 
 const packetBytesMax = 100_000
 
@@ -73,6 +73,90 @@ describe('a broken store', () => {
     await after.publish({ topic: 'r35/after', qos: 1 })
     await after.receive()
     await after.disconnect()
+  })
+})
+
+describe('limits that end what would grow for ever', () => {
+  const limits = {
+    inboundPausedBytes: 256 * 1024,
+    sessionQueuedMessagesMax: 10,
+    sessionExpirySecondsMax: 1,
+    drainTimeoutMs: 500,
+    connectTimeoutMs: 300,
+  }
+  let limited: EmbeddedBroker
+  beforeAll(async () => {
+    limited = await embedBroker({ limits })
+  })
+  afterAll(() => limited?.stop())
+  const join = (options: RawConnect) => RawClient.connected(limited.mqtt, options)
+
+  test('aedes#21: the queue of an offline session ends at limits.sessionQueuedMessagesMax; drops are announced', async () => {
+    const dropped = new Promise((resolve) => limited.events.on('messageDropped', resolve))
+    const away = await join({ clientId: 'r21-full', clean: false })
+    await away.subscribe(['r21/full', 1])
+    await away.disconnect()
+    const publisher = await join({ clientId: 'r21-pub' })
+    for (let i = 0; i < 15; i++) await publisher.publish({ topic: 'r21/full', payload: String(i), qos: 1 })
+    expect(await dropped).toMatchObject({ clientId: 'r21-full', cause: 'session_full' })
+    const back = await join({ clientId: 'r21-full', clean: false })
+    back.autoAck = true
+    expect((await back.expectPublishes(10)).map((packet) => packet.payload.toString())).toHaveLength(10)
+    await back.ping()
+    await back.expectNothing(50, 'publish')
+    await Promise.all([back.disconnect(), publisher.disconnect()])
+  })
+
+  test('aedes#21: a session expires limits.sessionExpirySecondsMax after its connection', async () => {
+    const expired = new Promise((resolve) => limited.events.on('sessionExpired', resolve))
+    const client = await join({ clientId: 'r21-old', clean: false })
+    await client.subscribe(['r21/old', 1])
+    await client.disconnect()
+    const soon = await RawClient.open(limited.mqtt)
+    expect((await soon.connect({ clientId: 'r21-old', clean: false })).sessionPresent).toBe(true)
+    await soon.disconnect()
+    await expired
+    const late = await RawClient.open(limited.mqtt)
+    expect((await late.connect({ clientId: 'r21-old', clean: false })).sessionPresent).toBe(false)
+    await late.disconnect()
+  })
+
+  test('aedes#30: a reader that takes nothing for limits.drainTimeoutMs while bytes wait is disconnected', async () => {
+    const frozen = await join({ clientId: 'r30' })
+    await frozen.subscribe('r30')
+    frozen.freeze()
+    const gone = new Promise((resolve) => limited.events.on('clientDisconnected', resolve))
+    const publisher = await join({ clientId: 'r30-pub' })
+    for (let i = 0; i < 200; i++) publisher.startPublish({ topic: 'r30', payload: Buffer.alloc(50_000) })
+    expect(await gone).toMatchObject({ clientId: 'r30' })
+    await publisher.disconnect()
+    frozen.reset()
+  })
+
+  test('aedes#37: a connection without CONNECT ends after limits.connectTimeoutMs', async () => {
+    const silent = await RawClient.open(limited.mqtt)
+    await silent.expectClosed(2_000)
+    const slow = await RawClient.open(limited.mqtt)
+    slow.send(Buffer.from([0x10, 0x20, 0x00]))
+    await slow.expectClosed(2_000)
+  })
+
+  test('aedes#32: while the store lags the broker stops reading, and does not hold the silence it causes against the client', async () => {
+    const publisher = await join({ clientId: 'r32', keepAliveSeconds: 1 })
+    const subscriber = await join({ clientId: 'r32-sub', clean: false })
+    await subscriber.subscribe(['r32', 1])
+    await subscriber.disconnect()
+    limited.faults.hold()
+    const frames = Array.from({ length: 400 }, () =>
+      encodeRawPublish({ topic: 'r32', payload: Buffer.alloc(50_000), qos: 1, packetId: publisher.packetId() }),
+    )
+    publisher.send(...frames)
+    await new Promise((resolve) => setTimeout(resolve, 2_500))
+    expect(publisher.isClosed, 'the broker closed the connection it did not read').toBe(false)
+    expect(publisher.unsentBytes, 'the broker went on reading').toBeGreaterThan(5_000_000)
+    limited.faults.release()
+    for (const _ of frames) await publisher.expect('puback')
+    await publisher.disconnect()
   })
 })
 
