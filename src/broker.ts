@@ -2,10 +2,9 @@
  * The composition root: the only file that picks adapters. It builds every part once, in the order in which they need
  * each other, and starts and stops them in order.
  */
-import type { FastifyInstance } from 'fastify'
 import { queueRoutes } from './admin/routes/queues.ts'
 import { sample } from './admin/sample.ts'
-import { createAdminServer, listenAdmin } from './admin/server.ts'
+import { closeAdmin, createAdminServer, listenAdmin } from './admin/server.ts'
 import { type AedesOptions, Broker } from './aedes/broker.ts'
 import { Emitter } from './aedes/emitter.ts'
 import type { AedesPacket } from './aedes/packets.ts'
@@ -28,7 +27,7 @@ import { RetainedIndex } from './router/retained.ts'
 import { type Observers, Router } from './router/router.ts'
 import { SharedGroup } from './router/shared-groups.ts'
 import { TopicTree } from './router/topic-tree.ts'
-import type { Loan } from './session/delivery.ts'
+import type { Loan } from './session/loan.ts'
 import type { Session } from './session/session.ts'
 import { Sessions } from './session/sessions.ts'
 import { Subscriptions } from './session/subscriptions.ts'
@@ -226,7 +225,7 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
     await queues.close()
     for (const client of Object.values(broker.clients))
       client.connection.disconnect(0x8b, 'the broker is shutting down', 'server_shutting_down')
-    await closeHttp(app, limits.shutdownMs)
+    await closeAdmin(app, limits.shutdownMs)
     await new Promise<void>((resolve) => broker.close(resolve))
   }
   try {
@@ -245,15 +244,5 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
   } catch (error) {
     await close()
     throw error
-  }
-}
-
-/** Closes the HTTP server; requests that do not end in time are cut off. */
-async function closeHttp(app: FastifyInstance, timeoutMs: number): Promise<void> {
-  const cancel = systemClock.after(timeoutMs, () => app.server.closeAllConnections())
-  try {
-    await app.close()
-  } finally {
-    cancel()
   }
 }

@@ -1,8 +1,10 @@
 /** The HTTP server: API, health, metrics, the page at `/`. It also carries the WebSocket upgrades. */
-import { createServer } from 'node:http'
+import { createServer, type Server } from 'node:http'
+import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import type { Registry } from 'prom-client'
 import { type BindOptions, bindError, boundAddress } from '../base/bind.ts'
+import { systemClock } from '../base/clock.ts'
 import { originAllowed } from '../base/origin.ts'
 import type { Config } from '../config/schema.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -34,6 +36,7 @@ export function createAdminServer({ config, readiness, registry, log }: AdminSer
     serverFactory(handler) {
       const server = createServer({ headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs }, handler)
       server.keepAliveTimeout = keepAliveTimeoutMs
+      watchConnections(server)
       return server
     },
     // Requests that are under way are answered; kept connections without one are closed.
@@ -67,4 +70,42 @@ export async function listenAdmin(app: FastifyInstance, options: BindOptions): P
     throw bindError(error as NodeJS.ErrnoException, options)
   }
   return boundAddress(app.server, options.host)
+}
+
+/**
+ * Closes the server. Requests under way may finish within `timeoutMs`; connections without one are closed at once, also
+ * those that never sent a request.
+ */
+export async function closeAdmin(app: FastifyInstance, timeoutMs: number): Promise<void> {
+  const cancel = systemClock.after(timeoutMs, () => app.server.closeAllConnections())
+  try {
+    closeQuiet.get(app.server)?.()
+    await app.close()
+  } finally {
+    cancel()
+  }
+}
+
+/** What closes a server's connections that have no request under way. */
+const closeQuiet = new WeakMap<Server, () => void>()
+
+function watchConnections(server: Server): void {
+  const quiet = new Set<Socket>()
+  let closing = false
+  server.on('connection', (socket: Socket) => {
+    quiet.add(socket)
+    socket.once('close', () => quiet.delete(socket))
+  })
+  server.on('upgrade', (_request, socket: Socket) => quiet.delete(socket))
+  server.on('request', (request, response) => {
+    quiet.delete(request.socket)
+    response.once('close', () => {
+      if (closing) request.socket.end()
+      else if (!request.socket.destroyed) quiet.add(request.socket)
+    })
+  })
+  closeQuiet.set(server, () => {
+    closing = true
+    for (const socket of quiet) socket.destroy()
+  })
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import { SluiceError } from '../errors.ts'
-import type { Loan } from '../session/delivery.ts'
+import type { Loan } from '../session/loan.ts'
 import { type Session, TAG_RETAIN, TAG_SHARED } from '../session/session.ts'
 import type { LaneTarget, Store } from '../store.ts'
 import type { Counters } from '../telemetry/counters.ts'
@@ -142,7 +142,6 @@ export class Router {
 
   /** Copies a run of QoS 0 packets (see `copies`). */
   copy(match: Match, buf: Buffer, start: number, end: number, count: number): void {
-    this.#c.counters.published[0] += count
     for (const { session } of match.receivers)
       if (session.delivery.link !== null) session.delivery.deliverVerbatim(buf, start, end, count)
   }
@@ -153,7 +152,6 @@ export class Router {
    */
   publish(publication: Publication, match: Match, publisher: Publisher): boolean {
     const { counters, observers } = this.#c
-    counters.published[publication.qos]++
     let durable = false
     let stored: Buffer | null = null
     if (publication.retain) {

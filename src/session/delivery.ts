@@ -1,27 +1,18 @@
 import { SluiceError } from '../errors.ts'
-import type { Group } from '../router/destinations.ts'
 import type { Publication } from '../router/publication.ts'
 import type { Chunk, Lane } from '../store.ts'
 import type { DropCause } from '../telemetry/events.ts'
 import { encodeAck } from '../wire/ack.ts'
 import { PacketType } from '../wire/control.ts'
 import type { EncodedPublish } from '../wire/publish.ts'
+import { aliased, encodeFor } from './encoding.ts'
 import { Exchange, Inflight } from './inflight.ts'
 import { LaneReader } from './lane-reader.ts'
 import type { Link } from './link.ts'
+import type { Loan } from './loan.ts'
 import { packetIdOf } from './packet-ids.ts'
 import { Pending } from './pending.ts'
 import type { Session, SessionContext } from './session.ts'
-
-/** A message of a shared subscription that a member without durable state has not acknowledged: it may go to another. */
-export interface Loan {
-  readonly group: Group
-  /** The stored form. */
-  readonly message: Buffer
-  readonly qos: number
-  /** False: the client may have it already. */
-  sent: boolean
-}
 
 const released = Buffer.from([1])
 
@@ -292,31 +283,6 @@ export class Delivery {
       this.drop('session_full', 1)
     else pending.push(encoded, firstByte, loan)
   }
-}
-
-export function encodeFor(
-  link: Link,
-  message: Publication,
-  prefix: Buffer | null,
-  withPacketId: boolean,
-): EncodedPublish {
-  return prefix !== null && link.version5
-    ? message.encodingWith(prefix, withPacketId)
-    : message.encoding(link.version5, withPacketId)
-}
-
-/** The packet with a Topic Alias, for a client that takes them; null: as it is. Only for what is sent at once, in order. */
-export function aliased(
-  link: Link,
-  message: Publication,
-  prefix: Buffer | null,
-  withPacketId: boolean,
-): EncodedPublish | null {
-  if (link.aliases === null) return null
-  const alias = link.aliases.take(message)
-  if (alias === null) return null
-  const properties = prefix === null ? alias.prefix : Buffer.concat([alias.prefix, prefix])
-  return message.encodingWith(properties, withPacketId, !alias.known)
 }
 
 function pubrelUnknown(link: Link, packetId: number): void {

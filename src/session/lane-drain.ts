@@ -2,7 +2,7 @@ import type { Group } from '../router/destinations.ts'
 import { offsets } from '../router/message.ts'
 import type { Lane, SessionRecord, Store } from '../store.ts'
 import { matches } from '../wire/topic.ts'
-import type { Loan } from './delivery.ts'
+import type { Loan } from './loan.ts'
 import { TAG_QOS, TAG_SHARED } from './session.ts'
 
 const META = 'drain/'

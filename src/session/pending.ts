@@ -1,5 +1,5 @@
 import type { EncodedPublish } from '../wire/publish.ts'
-import type { Loan } from './delivery.ts'
+import type { Loan } from './loan.ts'
 
 /** A PUBLISH kept until the in-flight window of a connection opens. */
 export interface Waiting extends EncodedPublish {

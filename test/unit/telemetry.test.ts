@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest'
-import { Lifecycle } from '../../src/base/lifecycle.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { Events } from '../../src/telemetry/events.ts'
 import { createLog, logEvents, prettyLine } from '../../src/telemetry/log.ts'
@@ -88,60 +87,6 @@ describe('log', () => {
       }),
     )
     expect(line).toBe('03:04:05.678 INFO  hi clientId="a\\n03:04 ERROR fake" n=1\n')
-  })
-})
-
-describe('lifecycle', () => {
-  const part = (name: string, story: string[], failing: 'start' | 'stop' | null = null) => ({
-    name,
-    start: async () => {
-      story.push(`start ${name}`)
-      if (failing === 'start') throw new Error(`${name} does not start`)
-    },
-    stop: async () => {
-      story.push(`stop ${name}`)
-      if (failing === 'stop') throw new Error(`${name} does not stop`)
-    },
-  })
-
-  test('starts in order, stops in the opposite order, once', async () => {
-    const story: string[] = []
-    const lifecycle = new Lifecycle([part('store', story), { name: 'neither' }, part('listener', story)])
-    await lifecycle.start()
-    expect(lifecycle.state).toBe('running')
-    await Promise.all([lifecycle.stop(), lifecycle.stop()])
-    expect(lifecycle.state).toBe('stopped')
-    expect(story).toEqual(['start store', 'start listener', 'stop listener', 'stop store'])
-  })
-
-  test('a part that fails to start stops those before it and tells why', async () => {
-    const story: string[] = []
-    const parts = [part('store', story, 'stop'), part('listener', story, 'start'), part('never', story)]
-    const lifecycle = new Lifecycle(parts)
-    await expect(lifecycle.start()).rejects.toThrow('listener does not start')
-    expect(story).toEqual(['start store', 'start listener', 'stop store'])
-    expect(lifecycle.state).toBe('stopped')
-  })
-
-  test('a part that fails to stop keeps no other from stopping', async () => {
-    const story: string[] = []
-    const lifecycle = new Lifecycle([part('store', story), part('listener', story, 'stop')])
-    await lifecycle.start()
-    await expect(lifecycle.stop()).rejects.toThrow('stopping listener failed')
-    expect(story.at(-1)).toBe('stop store')
-  })
-
-  test('a stop during the start lets the part under way finish and starts no other', async () => {
-    const story: string[] = []
-    let go: () => void = () => {}
-    const slow = { ...part('slow', story), start: () => new Promise<void>((resolve) => (go = resolve)) }
-    const lifecycle = new Lifecycle([slow, part('never', story)])
-    const started = lifecycle.start()
-    const stopped = lifecycle.stop()
-    go()
-    await Promise.all([started, stopped])
-    expect(story).toEqual(['stop slow'])
-    expect(lifecycle.state).toBe('stopped')
   })
 })
 

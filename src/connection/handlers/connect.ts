@@ -116,9 +116,9 @@ function check(c: Connection, packet: ConnectPacket): void {
       'bad_authentication_method',
       `no authentication method "${packet.properties.authenticationMethod}" here`,
     )
-  if (packet.will !== null && countLevels(packet.will.topic) > limits.topicLevelsMax)
+  if (countLevels(packet.will?.topic ?? '') > limits.topicLevelsMax)
     throw new SluiceError('topic_name_invalid', `Will Topic of more than ${limits.topicLevelsMax} levels`)
-  if (packet.will !== null && packet.will.topic.startsWith('$SYS/'))
+  if (packet.will?.topic.startsWith('$SYS/') === true)
     throw new SluiceError('not_authorized', '$SYS/ topic is reserved')
   if (c.core.sessions.online >= limits.connectionsMax)
     throw new SluiceError('server_unavailable', `limits.connectionsMax of ${limits.connectionsMax} is reached`)

@@ -79,6 +79,7 @@ export function flushRun(c: Connection): void {
   const count = run.count
   run.count = 0
   c.core.counters.packetsReceived += count
+  c.core.counters.published[0] += count
   c.core.router.copy(run.match!, run.buf!, run.start, run.end, count)
   run.buf = null
 }
@@ -86,6 +87,7 @@ export function flushRun(c: Connection): void {
 /** The packet's own checks, then permission. */
 function accept(c: Connection, publication: Publication): void {
   c.core.counters.packetsReceived++
+  c.core.counters.published[publication.qos]++
   if (publication.version5) resolveAlias(c, publication)
   const match = matchOf(c, publication)
   if (publication.qos > 0) checkWindow(c, publication)

@@ -12,7 +12,7 @@ import { open, type RootDatabase } from 'lmdb'
 import { SluiceError } from '../../errors.ts'
 import type { Engine, Entry, WriteBatch } from '../embedded/engine.ts'
 import { table } from '../embedded/keys.ts'
-import { commitError, openError } from './failure.ts'
+import { accessError, commitError } from './failure.ts'
 import { checkFile, syncDirectory } from './file.ts'
 import { type Claim, claim } from './owner.ts'
 
@@ -72,7 +72,7 @@ export class LmdbEngine implements Engine {
       if (fresh) syncDirectory(this.#dir)
     } catch (error) {
       await this.close()
-      throw openError(error, this.#dir)
+      throw accessError(error, this.#dir)
     }
   }
 
@@ -142,23 +142,29 @@ export class LmdbEngine implements Engine {
   }
 
   get(key: Buffer): Buffer | undefined {
-    return this.#open().get(key)
+    return this.#read((db) => db.get(key))
   }
 
   keys(start: Buffer, end: Buffer, limit: number): Buffer[] {
-    return [...this.#open().getKeys({ start, end, limit })]
+    return this.#read((db) => [...db.getKeys({ start, end, limit })])
   }
 
   entries(start: Buffer, end: Buffer, limit: number): Entry[] {
-    return [...this.#open().getRange({ start, end, limit })]
+    return this.#read((db) => [...db.getRange({ start, end, limit })])
   }
 
   lastKey(low: Buffer, high: Buffer): Buffer | undefined {
     // The end of a reverse range is left out: ask from `high` down and compare.
-    for (const key of this.#open().getKeys({ start: high, reverse: true, limit: 1 })) {
-      return low.compare(key) <= 0 ? key : undefined
+    const [key] = this.#read((db) => [...db.getKeys({ start: high, reverse: true, limit: 1 })])
+    return key !== undefined && low.compare(key) <= 0 ? key : undefined
+  }
+
+  #read<T>(look: (db: RootDatabase<Buffer, Buffer>) => T): T {
+    try {
+      return look(this.#open())
+    } catch (error) {
+      throw accessError(error, this.#dir)
     }
-    return undefined
   }
 
   bytesOnDisk(): number {

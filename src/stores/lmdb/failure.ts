@@ -7,8 +7,8 @@ import { damaged } from './file.ts'
 
 /** ENOSPC, EDQUOT, EFBIG and LMDB's MDB_MAP_FULL. */
 const FULL = new Set([28, 122, 27, -30792])
-/** LMDB: MDB_CORRUPTED, MDB_INVALID, MDB_PAGE_NOTFOUND, MDB_VERSION_MISMATCH. */
-const DAMAGED = new Set([-30796, -30793, -30797, -30794])
+/** LMDB: MDB_CORRUPTED, MDB_INVALID, MDB_PAGE_NOTFOUND, MDB_VERSION_MISMATCH, and MDB_BAD_TXN, which follows from one of them. */
+const DAMAGED = new Set([-30796, -30793, -30797, -30794, -30782])
 /** Free space below which a short write is put down to a full disk; LMDB reports one as EIO. */
 const SCARCE_BYTES = 1024 * 1024
 
@@ -30,14 +30,14 @@ export async function commitError(cause: unknown, dir: string, batch: WriteBatch
   )
 }
 
-/** The error of an open that did not succeed. */
-export function openError(cause: unknown, dir: string): SluiceError {
+/** The error of an open or a read that did not succeed. */
+export function accessError(cause: unknown, dir: string): SluiceError {
   if (cause instanceof SluiceError) return cause
   const code = codeOf(cause)
-  if (code !== undefined && DAMAGED.has(code)) return damaged(dir, 'LMDB does not recognise it', cause)
   const detail = cause instanceof Error ? cause.message : String(cause)
+  if (code !== undefined && DAMAGED.has(code)) return damaged(dir, detail, cause)
   const full = code !== undefined && FULL.has(code)
-  return new SluiceError(full ? 'store_full' : 'store_unavailable', `Opening ${dir} failed: ${detail}.`, { cause })
+  return new SluiceError(full ? 'store_full' : 'store_unavailable', `Reading ${dir} failed: ${detail}.`, { cause })
 }
 
 /** lmdb rejects with an error whose `commitError` rejects, soon after, with the one that tells why. */

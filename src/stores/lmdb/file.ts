@@ -14,6 +14,8 @@ const FORMAT = 2
 const META_BYTES = 168
 const NO_PAGE = 0xffffffffffffffffn
 const PAGE_FLAGS_AT = 18
+/** LMDB may leave its last pages unwritten when nothing uses them; more than this is not that. */
+const MISSING_BYTES_MAX = 64 * 1024 * 1024
 
 interface Meta {
   pageBytes: number
@@ -24,7 +26,7 @@ interface Meta {
 
 /** @throws SluiceError store_corrupt when the file is not, or no longer, what LMDB wrote. */
 export function checkFile(file: string, pageBytes: number): void {
-  const fd = fs.openSync(file, 'r+')
+  const fd = fs.openSync(file, 'r')
   try {
     const size = fs.fstatSync(fd).size
     // Created and never written, say by a crash in between: LMDB begins it anew.
@@ -33,8 +35,10 @@ export function checkFile(file: string, pageBytes: number): void {
     const second = readMeta(fd, first?.pageBytes ?? pageBytes)
     if (first === null || second === null) throw damaged(file, 'it does not begin as a data file does')
     const latest = first.transaction > second.transaction ? first : second
-    const expected = Number(latest.lastPage + 1n) * first.pageBytes
-    if (size < expected) fs.ftruncateSync(fd, expected)
+    const missing = Number(latest.lastPage + 1n) * first.pageBytes - size
+    if (missing > MISSING_BYTES_MAX) throw damaged(file, `${missing} bytes are missing at its end`)
+    // Appended, not truncated to length: a process that has the file open may be making it longer at this moment.
+    if (missing > 0) fs.appendFileSync(file, Buffer.alloc(missing))
     if (latest.root === NO_PAGE) return
     const flags = Buffer.alloc(2)
     fs.readSync(fd, flags, 0, 2, Number(latest.root) * first.pageBytes + PAGE_FLAGS_AT)
