@@ -66,7 +66,7 @@ export function build(options: BuildOptions): Built {
   const { config, clock = systemClock, random = systemRandom, events = new Events() } = options
   const store = options.store ?? makeStore(config, clock)
   const counters = new Counters()
-  const backpressure = new Backpressure(store, config.limits.inboundPausedBytes)
+  const backpressure = new Backpressure(store, config.limits.inboundPausedBytes, clock)
   const commits = new Commits(store, new CommitHealth(events, clock), () => backpressure.committed())
   const rules = compileRules(config.bridge)
   const queues = new Queues({
@@ -89,7 +89,7 @@ export function build(options: BuildOptions): Built {
     const retained = new RetainedIndex()
     const dropped = (session: Session | null, cause: Parameters<Drops['count']>[1], count: number): void =>
       drops.count(session?.clientId ?? '', cause, count)
-    const shared = { store, commits, counters, clock, events, limits: config.limits, dropped }
+    const shared = { store, commits, counters, backpressure, clock, events, limits: config.limits, dropped }
     const router = new Router({ ...shared, tree, retained, observers })
     const makeGroup = (): SharedGroup<Member> => new SharedGroup<Member>(config.shared.strategy, random)
     const subscriptions = new Subscriptions({ store, tree, makeGroup })

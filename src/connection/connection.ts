@@ -201,6 +201,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
 
   drain(): void {
     this.out.drained()
+    this.core.backpressure.drained(this)
     this.#slowAnnounced = false
     this.#session?.delivery.wake()
   }

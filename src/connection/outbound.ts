@@ -54,14 +54,10 @@ export class Outbound {
     return this.#used + this.#unsent
   }
 
-  /** Appends bytes as they are. */
+  /** Appends bytes as they are. They must not change any more; large ones are not copied. */
   append(src: Buffer, start: number, end: number): void {
-    const n = end - start
-    if (!this.#room(n)) {
-      this.#large(Buffer.from(src.subarray(start, end)))
-      return
-    }
-    this.#copy(src, start, end)
+    if (this.#room(end - start)) this.#copy(src, start, end)
+    else this.#large(src.subarray(start, end))
   }
 
   /** Appends bytes that will not change any more; large ones are not copied. */
@@ -71,26 +67,30 @@ export class Outbound {
     else this.#large(bytes)
   }
 
-  /** Appends a PUBLISH with its own first byte and Packet Identifier. */
+  /**
+   * Appends a PUBLISH with its own first byte and Packet Identifier. A packet that is larger than any slab is not copied:
+   * only its beginning is made anew, the rest is sent from where it lies.
+   */
   publish(encoded: EncodedPublish, firstByte: number, packetId: number): void {
     this.packets++
-    const n = encoded.end - encoded.start
-    let target: Buffer
-    let at: number
-    if (this.#room(n)) {
-      at = this.#used
-      this.#copy(encoded.buf, encoded.start, encoded.end)
-      target = this.#slab!
-    } else {
-      target = Buffer.from(encoded.buf.subarray(encoded.start, encoded.end))
-      at = 0
+    const { buf, start, end, packetIdOffset } = encoded
+    const whole = this.#room(end - start)
+    if (!whole && packetIdOffset === 0 && buf[start] === firstByte) {
+      this.#large(buf.subarray(start, end))
+      return
     }
-    target[at] = firstByte
-    if (encoded.packetIdOffset > 0) {
-      target[at + encoded.packetIdOffset] = packetId >> 8
-      target[at + encoded.packetIdOffset + 1] = packetId & 255
+    const head = whole ? end : start + Math.max(1, packetIdOffset + 2)
+    if (!whole && !this.#room(head - start)) {
+      // A topic as long as a slab.
+      const copy = Buffer.from(buf.subarray(start, end))
+      patch(copy, 0, firstByte, packetIdOffset, packetId)
+      this.#large(copy)
+      return
     }
-    if (target !== this.#slab) this.#large(target)
+    const at = this.#used
+    this.#copy(buf, start, head)
+    patch(this.#slab!, at, firstByte, packetIdOffset, packetId)
+    if (!whole) this.#large(buf.subarray(head, end))
   }
 
   /** Appends the four-byte form of PUBACK, PUBREC, PUBREL or PUBCOMP. */
@@ -195,4 +195,11 @@ export class Outbound {
     this.#stream.write(slab.subarray(0, used), this.#written)
     this.#measure()
   }
+}
+
+function patch(target: Buffer, at: number, firstByte: number, packetIdOffset: number, packetId: number): void {
+  target[at] = firstByte
+  if (packetIdOffset === 0) return
+  target[at + packetIdOffset] = packetId >> 8
+  target[at + packetIdOffset + 1] = packetId & 255
 }

@@ -1,3 +1,4 @@
+import { SLOW_DOWN_BYTES } from '../connection/backpressure.ts'
 import { SluiceError } from '../errors.ts'
 import type { Publication } from '../router/publication.ts'
 import type { Chunk, Lane } from '../store.ts'
@@ -127,6 +128,7 @@ export class Delivery {
         return
       }
       link.out.publish(aliased(link, message, prefix, false) ?? encoded, firstByte, 0)
+      if (link.out.waitingBytes >= SLOW_DOWN_BYTES) this.#context.backpressure.full(link)
       this.#context.counters.delivered[0]++
       return
     }
@@ -148,6 +150,7 @@ export class Delivery {
     }
     link.out.append(buf, start, end)
     link.out.packets += count
+    if (link.out.waitingBytes >= SLOW_DOWN_BYTES) this.#context.backpressure.full(link)
     this.#context.counters.delivered[0] += count
   }
 
@@ -282,6 +285,7 @@ export class Delivery {
     if (pending.length >= limits.sessionQueuedMessagesMax || pending.bytes >= limits.sessionQueuedBytesMax)
       this.drop('session_full', 1)
     else pending.push(encoded, firstByte, loan)
+    if (pending.bytes >= SLOW_DOWN_BYTES) this.#context.backpressure.full(this.link!)
   }
 }
 

@@ -1,3 +1,4 @@
+import type { Backpressure } from '../connection/backpressure.ts'
 import type { Commits } from '../router/commits.ts'
 import type { Subscription } from '../router/destinations.ts'
 import { Origin } from '../router/message.ts'
@@ -18,6 +19,7 @@ export interface SessionContext {
   readonly store: Store
   readonly commits: Commits
   readonly counters: Counters
+  readonly backpressure: Backpressure
   now(): number
   dropped(session: Session, cause: DropCause, count: number): void
   readonly limits: { readonly sessionQueuedMessagesMax: number; readonly sessionQueuedBytesMax: number }

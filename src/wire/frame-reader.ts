@@ -5,15 +5,17 @@ export interface FrameSink {
   frame(buf: Buffer, start: number, bodyStart: number, end: number): boolean
 }
 
-/** First allocation for a packet that spans reads; it doubles as bytes really arrive. */
-const ASSEMBLY_BYTES_MIN = 1024
+/** First allocation for a packet that spans reads and whose size is not known yet. */
+const ASSEMBLY_BYTES_MIN = 64
+/** A packet up to this size gets its place at once; the place of a larger one doubles as bytes really arrive. */
+const ASSEMBLY_AT_ONCE_BYTES = 256 * 1024
 
 /**
  * Cuts a byte stream into MQTT Control Packets ([v5 2.1] [v3 2.2]).
  *
  * Packets that lie whole inside one read are handed over in place, without a copy. A packet that spans reads is
- * assembled in a buffer of its own, which grows with what has arrived and never with what was announced. An announced
- * size above the limit is refused before a byte of the body is kept.
+ * assembled in a buffer of its own; beyond 256 KiB that grows with what has arrived, not with what was announced. An
+ * announced size above the limit is refused before a byte of the body is kept.
  *
  *     idle ──part of a header──▶ header ──size known──▶ body ──last byte──▶ idle
  */
@@ -89,10 +91,14 @@ export class FrameReader {
 
   #keep(buf: Buffer, at: number): void {
     const bytes = buf.length - at
-    this.#assembly = Buffer.allocUnsafe(Math.max(ASSEMBLY_BYTES_MIN, bytes))
-    this.#filled = buf.copy(this.#assembly, 0, at)
+    // Its size is read first, so that the bytes are copied to their final place.
+    this.#assembly = buf.subarray(at)
+    this.#filled = bytes
     this.#expected = 0
     this.#readExpected()
+    const room = Math.min(this.#expected, Math.max(bytes, ASSEMBLY_AT_ONCE_BYTES))
+    this.#assembly = Buffer.allocUnsafeSlow(Math.max(ASSEMBLY_BYTES_MIN, bytes, room))
+    buf.copy(this.#assembly, 0, at)
   }
 
   #continue(buf: Buffer, from: number): number {
@@ -105,7 +111,8 @@ export class FrameReader {
     const wanted = Math.min(this.#expected - this.#filled, buf.length - at)
     const room = this.#assembly!.length - this.#filled
     if (wanted > room) {
-      const size = Math.min(this.#expected, Math.max(this.#filled + wanted, this.#assembly!.length * 2))
+      const grown = Math.max(this.#filled + wanted, this.#assembly!.length * 2, ASSEMBLY_AT_ONCE_BYTES)
+      const size = Math.min(this.#expected, grown)
       const larger = Buffer.allocUnsafeSlow(size)
       this.#assembly!.copy(larger, 0, 0, this.#filled)
       this.#assembly = larger

@@ -80,7 +80,9 @@ export function flushRun(c: Connection): void {
   run.count = 0
   c.core.counters.packetsReceived += count
   c.core.counters.published[0] += count
+  c.core.backpressure.publisher = c
   c.core.router.copy(run.match!, run.buf!, run.start, run.end, count)
+  c.core.backpressure.publisher = null
   run.buf = null
 }
 
@@ -182,7 +184,9 @@ function route(c: Connection, publication: Publication, match: Match): void {
     acknowledge(c, 0x50, packetId, c.unacknowledged > 0)
     return
   }
+  core.backpressure.publisher = c
   const durable = core.router.publish(publication, match, c) || (qos === 2 && c.session!.lane !== null)
+  core.backpressure.publisher = null
   if (durable) core.backpressure.published(c)
   const published = core.hooks.published
   if (published === null) {
