@@ -13,11 +13,14 @@
  *                                            └─┘ mark (a few durable bytes beside one entry)
  */
 
-/** One committed stretch of a lane, in order. Arrays are parallel; index i holds the entry `firstSeq + i`. */
+/**
+ * One committed stretch of a lane, in order. Arrays are parallel; index i, below `count`, holds the entry `firstSeq + i`;
+ * arrays may be longer. What has been settled and marked since the chunk was handed out shows in it.
+ */
 export interface Chunk {
   readonly firstSeq: number
   readonly count: number
-  /** Message bodies as given to `append`; empty for a settled entry. Shared: never written to. */
+  /** Message bodies as given to `append`; that of a settled entry may be empty. Shared: never written to. */
   readonly messages: readonly Buffer[]
   /** The small integer given to `append` for this lane. */
   readonly tags: readonly number[]

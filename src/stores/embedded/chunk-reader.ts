@@ -138,11 +138,8 @@ export class ChunkReader implements LaneLoader {
       return segment
     })
     const messages = decoded.segmentIds.length === 0 ? decoded.inline : new Array<Buffer>(count)
-    const chunk = new StoredChunk(lane, firstSeq, gapFrom, 'durable', messages, decoded.tags)
-    chunk.extras = decoded.extras
-    chunk.count = count
-    chunk.unsettled = count
-    chunk.bytes = chunkKeyBytes(key)
+    const bytes = chunkKeyBytes(key)
+    const chunk = StoredChunk.stored(lane, firstSeq, gapFrom, bytes, messages, decoded.tags, decoded.extras)
     if (found.length > 0) resolveRuns(messages, decoded.runs, decoded.inline, found)
     for (const segment of found) {
       chunk.segments.push(segment)
@@ -150,7 +147,7 @@ export class ChunkReader implements LaneLoader {
     }
     const settled = engine.get(seqKey(table.settled, lane.id, firstSeq))
     if (settled !== undefined) {
-      chunk.restoreSettled(settledBits(settled, count), settledCount(settled), settledBytes(settled))
+      chunk.restoreSettled(settledBits(settled), settledCount(settled), settledBytes(settled))
     }
     if (lane.mayHaveMarks) chunk.marks = this.#marksOf(lane, chunk)
     lane.resident.add(chunk)

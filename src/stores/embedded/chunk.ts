@@ -22,13 +22,30 @@ const EMPTY = Buffer.alloc(0)
 const ENTRY_OVERHEAD = 120
 const CHUNK_OVERHEAD = 600
 
+/** Arrays of one tag repeated, shared by chunks: most chunks have one tag for all entries. */
+const uniformTags = new Map<number, readonly number[]>()
+const UNIFORM_TAGS_MAX = 256
+
+function repeated(tag: number): readonly number[] {
+  let tags = uniformTags.get(tag)
+  if (tags === undefined) {
+    tags = new Array<number>(CHUNK_ENTRIES_MAX).fill(tag)
+    if (uniformTags.size < UNIFORM_TAGS_MAX) uniformTags.set(tag, tags)
+  }
+  return tags
+}
+
 export class StoredChunk implements Chunk {
   readonly lane: EmbeddedLane
   readonly firstSeq: number
   count = 0
-  readonly messages: Buffer[]
-  readonly tags: number[]
+  /** While all entries are one run from the start of a segment this is the segment's own array: `#sharesBodies`. */
+  messages: Buffer[]
   extras: (Buffer | null)[] | null = null
+  #sharesBodies = false
+  #ownTags: number[] | null = null
+  /** The tag of every entry while there is no array. */
+  #tag = 0
 
   state: 'open' | 'underWay' | 'durable' | 'removing' | 'gone'
   /** Body bytes of all entries, settled ones included: as written in the key. */
@@ -45,8 +62,10 @@ export class StoredChunk implements Chunk {
   #lastSource: Segment | null | undefined = undefined
   #lastIndex = 0
 
-  /** Bit i set: entry i is settled. */
-  settledBits: Uint32Array | null = null
+  /** Every entry before it is settled. */
+  #settledBefore = 0
+  /** Of the others: bit i & 31 of word i >>> 5 is set when entry i is settled. Null: none of them. */
+  #settledBits: number[] | null = null
   marks: Map<number, Buffer> | null = null
   /** Listed in the open group because entries were settled. */
   dirty = false
@@ -65,20 +84,34 @@ export class StoredChunk implements Chunk {
   older: StoredChunk | null = null
   memory = 0
 
-  constructor(
-    lane: EmbeddedLane,
-    firstSeq: number,
-    gapFrom: number,
-    state: 'open' | 'durable',
-    messages: Buffer[],
-    tags: number[],
-  ) {
+  constructor(lane: EmbeddedLane, firstSeq: number, gapFrom: number) {
     this.lane = lane
     this.firstSeq = firstSeq
     this.gapFrom = gapFrom
-    this.state = state
-    this.messages = messages
-    this.tags = tags
+    this.state = 'open'
+    this.messages = []
+  }
+
+  /** A chunk as read from disk, nothing of it settled yet. */
+  static stored(
+    lane: EmbeddedLane,
+    firstSeq: number,
+    gapFrom: number,
+    bytes: number,
+    messages: Buffer[],
+    tags: number[] | number,
+    extras: (Buffer | null)[] | null,
+  ): StoredChunk {
+    const chunk = new StoredChunk(lane, firstSeq, gapFrom)
+    chunk.state = 'durable'
+    chunk.count = messages.length
+    chunk.unsettled = messages.length
+    chunk.bytes = bytes
+    chunk.messages = messages
+    chunk.extras = extras
+    if (typeof tags === 'number') chunk.#tag = tags
+    else chunk.#ownTags = tags
+    return chunk
   }
 
   get endSeq(): number {
@@ -89,25 +122,48 @@ export class StoredChunk implements Chunk {
     return this.count >= CHUNK_ENTRIES_MAX || this.bytes >= CHUNK_BYTES_MAX
   }
 
+  get tags(): readonly number[] {
+    return this.#ownTags ?? repeated(this.#tag)
+  }
+
+  /** The tag that all entries have, or null. */
+  get uniformTag(): number | null {
+    return this.#ownTags === null ? this.#tag : null
+  }
+
   /** Appends one entry; `source` null keeps the body in the chunk, else it is `source`'s body number `index`. */
   push(message: Buffer, tag: number, extra: Buffer | null, source: Segment | null, index: number): void {
     const i = this.count++
-    this.messages.push(message)
-    this.tags.push(tag)
-    if (extra !== null) {
-      if (this.extras === null) this.extras = new Array<Buffer | null>(i).fill(null)
-      this.extras.push(extra)
-    } else if (this.extras !== null) this.extras.push(null)
     this.bytes += message.length
     this.unsettled++
-    const runs = this.runs
-    if (source === this.#lastSource && (source === null || index === this.#lastIndex + 1)) runs[runs.length - 1]!++
-    else this.#startRun(source, index)
+    if (this.#ownTags !== null) this.#ownTags.push(tag)
+    else if (i === 0) this.#tag = tag
+    else if (tag !== this.#tag) {
+      this.#ownTags = new Array<number>(i).fill(this.#tag)
+      this.#ownTags.push(tag)
+    }
+    if (extra !== null || this.extras !== null) this.#pushExtra(i, extra)
+    const continues = source === this.#lastSource && (source === null || index === this.#lastIndex + 1)
     this.#lastIndex = index
+    if (continues) {
+      const runs = this.runs
+      runs[runs.length - 1]!++
+      if (!this.#sharesBodies) this.messages.push(message)
+      return
+    }
+    this.#startRun(message, source, index)
   }
 
-  #startRun(source: Segment | null, index: number): void {
+  #startRun(message: Buffer, source: Segment | null, index: number): void {
     this.#lastSource = source
+    if (this.#sharesBodies) {
+      this.messages = this.messages.slice(0, this.count - 1)
+      this.#sharesBodies = false
+    }
+    if (source !== null && index === 0 && this.count === 1) {
+      this.messages = source.bodies!
+      this.#sharesBodies = true
+    } else this.messages.push(message)
     if (source === null) {
       this.runs.push(INLINE, 0, 1)
       return
@@ -120,8 +176,14 @@ export class StoredChunk implements Chunk {
     this.runs.push(slot, index, 1)
   }
 
+  #pushExtra(i: number, extra: Buffer | null): void {
+    if (this.extras === null) this.extras = new Array<Buffer | null>(i).fill(null)
+    this.extras.push(extra)
+  }
+
   isSettled(i: number): boolean {
-    return this.settledBits !== null && (this.settledBits[i >>> 5]! & (1 << (i & 31))) !== 0
+    if (i < this.#settledBefore) return true
+    return this.#settledBits !== null && (this.#settledBits[i >>> 5]! & (1 << (i & 31))) !== 0
   }
 
   markOf(i: number): Buffer | undefined {
@@ -130,41 +192,50 @@ export class StoredChunk implements Chunk {
 
   /** Body bytes of the entry just settled, or -1 when it was settled before. */
   settle(i: number): number {
-    if (this.settledBits === null)
-      this.settledBits = new Uint32Array((Math.max(this.count, CHUNK_ENTRIES_MAX) + 31) >>> 5)
-    const word = i >>> 5
-    const bit = 1 << (i & 31)
-    if ((this.settledBits[word]! & bit) !== 0) return -1
-    this.settledBits[word]! |= bit
+    if (i === this.#settledBefore && this.#settledBits === null) this.#settledBefore++
+    else {
+      if (this.isSettled(i)) return -1
+      this.#settledBits ??= new Array<number>(CHUNK_ENTRIES_MAX >>> 5).fill(0)
+      this.#settledBits[i >>> 5]! |= 1 << (i & 31)
+    }
     const bytes = this.messages[i]!.length
-    this.messages[i] = EMPTY
+    if (!this.#sharesBodies) this.messages[i] = EMPTY
     this.unsettled--
     this.settledBytes += bytes
     return bytes
   }
 
   /** Takes over what the settlement record on disk says. */
-  restoreSettled(bits: Uint32Array, settled: number, bytes: number): void {
-    this.settledBits = bits
+  restoreSettled(bits: number[], settled: number, bytes: number): void {
+    this.#settledBits = bits
     this.unsettled = this.count - settled
     this.settledBytes = bytes
     this.hasSettledRecord = true
     for (let i = 0; i < this.count; i++) if (this.isSettled(i)) this.messages[i] = EMPTY
   }
 
+  /** Which entries are settled, 32 to the word. */
+  settledWord(word: number): number {
+    const bits = this.#settledBits === null ? 0 : this.#settledBits[word]!
+    const before = this.#settledBefore - word * 32
+    return before <= 0 ? bits : before >= 32 ? -1 : bits | ((1 << before) - 1)
+  }
+
   /** Whether an entry at or after `fromSeq` still waits. */
   waitsFrom(fromSeq: number): boolean {
     if (this.unsettled === 0) return false
-    if (fromSeq <= this.firstSeq || this.settledBits === null) return fromSeq < this.endSeq
+    if (fromSeq <= this.firstSeq) return true
     for (let i = fromSeq - this.firstSeq; i < this.count; i++) if (!this.isSettled(i)) return true
     return false
   }
 
   /** An estimate of the memory it holds; bodies shared with other chunks count for the part that falls to it. */
   measure(): number {
-    let bytes = CHUNK_OVERHEAD + this.count * ENTRY_OVERHEAD
-    if (this.segments.length === 0) bytes += this.bytes
-    else for (const segment of this.segments) bytes += segment.bytes / Math.max(1, segment.holders)
+    if (this.segments.length === 0) return CHUNK_OVERHEAD + this.count * ENTRY_OVERHEAD + this.bytes
+    let bytes = CHUNK_OVERHEAD + (this.#sharesBodies ? 0 : this.count * ENTRY_OVERHEAD)
+    for (const segment of this.segments) {
+      bytes += (segment.bytes + (segment.bodies?.length ?? 0) * ENTRY_OVERHEAD) / Math.max(1, segment.holders)
+    }
     return Math.ceil(bytes)
   }
 }

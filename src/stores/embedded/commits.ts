@@ -27,6 +27,7 @@ export class Commits {
   readonly #writer: GroupWriter
   /** A group has failed and others are still under way: nothing is handed to the engine until they have come back. */
   #failing = false
+  #repairNow = false
   #stopSweep: (() => void) | null = null
   #closed = false
   pendingBytes = 0
@@ -40,8 +41,9 @@ export class Commits {
   }
 
   commit(): Promise<void> {
-    const { open, underWay } = this.#state
+    const { open, underWay, repair } = this.#state
     if (!open.touched) {
+      if (underWay.length === 0 && repair !== null) this.#submitRepair()
       const last = underWay[underWay.length - 1]
       return last === undefined ? Promise.resolve() : last.done
     }
@@ -65,7 +67,9 @@ export class Commits {
   #closeIfPossible(): void {
     const state = this.#state
     const group = state.open
-    if (!group.closeWanted || this.#failing || state.underWay.length >= state.engine.underWayMax) return
+    if (!group.closeWanted || this.#failing) return
+    if (state.repair !== null) this.#submitRepair()
+    if (state.underWay.length >= state.engine.underWayMax) return
     if (this.#sweeper.busy && !this.#closed) this.#sweeper.sweep(group)
     state.open = new Group()
     this.#submit(group)
@@ -134,9 +138,8 @@ export class Commits {
     const state = this.#state
     state.underWay.splice(state.underWay.indexOf(group), 1)
     this.#failing = state.underWay.length > 0
-    // A repair that fails waits for the next group; trying it at once again would go on for ever.
-    const into = group.repairs ? state.open : (state.repair ?? new Group())
-    if (!group.repairs) state.repair = into
+    state.repair ??= new Group()
+    const into = state.repair
     this.#undoAppends(group, into)
     this.#undoMarks(group, into)
     this.#carryOver(group, into)
@@ -144,15 +147,20 @@ export class Commits {
     this.#settle(group)
     if (!group.repairs) state.onEvent({ type: 'commit-failed', error, bytes: group.bytes })
     group.reject(error)
-    if (!this.#failing) this.#startRepair()
+    // A repair that failed alone goes ahead of the next group; trying it again at once would go on for ever.
+    this.#repairNow ||= !group.repairs
+    if (!this.#failing) {
+      if (!state.repair.touched) state.repair = null
+      else if (this.#repairNow) this.#submitRepair()
+      this.#repairNow = false
+    }
     this.#closeIfPossible()
     if (this.#sweeper.busy) this.#scheduleSweep(SWEEP_RETRY_MS)
   }
 
-  #startRepair(): void {
-    const repair = this.#state.repair
+  #submitRepair(): void {
+    const repair = this.#state.repair!
     this.#state.repair = null
-    if (repair === null || !repair.touched) return
     repair.repairs = true
     this.#submit(repair)
   }

@@ -11,7 +11,7 @@
  *     settled  u16 settled  u16 0  u32 u32 their bytes (high, low)  bits
  */
 import { SluiceError } from '../../errors.ts'
-import { INLINE, type StoredChunk } from './chunk.ts'
+import { CHUNK_ENTRIES_MAX, INLINE, type StoredChunk } from './chunk.ts'
 import { readUint48, writeUint48 } from './keys.ts'
 import type { Segment } from './segment.ts'
 
@@ -49,10 +49,9 @@ function inlineBytes(chunk: StoredChunk): number {
 
 /** Writes the chunk at `at` and returns where it ends. Bodies of entries already settled are left out. */
 export function encodeChunk(chunk: StoredChunk, out: Buffer, at: number): number {
-  const { count, tags, extras, segments, runs, messages } = chunk
-  const uniform = isUniform(tags)
+  const { count, extras, segments, runs, messages, uniformTag } = chunk
   out[at] = FORMAT
-  out[at + 1] = (uniform ? UNIFORM_TAG : 0) | (extras === null ? 0 : EXTRAS)
+  out[at + 1] = (uniformTag === null ? 0 : UNIFORM_TAG) | (extras === null ? 0 : EXTRAS)
   let o = put16(out, at + 2, count)
   o = put16(out, o, segments.length)
   o = put16(out, o, runs.length / 3)
@@ -61,8 +60,8 @@ export function encodeChunk(chunk: StoredChunk, out: Buffer, at: number): number
     o += 6
   }
   for (let r = 0; r < runs.length; r++) o = put16(out, o, runs[r]!)
-  if (uniform) o = put32(out, o, tags[0]!)
-  else for (let i = 0; i < count; i++) o = put32(out, o, tags[i]!)
+  if (uniformTag !== null) o = put32(out, o, uniformTag)
+  else for (let i = 0; i < count; i++) o = put32(out, o, chunk.tags[i]!)
   if (extras !== null) {
     for (const extra of extras) o = put32(out, o, extra === null ? 0 : extra.length + 1)
     for (const extra of extras) if (extra !== null) o = copy(out, o, extra)
@@ -106,16 +105,11 @@ function copy(out: Buffer, at: number, bytes: Buffer): number {
   return at + length
 }
 
-function isUniform(tags: readonly number[]): boolean {
-  const first = tags[0]
-  for (let i = 1; i < tags.length; i++) if (tags[i] !== first) return false
-  return true
-}
-
 export interface DecodedChunk {
   segmentIds: number[]
   runs: number[]
-  tags: number[]
+  /** One number: the tag of all entries. */
+  tags: number[] | number
   extras: (Buffer | null)[] | null
   /** Bodies kept in the chunk itself, in order. */
   inline: Buffer[]
@@ -141,10 +135,10 @@ export function decodeChunk(value: Buffer, count: number): DecodedChunk {
       if (source === INLINE) inlineCount += length
     }
     if (entries !== count) throw new RangeError('runs')
-    const tags = new Array<number>(count)
-    if ((flags & UNIFORM_TAG) !== 0) tags.fill(value.readUInt32LE(o))
-    else for (let i = 0; i < count; i++) tags[i] = value.readUInt32LE(o + i * 4)
-    o += (flags & UNIFORM_TAG) !== 0 ? 4 : count * 4
+    const uniform = (flags & UNIFORM_TAG) !== 0
+    const tags = uniform ? value.readUInt32LE(o) : new Array<number>(count)
+    if (typeof tags !== 'number') for (let i = 0; i < count; i++) tags[i] = value.readUInt32LE(o + i * 4)
+    o += uniform ? 4 : count * 4
     let extras: (Buffer | null)[] | null = null
     if ((flags & EXTRAS) !== 0) {
       extras = []
@@ -218,17 +212,17 @@ export function encodeSettled(chunk: StoredChunk): Buffer {
   put16(value, 2, 0)
   put32(value, 4, Math.floor(chunk.settledBytes / 0x100000000))
   put32(value, 8, chunk.settledBytes >>> 0)
-  for (let w = 0; w < words; w++) put32(value, SETTLED_HEADER + w * 4, chunk.settledBits![w]!)
+  for (let w = 0; w < words; w++) put32(value, SETTLED_HEADER + w * 4, chunk.settledWord(w))
   return value
 }
 
 export const settledCount = (value: Buffer): number => value.readUInt16LE(0)
 export const settledBytes = (value: Buffer): number => value.readUInt32LE(4) * 0x100000000 + value.readUInt32LE(8)
 
-export function settledBits(value: Buffer, count: number): Uint32Array {
-  const bits = new Uint32Array((count + 31) >>> 5)
+export function settledBits(value: Buffer): number[] {
+  const bits = new Array<number>(CHUNK_ENTRIES_MAX >>> 5).fill(0)
   const words = Math.min(bits.length, (value.length - SETTLED_HEADER) >>> 2)
-  for (let w = 0; w < words; w++) bits[w] = value.readUInt32LE(SETTLED_HEADER + w * 4)
+  for (let w = 0; w < words; w++) bits[w] = value.readInt32LE(SETTLED_HEADER + w * 4)
   return bits
 }
 

@@ -176,7 +176,7 @@ export class EmbeddedStore implements Store {
     if (lane.dropped) throw new SluiceError('invariant', `Lane ${lane.name} was dropped.`)
     lane.load()
     if (lane.id === 0) this.#state.giveLaneId(lane)
-    const chunk = new StoredChunk(lane, lane.seq, lane.seq, 'open', [], [])
+    const chunk = new StoredChunk(lane, lane.seq, lane.seq)
     lane.resident.add(chunk)
     lane.open = chunk
     this.#state.open.chunks.push(chunk)
