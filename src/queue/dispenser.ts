@@ -48,14 +48,11 @@ export class Dispenser {
     return this.#pulls.size
   }
 
-  /** Pulls wait until `resume`. */
-  pause(): void {
-    this.#paused = true
-    this.#ahead.reset()
-  }
-
-  /** @param restoredTo the highest sequence number the book may hold already */
-  resume(restoredTo: number): void {
+  /**
+   * Until now pulls wait.
+   * @param restoredTo the highest sequence number the book may hold already
+   */
+  start(restoredTo: number): void {
     this.#restoredTo = restoredTo
     this.#paused = false
     this.pump()
@@ -177,6 +174,7 @@ export class Dispenser {
     } catch (error) {
       pull.fail(error)
       this.#onError(error)
+      this.giveBack(leased)
       return
     }
     if (pull.aborted) {

@@ -41,14 +41,6 @@ export class LeaseBook {
     this.#leaseIds = leaseIds
   }
 
-  clear(): void {
-    this.entries.clear()
-    this.ready.clear()
-    this.timers.clear()
-    this.#touched.clear()
-    this.leased = this.delayed = this.dying = this.historyBytes = 0
-  }
-
   /** A lease that starts now; add entries with `hold`, then `seal` it. */
   newLease(leaseMs: number): Lease {
     return new Lease(this.#clock.monotonic() + leaseMs, this.#clock.now() + leaseMs, leaseMs)
@@ -74,7 +66,7 @@ export class LeaseBook {
     const covered: Entry[] = []
     for (const entry of lease.entries) {
       if (entry.history === null) covered.push(entry)
-      else this.#store.mark(this.#lane, entry.seq, encodeEntryMark(entry, lease.until, lease.leaseMs))
+      else this.#mark(entry)
     }
     this.#carry(lease, covered)
   }
@@ -97,14 +89,13 @@ export class LeaseBook {
     this.#leave(entry, true)
     entry.attempt--
     this.#makeReady(entry)
-    if (entry.history !== null) this.#store.mark(this.#lane, entry.seq, encodeEntryMark(entry, 0, 0))
+    if (entry.history !== null) this.#mark(entry)
   }
 
   /** The running attempt failed; the entry comes back after the delay. Then `tidy`. */
   fail(entry: Entry, reason: string, delayMs: number): void {
-    const now = this.#clock.now()
     this.#leave(entry, false)
-    this.#addFailure(entry, now, reason)
+    this.#addFailure(entry, reason)
     if (delayMs > 0) {
       entry.state = 'delayed'
       entry.key = this.#clock.monotonic() + delayMs
@@ -113,20 +104,24 @@ export class LeaseBook {
     } else {
       this.#makeReady(entry)
     }
-    this.#store.mark(this.#lane, entry.seq, encodeEntryMark(entry, now + delayMs, delayMs))
+    this.#mark(entry)
   }
 
-  /** The last attempt failed; the entry now belongs to whoever moves it away and calls `buried`. Then `tidy`. */
+  /** The last attempt failed; the entry now belongs to whoever moves it to the dead letters. Then `tidy`. */
   condemn(entry: Entry, reason: string): void {
-    const now = this.#clock.now()
     this.#leave(entry, false)
-    this.#addFailure(entry, now, reason)
+    this.#addFailure(entry, reason)
     entry.state = 'dying'
     this.dying++
-    this.#store.mark(this.#lane, entry.seq, encodeEntryMark(entry, now, 0))
+    this.#mark(entry)
   }
 
-  /** A condemned entry has been appended elsewhere (or is gone) in the open group. */
+  /** The open group holds a dead letter made of this condemned entry: one is durable if and only if the other is. */
+  markBuried(entry: Entry): void {
+    this.#store.mark(this.#lane, entry.seq, encodeEntryMark(entry, 'buried', 0, 0))
+  }
+
+  /** The dead letter is durable, or there was nothing to bury. */
   buried(entry: Entry): void {
     this.dying--
     this.#settled(entry)
@@ -162,6 +157,20 @@ export class LeaseBook {
     if (lease.held > 0) this.#time(lease)
   }
 
+  /**
+   * Writes the marks of all entries anew. After a group that did not become durable memory is ahead of the store: the
+   * store took back the group's marks (settlements it keeps, and writes them with a later group).
+   */
+  rewrite(): void {
+    const leases = new Set<Lease>()
+    for (const entry of this.entries.values()) {
+      if (entry.lease !== null) leases.add(entry.lease)
+      if (entry.history === null) this.#store.mark(this.#lane, entry.seq, null)
+      else this.#mark(entry)
+    }
+    for (const lease of leases) this.#carry(lease, lease.covered())
+  }
+
   /** Brings the records of the leases that lost entries in line with what they still hold. */
   tidy(): void {
     for (const [lease, mustRewrite] of this.#touched) {
@@ -181,6 +190,21 @@ export class LeaseBook {
     const carrier = covered.at(-1) ?? null
     lease.carrier = carrier
     if (carrier !== null) this.#store.mark(this.#lane, carrier.seq, encodeLeaseMark(lease, covered))
+  }
+
+  /** Only for entries with failures: the others have no mark of their own. */
+  #mark(entry: Entry): void {
+    const { lease } = entry
+    let at = 0
+    let spanMs = 0
+    if (lease !== null) {
+      at = lease.until
+      spanMs = lease.leaseMs
+    } else if (entry.state === 'delayed') {
+      spanMs = Math.ceil(Math.max(0, entry.key - this.#clock.monotonic()))
+      at = this.#clock.now() + spanMs
+    }
+    this.#store.mark(this.#lane, entry.seq, encodeEntryMark(entry, entry.state, at, spanMs))
   }
 
   #leave(entry: Entry, mustRewrite: boolean): void {
@@ -210,7 +234,8 @@ export class LeaseBook {
     this.ready.push(entry)
   }
 
-  #addFailure(entry: Entry, at: number, reason: string): void {
+  #addFailure(entry: Entry, reason: string): void {
+    const at = this.#clock.now()
     const before = entry.history === null ? 0 : entry.history.length
     entry.history = addFailure(entry.history, { at, attempt: entry.attempt, reason })
     this.historyBytes += entry.history.length - before

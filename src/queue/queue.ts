@@ -7,6 +7,7 @@ import { Dispenser } from './dispenser.ts'
 import { Entry, type Lease } from './entry.ts'
 import { LeaseBook } from './lease-book.ts'
 import { LeaseTimer } from './lease-timer.ts'
+import { decodeFailures } from './marks.ts'
 import type { ExtendEntry, ExtendResult, NackEntry, QueueInfo, Refusal, Result } from './requests.ts'
 import { restoreBook } from './restore.ts'
 import { QueueCounters, type QueueParts } from './settings.ts'
@@ -37,9 +38,8 @@ export class WorkQueue {
   readonly #dispenser: Dispenser
   readonly #undertaker: Undertaker
   readonly #timer: LeaseTimer
-  /** While the state is read from the store. Never rejects. */
-  #loading: Promise<void> | null = null
-  #reloadedAt = Number.NEGATIVE_INFINITY
+  /** A group failed, and the marks written anew are not durable yet. */
+  #repairing = false
   #closed = false
 
   /** Use `Queues`, which makes exactly one for each name; then `open`. */
@@ -48,26 +48,25 @@ export class WorkQueue {
     this.#parts = parts
     this.name = name
     this.lane = store.lane(`q/${name}`)
-    const recover = (error: unknown): void => this.#recover(error)
+    const onError = (error: unknown): void => this.#onError(error)
     this.#book = new LeaseBook(store, this.lane, clock, parts.leaseIds)
     this.#timer = new LeaseTimer(clock, this.#book.timers, () => this.#due())
     this.#book.onTimer = () => this.#timer.arm()
-    this.#dispenser = new Dispenser(parts, this.lane, this.#book, this.counters, recover)
+    this.#dispenser = new Dispenser(parts, this.lane, this.#book, this.counters, onError)
     this.#undertaker = new Undertaker(parts, this.lane, this.#book, {
       idOf: (seq) => this.idOf(seq),
-      onBuried: (reason) => this.#onBuried(reason),
-      onError: recover,
+      onBuried: (entry) => this.#onBuried(entry),
+      onError,
     })
   }
 
-  /** Reads leases, delays and attempts from the store. Rejects when the store cannot be read. */
-  open(): Promise<void> {
+  /** Reads leases, delays and attempts from the store; from then on pulls are served. Rejects when that fails. */
+  async open(): Promise<void> {
+    const { store, clock, leaseIds } = this.#parts
     this.lane.onCommitted = (chunk) => this.#dispenser.committed(chunk)
-    const loading = this.#load().finally(() => {
-      this.#loading = null
-    })
-    this.#loading = loading.catch(() => {})
-    return loading
+    const restoredTo = await restoreBook(this.#book, store, this.lane, clock, leaseIds)
+    for (const entry of this.#book.entries.values()) if (entry.state === 'dying') this.#undertaker.take(entry)
+    this.#dispenser.start(restoredTo)
   }
 
   /** The id of a message: the same for every delivery, and of no other message ever. */
@@ -108,10 +107,10 @@ export class WorkQueue {
 
   /**
    * The work is done. Resolves when that is durable.
-   * @throws SluiceError store_unavailable, store_full: nothing of it is durable
+   * @throws SluiceError store_unavailable, store_full: not durable yet. It is written again when the store is back, so
+   *   that the same receipt then counts as lost; after a crash the message would come once more.
    */
   async ack(receipts: readonly string[]): Promise<Result[]> {
-    if (this.#loading !== null) await this.#loading
     const results: Result[] = []
     for (const receipt of receipts) {
       const entry = this.#book.find(receipt)
@@ -129,7 +128,6 @@ export class WorkQueue {
 
   /** The work failed, or is given back. Resolves when that is durable. Errors as `ack`. */
   async nack(entries: readonly NackEntry[]): Promise<Result[]> {
-    if (this.#loading !== null) await this.#loading
     const results: Result[] = []
     for (const { receipt, delayMs, reason, reject, release } of entries) {
       const entry = this.#book.find(receipt)
@@ -149,7 +147,6 @@ export class WorkQueue {
 
   /** The work takes longer: the lease ends `leaseMs` from now. Resolves when that is durable. Errors as `ack`. */
   async extend(entries: readonly ExtendEntry[]): Promise<ExtendResult[]> {
-    if (this.#loading !== null) await this.#loading
     const leases = new Map<number, Lease>()
     const results: ExtendResult[] = []
     const extended = new Set<Entry>()
@@ -218,16 +215,17 @@ export class WorkQueue {
     }
   }
 
-  #onBuried(reason: string): void {
+  #onBuried(entry: Entry): void {
     const { events, deadLetterQueue } = this.#parts
     this.counters.deadLettered++
+    const reason = decodeFailures(entry.history).at(-1)?.reason ?? ''
     events.deadLettered?.({ queue: this.name, deadLetterQueue, count: 1, reason })
     this.#commitQuietly()
   }
 
   /** Leases and delays that are over. */
   #due(): void {
-    if (this.#loading !== null || this.#closed) return
+    if (this.#closed) return
     const now = this.#parts.clock.monotonic()
     const { timers } = this.#book
     let expired = 0
@@ -259,55 +257,37 @@ export class WorkQueue {
     try {
       await this.#parts.commit()
     } catch (error) {
-      this.#recover(error)
+      this.#onError(error)
       throw error
     }
   }
 
   #commitQuietly(): void {
-    this.#parts.commit().catch((error: unknown) => this.#recover(error))
+    this.#parts.commit().catch((error: unknown) => this.#onError(error))
   }
 
-  async #load(): Promise<void> {
-    const { store, clock, leaseIds } = this.#parts
-    this.#timer.stop()
-    this.#dispenser.pause()
-    this.#undertaker.reset()
-    this.#book.clear()
-    const restoredTo = await restoreBook(this.#book, store, this.lane, clock, leaseIds)
-    for (const entry of this.#book.entries.values()) if (entry.state === 'dying') this.#undertaker.take(entry)
-    this.#loading = null
-    if (!this.#closed) this.#dispenser.resume(restoredTo)
+  /** A group did not become durable. What it said still stands in memory, and is written again until the store takes it. */
+  #onError(error: unknown): void {
+    if (!(error instanceof SluiceError)) this.#parts.events.internalError?.({ where: `queue ${this.name}`, error })
+    if (this.#repairing || this.#closed) return
+    this.#repairing = true
+    this.#repair()
   }
 
-  /**
-   * A group did not become durable, so memory is ahead of the store: the state is read again, as after a restart.
-   * Pulls wait meanwhile.
-   */
-  #recover(error: unknown): void {
-    if (this.#loading !== null || this.#closed) return
-    this.#parts.events.internalError?.({ where: `queue ${this.name}`, error })
-    this.#loading = this.#reload().finally(() => {
-      this.#loading = null
-    })
-  }
-
-  /** Not more often than once a second: a store that stays away is not asked in a circle. */
-  async #reload(): Promise<void> {
-    const { store, clock, events } = this.#parts
-    while (!this.#closed) {
-      const pauseMs = this.#reloadedAt + RELOAD_PAUSE_MS - clock.monotonic()
-      if (pauseMs > 0) await new Promise<void>((resolve) => clock.after(pauseMs, resolve))
-      this.#reloadedAt = clock.monotonic()
-      // Groups that were closed before have come to their end after this.
-      await store.commit().catch(() => {})
-      try {
-        return await this.#load()
-      } catch (error) {
-        events.internalError?.({ where: `queue ${this.name}`, error })
-      }
-    }
+  #repair(): void {
+    this.#book.rewrite()
+    this.#parts.commit().then(
+      () => {
+        this.#repairing = false
+      },
+      () => {
+        this.#parts.clock.after(REPAIR_PAUSE_MS, () => {
+          if (!this.#closed) this.#repair()
+        })
+      },
+    )
   }
 }
 
-const RELOAD_PAUSE_MS = 1000
+/** A store that stays away is not asked in a circle. */
+const REPAIR_PAUSE_MS = 1000

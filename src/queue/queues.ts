@@ -69,6 +69,8 @@ export class Queues {
     const stored = store.laneNames(LANE_PREFIX).map((lane) => lane.slice(LANE_PREFIX.length))
     const made = [...new Set([...names, ...this.#settings.keys(), ...stored])].map((name) => this.#make(name))
     await Promise.all(made.map((queue) => queue.open()))
+    // The epochs of new queues: no id may be given that a restart would change.
+    await this.#commit()
   }
 
   /** @throws SluiceError queue_unknown */

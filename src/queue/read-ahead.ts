@@ -30,7 +30,6 @@ export class ReadAhead {
   #end = 1
   #caughtUp = false
   #committedWhileFilling = false
-  #generation = 0
 
   constructor(store: Store, lane: Lane) {
     this.#store = store
@@ -50,19 +49,6 @@ export class ReadAhead {
   /** True when the store holds more and there is room for it. */
   get wantsMore(): boolean {
     return !this.#caughtUp && this.#bytes < READ_AHEAD_BYTES_MAX && this.#chunks.length < READ_AHEAD_CHUNKS_MAX
-  }
-
-  /** Back to the first waiting entry of the lane. */
-  reset(): void {
-    this.#generation++
-    this.#chunks = []
-    this.#next = 0
-    this.#bytes = 0
-    this.#available = 0
-    this.#end = 1
-    this.#caughtUp = false
-    this.chunk = null
-    this.seq = 0
   }
 
   /** Moves to the next waiting entry in memory and describes it in `seq`, `chunk`, `index`; false: `fill` first. */
@@ -90,11 +76,9 @@ export class ReadAhead {
 
   /** Reads the next chunk from the store. Resolves false when nothing more waits there. */
   async fill(): Promise<boolean> {
-    const generation = this.#generation
     while (!this.#caughtUp) {
       this.#committedWhileFilling = false
       const chunk = await this.#store.read(this.#lane, this.#end)
-      if (generation !== this.#generation) return false
       if (chunk !== null) {
         this.#take(chunk)
         return true

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import type { Chunk, Lane, Store } from '../store.ts'
-import { Entry, Lease } from './entry.ts'
+import { Entry, type EntryState, Lease } from './entry.ts'
 import type { LeaseBook } from './lease-book.ts'
 import { decodeMark, type EntryMark, type LeaseMark } from './marks.ts'
 import type { LeaseIds } from './receipt.ts'
@@ -29,7 +29,8 @@ export async function restoreBook(
   for (const [seq, mark] of own) {
     last = Math.max(last, seq)
     leaseIds.seen(mark.leaseId)
-    restoreEntry(book, clock, seq, mark)
+    if (mark.state === 'buried') store.settle(lane, seq)
+    else restoreEntry(book, clock, seq, mark, mark.state)
   }
   for (const { mark, carrierSeq } of leases) {
     const lease = resume(clock, mark.until, mark.leaseMs)
@@ -73,8 +74,8 @@ async function waitingIn(
   return waiting
 }
 
-function restoreEntry(book: LeaseBook, clock: Clock, seq: number, mark: EntryMark): void {
-  if (mark.state === 'leased') {
+function restoreEntry(book: LeaseBook, clock: Clock, seq: number, mark: EntryMark, state: EntryState): void {
+  if (state === 'leased') {
     const lease = resume(clock, mark.at, mark.spanMs)
     const entry = leasedEntry(seq, mark.attempt, mark.leaseId, lease)
     entry.history = mark.history
@@ -83,11 +84,11 @@ function restoreEntry(book: LeaseBook, clock: Clock, seq: number, mark: EntryMar
     return
   }
   const entry = new Entry(seq)
-  entry.state = mark.state
+  entry.state = state
   entry.attempt = mark.attempt
   entry.leaseId = mark.leaseId
   entry.history = mark.history
-  if (mark.state === 'delayed') {
+  if (state === 'delayed') {
     const leftMs = left(clock, mark.at, mark.spanMs)
     if (leftMs === 0) entry.state = 'ready'
     else entry.key = clock.monotonic() + leftMs

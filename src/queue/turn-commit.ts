@@ -1,6 +1,9 @@
 import type { Store } from '../store.ts'
 
-/** One commit for everything written in a turn of the event loop, whoever wrote it. */
+/**
+ * One commit for everything written in a turn of the event loop, whoever wrote it. A store has one committer: a second
+ * one could find the group closed by the first, and would not hear that it failed.
+ */
 export class TurnCommit {
   readonly #store: Store
   #promise: Promise<void> | null = null

@@ -8,14 +8,21 @@ import type { QueueParts } from './settings.ts'
 export interface UndertakerHooks {
   /** The message's id in this queue. */
   idOf(seq: number): string
-  onBuried(reason: string): void
-  /** The store cannot be read. What was taken is still dying in the store. */
+  onBuried(entry: Entry): void
   onError(error: unknown): void
 }
 
+/** Pause before the next try when the store fails. */
+const RETRY_MS = 1000
+
 /**
- * Moves messages that used up their attempts to the dead-letter queue, one after the other. Append there and settle
- * here share a group, so a message is always in exactly one of the two queues.
+ * Moves messages that used up their attempts to the dead-letter queue, one after the other. The dead letter and a mark
+ * that says so here are one group; only when it is durable the message is settled here. So it is never lost, and a
+ * crash in between does not make two of it.
+ *
+ *     dying ──append there, mark here──▶ buried ──durable──▶ settled
+ *       ▲                                  │
+ *       └────────── not durable ───────────┘
  */
 export class Undertaker {
   readonly #parts: QueueParts
@@ -24,7 +31,6 @@ export class Undertaker {
   readonly #hooks: UndertakerHooks
   #waiting: Entry[] = []
   #running: Promise<void> | null = null
-  #generation = 0
 
   constructor(parts: QueueParts, lane: Lane, book: LeaseBook, hooks: UndertakerHooks) {
     this.#parts = parts
@@ -39,54 +45,65 @@ export class Undertaker {
     this.#running ??= this.#run()
   }
 
-  /** Resolves when everything taken so far has been moved, in an open or closed group, or has met an error. */
+  /** Resolves when everything taken so far has been settled here, in an open or closed group, or has met an error. */
   async done(): Promise<void> {
     await this.#running
   }
 
-  /** Forgets what it was given: the queue reads its state from the store again. */
-  reset(): void {
-    this.#generation++
-    this.#waiting = []
-  }
-
   async #run(): Promise<void> {
+    // Entries condemned in one turn, e.g. by a lease of many messages that ran out, are moved together.
+    await null
+    const entries = this.#waiting
+    this.#waiting = []
+    const appended: Entry[] = []
     try {
-      // Entries condemned in one turn, e.g. by a lease of many messages that ran out, are moved together.
-      await null
-      let chunk: Chunk | null = null
-      for (let entry = this.#waiting.shift(); entry !== undefined; entry = this.#waiting.shift()) {
-        const generation = this.#generation
-        if (chunk === null || entry.seq < chunk.firstSeq || entry.seq >= chunk.firstSeq + chunk.count)
-          chunk = await this.#parts.store.read(this.#lane, entry.seq)
-        if (generation === this.#generation) this.#bury(entry, chunk)
+      await this.#appendAll(entries, appended)
+    } catch (error) {
+      this.#retry(entries.slice(appended.length), error)
+    }
+    try {
+      await this.#parts.commit()
+      for (const entry of appended) {
+        this.#hooks.onBuried(entry)
+        this.#book.buried(entry)
       }
     } catch (error) {
-      this.#waiting = []
-      this.#hooks.onError(error)
-    } finally {
-      this.#running = null
+      this.#retry(appended, error)
+    }
+    this.#running = this.#waiting.length > 0 ? this.#run() : null
+  }
+
+  async #appendAll(entries: readonly Entry[], appended: Entry[]): Promise<void> {
+    let chunk: Chunk | null = null
+    for (const entry of entries) {
+      if (chunk === null || entry.seq < chunk.firstSeq || entry.seq >= chunk.firstSeq + chunk.count)
+        chunk = await this.#parts.store.read(this.#lane, entry.seq)
+      if (chunk !== null) this.#append(entry, chunk, entry.seq - chunk.firstSeq)
+      appended.push(entry)
     }
   }
 
-  #bury(entry: Entry, chunk: Chunk | null): void {
+  #retry(entries: readonly Entry[], error: unknown): void {
+    this.#hooks.onError(error)
+    this.#parts.clock.after(RETRY_MS, () => {
+      for (const entry of entries) this.take(entry)
+    })
+  }
+
+  #append(entry: Entry, chunk: Chunk, index: number): void {
     const { name, store, clock } = this.#parts
-    const index = chunk === null ? -1 : entry.seq - chunk.firstSeq
-    const message = chunk?.messages[index]
-    const failures = decodeFailures(entry.history)
-    if (chunk !== null && message !== undefined && !chunk.isSettled(index)) {
-      const earlier = decodeDeadLetter(chunk.extras?.[index] ?? null)
-      const letter: DeadLetter = {
-        // A dead letter that fails again keeps the name it had first.
-        queue: earlier?.queue ?? name,
-        id: earlier?.id ?? this.#hooks.idOf(entry.seq),
-        attempts: (earlier?.attempts ?? 0) + entry.attempt,
-        at: clock.now(),
-        failures: [...(earlier?.failures ?? []), ...failures],
-      }
-      store.append(message, [{ lane: this.#parts.deadLane(), tag: 0, extra: encodeDeadLetter(letter) }])
-      this.#hooks.onBuried(failures.at(-1)?.reason ?? '')
+    const message = chunk.messages[index]
+    if (message === undefined || chunk.isSettled(index)) return
+    const earlier = decodeDeadLetter(chunk.extras?.[index] ?? null)
+    const letter: DeadLetter = {
+      // A dead letter that fails again keeps the name it had first.
+      queue: earlier?.queue ?? name,
+      id: earlier?.id ?? this.#hooks.idOf(entry.seq),
+      attempts: (earlier?.attempts ?? 0) + entry.attempt,
+      at: clock.now(),
+      failures: [...(earlier?.failures ?? []), ...decodeFailures(entry.history)],
     }
-    this.#book.buried(entry)
+    store.append(message, [{ lane: this.#parts.deadLane(), tag: 0, extra: encodeDeadLetter(letter) }])
+    this.#book.markBuried(entry)
   }
 }

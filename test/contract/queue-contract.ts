@@ -4,6 +4,7 @@ import type { Delivery } from '../../src/queue/delivery.ts'
 import type { WorkQueue } from '../../src/queue/queue.ts'
 import { Queues, type QueuesOptions } from '../../src/queue/queues.ts'
 import { defaultQueueSettings, type QueueSettings } from '../../src/queue/settings.ts'
+import { TurnCommit } from '../../src/queue/turn-commit.ts'
 import { decodeMessage, encodeMessage, NO_EXPIRY } from '../../src/router/message.ts'
 import type { Store } from '../../src/store.ts'
 import { ManualClock } from './queue-clock.ts'
@@ -31,6 +32,8 @@ export class Bench {
   readonly events: string[] = []
   store!: Store
   queues!: Queues
+  /** The one that commits for everybody, as in the broker: a group that failed fails for all that wrote into it. */
+  #turn!: TurnCommit
 
   constructor(harness: StoreHarness, options: Partial<QueuesOptions> = {}) {
     this.#harness = harness
@@ -39,7 +42,9 @@ export class Bench {
 
   async open(): Promise<this> {
     this.store = await this.#harness.open(this.clock)
+    this.#turn = new TurnCommit(this.store)
     this.queues = new Queues({
+      commit: () => this.#turn.committed(),
       store: this.store,
       clock: this.clock,
       random,
@@ -62,6 +67,11 @@ export class Bench {
     await this.queues.close()
     await this.store.close()
     await this.open()
+  }
+
+  /** Until every group is closed and has come to its end, and what follows from that too. */
+  async settled(): Promise<void> {
+    for (let i = 0; i < 4; i++) await this.#turn.committed().catch(() => {})
   }
 
   async close(): Promise<void> {
@@ -536,6 +546,21 @@ export function queueContract(name: string, makeHarness: () => StoreHarness): vo
         expect(payloads(letters)).toEqual(['a'])
         expect(letters[0]!.deadLetter).toMatchObject({ attempts: 1, failures: [{ reason: 'over' }] })
         expect(bench.work.lane.waiting).toBe(0)
+      })
+
+      test('a crash after the dead letter is durable and before the message is settled does not make two of it', async () => {
+        await bench.publish('a', 'b')
+        const [a] = await bench.work.pull(1, 1000)
+        const { store } = bench
+        const settle = store.settle
+        store.settle = () => {}
+        await bench.work.nack([{ receipt: a!.receipt, reject: true, reason: 'no' }])
+        store.settle = settle
+        expect(bench.work.lane.waiting).toBe(2)
+        await bench.reopen()
+        expect(payloads(await bench.work.pull(9, 1000))).toEqual(['b'])
+        expect(payloads(await bench.queues.get('work.dead').pull(9, 1000))).toEqual(['a'])
+        expect(bench.work.lane.waiting).toBe(1)
       })
 
       test('dead letters go where the settings say; those that fail there stay', async () => {

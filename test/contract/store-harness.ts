@@ -21,6 +21,8 @@ export interface Opened {
 }
 
 export interface StoreHarness {
+  /** Whether a store may be left without being closed, as a crash leaves it. */
+  readonly canCrash: boolean
   /** Opens a store on the data of the harness; close the one before it first. */
   open(options?: StoreOptions): Promise<Opened>
   remove(): Promise<void>
@@ -29,6 +31,7 @@ export interface StoreHarness {
 export function memoryHarness(): StoreHarness {
   const disk = new MemoryDisk()
   return {
+    canCrash: true,
     open: (options) => opened(new FaultyEngine(new MemoryEngine(disk)), options),
     remove: async () => {},
   }
@@ -37,6 +40,7 @@ export function memoryHarness(): StoreHarness {
 export async function lmdbHarness(): Promise<StoreHarness> {
   const dir = await fs.mkdtemp(path.join(os.tmpdir(), 'sluicemq-store-'))
   return {
+    canCrash: false,
     open: (options) => opened(new FaultyEngine(new LmdbEngine(dir)), options),
     remove: () => fs.rm(dir, { recursive: true, force: true }),
   }

@@ -20,7 +20,7 @@ interface Step {
   operations: Operation[]
   /** Commits that the engine refuses from here on. */
   failures: number
-  after: 'wait' | 'goOn' | 'reopen'
+  after: 'wait' | 'goOn' | 'reopen' | 'crash'
 }
 
 const laneIndex = fc.integer({ min: 0, max: LANES.length - 1 })
@@ -59,6 +59,7 @@ const step: fc.Arbitrary<Step> = fc.record({
     { weight: 4, arbitrary: fc.constant('wait' as const) },
     { weight: 4, arbitrary: fc.constant('goOn' as const) },
     { weight: 1, arbitrary: fc.constant('reopen' as const) },
+    { weight: 1, arbitrary: fc.constant('crash' as const) },
   ),
 })
 
@@ -75,7 +76,15 @@ interface GroupModel {
 }
 
 class LaneModel {
-  readonly entries = new Map<number, Entry>()
+  readonly entries: Map<number, Entry>
+
+  constructor(entries = new Map<number, Entry>()) {
+    this.entries = entries
+  }
+
+  copy(): LaneModel {
+    return new LaneModel(new Map([...this.entries].map(([seq, entry]) => [seq, { ...entry }])))
+  }
 }
 
 class Model {
@@ -122,6 +131,7 @@ class Run {
 
   async step({ operations, failures, after }: Step): Promise<void> {
     const { store, faults } = this.#opened
+    if (after === 'crash') return this.#crash(operations)
     const group: GroupModel = { done: Promise.resolve(true), appended: [], marks: [] }
     faults.failNext(failures)
     for (const each of operations) this.#apply(each, group)
@@ -135,6 +145,20 @@ class Run {
     if (after === 'wait') return
     faults.heal()
     await store.close()
+    await this.open()
+    await this.check()
+  }
+
+  /** Does things that are never committed, and loses them with the process. */
+  async #crash(operations: Operation[]): Promise<void> {
+    const { store, faults } = this.#opened
+    faults.heal()
+    await this.check()
+    if (!this.#harness.canCrash) return
+    const before = this.#model.lanes.map((lane) => lane.copy())
+    for (const each of operations) this.#apply(each, { done: Promise.resolve(false), appended: [], marks: [] })
+    this.#model.lanes = before
+    await store.read(this.lane(0), 1)
     await this.open()
     await this.check()
   }

@@ -88,7 +88,7 @@ describe('marks', () => {
     failed.state = 'delayed'
     failed.attempt = 3
     failed.history = addFailure(null, { at: 1_790_000_000_000, attempt: 3, reason: 'größer' })
-    const mark = decodeMark(encodeEntryMark(failed, 1_790_000_000_500, 500))
+    const mark = decodeMark(encodeEntryMark(failed, 'delayed', 1_790_000_000_500, 500))
     expect(mark).toMatchObject({
       kind: 'entry',
       state: 'delayed',
