@@ -7,7 +7,7 @@ import type { Link } from '../session/link.ts'
 import type { Session } from '../session/session.ts'
 import type { ByteStream, StreamHandler } from '../transport.ts'
 import { checkFixedHeaderFlags, PacketType } from '../wire/control.ts'
-import { FrameReader, type FrameSink } from '../wire/frame-reader.ts'
+import type { FrameSink } from '../wire/frame-reader.ts'
 import type { Properties } from '../wire/properties.ts'
 import type { ProtocolVersion } from '../wire/versions.ts'
 import type { Core } from './core.ts'
@@ -15,6 +15,7 @@ import { dispatch } from './dispatch.ts'
 import { disconnect, fail, notCommitted, publishWill, refuse } from './goodbye.ts'
 import { handleConnect } from './handlers/connect.ts'
 import { flushRun, handlePublish, type Run } from './handlers/publish.ts'
+import { Intake } from './intake.ts'
 import { Outbound } from './outbound.ts'
 import type { OutboundAliases } from './topic-alias.ts'
 import type { Stalled, Watched } from './watch.ts'
@@ -37,7 +38,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   readonly core: Core
   readonly stream: ByteStream
   readonly out: Outbound
-  readonly #reader: FrameReader
+  readonly #intake: Intake
   #state: ConnectionState = 'accepted'
   version: ProtocolVersion = 4
   version5 = false
@@ -75,10 +76,6 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   lastTick = 0
   silenceTicks = 0
   dueTick = 0
-  /** Bytes read and not handled yet. */
-  #held: Buffer[] = []
-  #busy = 0
-  #publishingPaused = false
   #slowAnnounced = false
 
   constructor(core: Core, stream: ByteStream) {
@@ -86,7 +83,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
     this.core = core
     this.stream = stream
     this.out = new Outbound(stream, core.flusher, core.counters, (waiting) => this.#stalls(waiting))
-    this.#reader = new FrameReader(limits.packetBytesMax)
+    this.#intake = new Intake(stream, limits.packetBytesMax, this, (error) => this.#failed(error))
     this.window = limits.inflightMax
     this.outboundBytesMax = limits.outboundBytesMax
     core.counters.connectionsOpened++
@@ -126,20 +123,14 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   data(bytes: Buffer): void {
     this.lastTick = this.core.watch.tick
     this.core.counters.bytesReceived += bytes.length
-    if (this.#busy > 0 || this.#publishingPaused || this.#held.length > 0) this.#held.push(bytes)
-    else this.#feed(bytes)
+    this.#intake.data(bytes)
+    if (this.run.count > 0) flushRun(this)
   }
 
-  #feed(bytes: Buffer): void {
-    if (this.#state === 'closed') return
-    try {
-      const taken = this.#reader.feed(bytes, 0, this)
-      if (this.run.count > 0) flushRun(this)
-      if (taken < bytes.length && this.state !== 'closed') this.#held.unshift(bytes.subarray(taken))
-    } catch (error) {
-      if (this.run.count > 0) flushRun(this)
-      this.fail(error)
-    }
+  /** What came before the packet that is wrong still counts. */
+  #failed(error: unknown): void {
+    if (this.run.count > 0) flushRun(this)
+    this.fail(error)
   }
 
   frame(buf: Buffer, start: number, bodyStart: number, end: number): boolean {
@@ -151,7 +142,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
       if (this.run.count > 0) flushRun(this)
       this.#control(type, first & 15, buf, bodyStart, end)
     }
-    return this.#busy === 0 && !this.#publishingPaused && this.state !== 'closed'
+    return this.#intake.open
   }
 
   #control(type: number, flags: number, buf: Buffer, start: number, end: number): void {
@@ -169,34 +160,23 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
 
   /** Stops handling packets until `release`: a decision about one of them is pending. Holds nest. */
   hold(): void {
-    this.#busy++
-    this.stream.pause()
+    this.#intake.hold()
   }
 
   release(): void {
-    this.#busy--
-    this.#continue()
+    this.lastTick = this.core.watch.tick
+    this.#intake.release()
+    if (this.run.count > 0) flushRun(this)
   }
 
   pausePublishing(): void {
-    this.#publishingPaused = true
-    this.stream.pause()
+    this.#intake.pause()
   }
 
   resumePublishing(): void {
-    this.#publishingPaused = false
-    this.#continue()
-  }
-
-  #continue(): void {
-    while (this.#busy === 0 && !this.#publishingPaused && this.state !== 'closed') {
-      const bytes = this.#held.shift()
-      if (bytes === undefined) {
-        this.stream.resume()
-        return
-      }
-      this.#feed(bytes)
-    }
+    this.lastTick = this.core.watch.tick
+    this.#intake.resume()
+    if (this.run.count > 0) flushRun(this)
   }
 
   drain(): void {
@@ -229,7 +209,10 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   }
 
   silent(): void {
-    if (this.#state === 'connected') {
+    if (this.#state === 'connected' && !this.#intake.open) {
+      // We do not read it: the silence is ours.
+      this.core.watch.add(this, this.keepAliveSeconds * 1500)
+    } else if (this.#state === 'connected') {
       this.core.hooks.keepAliveTimeout(this)
       this.fail(new SluiceError('keep_alive_timeout', 'keep alive timeout'))
     } else {
@@ -283,7 +266,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
     this.core.watch.remove(this)
     this.core.watch.unstalled(this)
     this.core.backpressure.forget(this)
-    this.#held = []
+    this.#intake.close()
     if (gently) {
       this.out.flush()
       this.stream.end()

@@ -1,3 +1,4 @@
+import type { AuthenticationMethod } from '../authenticator.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Config } from '../config/schema.ts'
 import type { Commits } from '../router/commits.ts'
@@ -32,6 +33,8 @@ export interface Core {
   readonly counters: Counters
   readonly events: Events
   readonly hooks: Hooks
+  /** Enhanced authentication, by name ([v5 4.12]). An embedding program may add to them. */
+  readonly authenticationMethods: Map<string, AuthenticationMethod>
   /** PUBLISH packets are read into this one; what outlives the turn is copied. */
   readonly scratch: Publication
 }

@@ -6,6 +6,7 @@ import { encodeProperties, type Properties, WILL_PROPERTIES } from '../../wire/p
 import { countLevels } from '../../wire/topic.ts'
 import { answerVersion } from '../../wire/versions.ts'
 import type { Connection } from '../connection.ts'
+import { EnhancedAuth } from '../enhanced-auth.ts'
 import type { Refusal } from '../hooks.ts'
 import { OutboundAliases } from '../topic-alias.ts'
 
@@ -28,21 +29,41 @@ export function handleConnect(c: Connection, buf: Buffer, start: number, end: nu
     if (c.state === 'closed') return c.release()
     try {
       check(c, packet)
-      ask(c, c.core.hooks.authenticate, packet, (denied) => {
-        if (c.state === 'closed') return c.release()
-        if (denied !== null) {
-          c.core.hooks.failed(c, new SluiceError('not_authorized', denied.message))
-          c.refuse(denied.reasonCode, denied.message, 'not_authorized')
-          return c.release()
-        }
-        open(c, packet)
-      })
+      authenticate(c, packet, (answer) => open(c, packet, answer))
     } catch (error) {
       if (error instanceof Redirect)
         c.refuse(error.reasonCode, error.message, 'server_unavailable', { serverReference: error.serverReference })
       else c.fail(error)
       c.release()
     }
+  })
+}
+
+/** Calls `accepted`, with what CONNACK has to say about it, or refuses the client. */
+function authenticate(c: Connection, packet: ConnectPacket, accepted: (answer: Properties) => void): void {
+  const { authenticationMethod: name, authenticationData: data } = packet.properties ?? {}
+  const { hooks, authenticationMethods, config } = c.core
+  if (name !== undefined) {
+    const method = authenticationMethods.get(name)
+    // [v5 MQTT-4.12.0-1]
+    if (method === undefined)
+      throw new SluiceError('bad_authentication_method', `no authentication method "${name}" here`)
+    c.enhancedAuth = new EnhancedAuth(c, method, packet, accepted)
+    c.enhancedAuth.begin(data)
+    return
+  }
+  const anonymous = hooks.authenticate === null
+  if (anonymous && !config.allowAnonymous && Object.keys(config.authentication.scram.users).length > 0)
+    throw new SluiceError('not_authorized', 'clients have to authenticate: allowAnonymous is false')
+  ask(c, hooks.authenticate, packet, (denied) => {
+    if (c.state === 'closed') return c.release()
+    if (denied !== null) {
+      c.core.hooks.failed(c, new SluiceError('not_authorized', denied.message))
+      c.refuse(denied.reasonCode, denied.message, 'not_authorized')
+      return c.release()
+    }
+    c.authenticated = !anonymous
+    accepted({})
   })
 }
 
@@ -110,24 +131,18 @@ function check(c: Connection, packet: ConnectPacket): void {
   if (redirect !== undefined) throw new Redirect(redirect.permanent ? 0x9d : 0x9c, redirect.serverReference)
   if (packet.version === 3 && packet.clientId.length > CLIENT_ID_CHARACTERS_V31)
     throw new SluiceError('client_identifier_not_valid', 'identifier rejected')
-  // [v5 3.1.4]: authentication methods other than user name and password are refused by name.
-  if (packet.properties?.authenticationMethod !== undefined)
-    throw new SluiceError(
-      'bad_authentication_method',
-      `no authentication method "${packet.properties.authenticationMethod}" here`,
-    )
   if (countLevels(packet.will?.topic ?? '') > limits.topicLevelsMax)
     throw new SluiceError('topic_name_invalid', `Will Topic of more than ${limits.topicLevelsMax} levels`)
-  if (packet.will?.topic.startsWith('$SYS/') === true)
-    throw new SluiceError('not_authorized', '$SYS/ topic is reserved')
+  if (packet.will !== null && isReserved(packet.will.topic))
+    throw new SluiceError('not_authorized', '$SYS/ and $events/ are reserved')
   if (c.core.sessions.online >= limits.connectionsMax)
     throw new SluiceError('server_unavailable', `limits.connectionsMax of ${limits.connectionsMax} is reached`)
 }
 
-function open(c: Connection, packet: ConnectPacket): void {
+/** @param answer properties of CONNACK so far */
+function open(c: Connection, packet: ConnectPacket, answer: Properties): void {
   const { core } = c
   const limits = core.config.limits
-  const answer: Properties = {}
   if (c.clientId === '') {
     // [v5 MQTT-3.1.3-6] [v3 MQTT-3.1.3-6]
     c.clientId = core.sessions.newClientId()
