@@ -1,4 +1,4 @@
-import { checkUtf8, stringEnd } from './utf8.ts'
+import { stringEnd } from './utf8.ts'
 
 /** Protocol Level of the CONNECT: 3 is MQTT 3.1, 4 is MQTT 3.1.1, 5 is MQTT 5. */
 export type ProtocolVersion = 3 | 4 | 5
@@ -32,7 +32,7 @@ export function versionOf(protocolName: string, level: number): ProtocolVersion 
 export function answerVersion(buf: Buffer, start: number, end: number): ProtocolVersion | null {
   if (start + 2 > end) return null
   const levelAt = stringEnd(buf, start)
-  if (levelAt >= end || !checkUtf8(buf, start + 2, levelAt)) return null
+  if (levelAt >= end) return null
   const name = buf.toString('utf8', start + 2, levelAt)
   if (name !== 'MQTT' && name !== 'MQIsdp') return null
   const level = buf[levelAt]!
