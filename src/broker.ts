@@ -9,6 +9,8 @@ import { type AedesOptions, Broker } from './aedes/broker.ts'
 import { Emitter } from './aedes/emitter.ts'
 import type { AedesPacket } from './aedes/packets.ts'
 import { Persistence } from './aedes/persistence.ts'
+import type { AuthenticationMethod } from './authenticator.ts'
+import { scramSha256 } from './authenticators/scram-sha-256.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { type Random, systemRandom } from './base/random.ts'
 import { compileRules, type Rules } from './bridge/rule.ts'
@@ -53,6 +55,8 @@ export interface BuildOptions {
   readonly events?: Events
   /** Aedes' own options: hooks, id, timeouts. */
   readonly aedes?: AedesOptions
+  /** Methods of enhanced authentication beside the built-in ones; one of the same name replaces it. */
+  readonly authenticationMethods?: readonly AuthenticationMethod[]
 }
 
 /** A broker that is built and not started, with the parts that serve it to others. */
@@ -82,6 +86,8 @@ export function build(options: BuildOptions): Built {
     },
     commit: () => commits.done(),
   })
+  const methods = [...scramMethods(config, store, random), ...(options.authenticationMethods ?? [])]
+  const authenticationMethods = new Map(methods.map((method) => [method.name, method]))
   const tree = new TopicTree<Destination>()
   const drops = new Drops(events, counters, clock)
 
@@ -114,6 +120,7 @@ export function build(options: BuildOptions): Built {
       counters,
       events,
       hooks,
+      authenticationMethods,
       scratch: new Publication(),
     }
   }
@@ -129,6 +136,8 @@ export function build(options: BuildOptions): Built {
       wrap: (stream, peer) => duplexStream(stream, peer, clock),
       restore: async (core) => {
         for await (const { topic, message } of store.retained()) core.retained.set(topic, message)
+        const wanted = Object.keys(config.authentication.scram.users).length > 0
+        if (wanted && store.meta(SCRAM_SECRET).size === 0) store.putMeta(SCRAM_SECRET, random.id(32))
         await core.sessions.restore()
         await queues.open()
         linkRules(rules, store, tree)
@@ -161,6 +170,21 @@ function makeStore(config: Config, clock: Clock): Store {
     case 'redis':
       throw new SluiceError('config_invalid', 'store: "redis" is not there yet; use "lmdb" or "memory"')
   }
+}
+
+/** Name in the store of what the salts of unknown users are made from. */
+const SCRAM_SECRET = 'scramSecret'
+
+/** SCRAM-SHA-256, when the settings name users. */
+function scramMethods({ authentication }: Config, store: Store, random: Random): AuthenticationMethod[] {
+  const bytes = (text: string): Buffer => Buffer.from(text, 'base64')
+  const users = Object.entries(authentication.scram.users).map(([name, user]) => {
+    const { salt, iterations, storedKey, serverKey } = user
+    return [name, { salt: bytes(salt), iterations, storedKey: bytes(storedKey), serverKey: bytes(serverKey) }] as const
+  })
+  if (users.length === 0) return []
+  const secret = (): Buffer => Buffer.from(String(store.meta(SCRAM_SECRET).get(SCRAM_SECRET)))
+  return [scramSha256({ users: new Map(users), random, secret })]
 }
 
 /** Puts the bridge's rules into the topic tree; rules that lead to one queue share its target. */

@@ -1,5 +1,6 @@
 /** Rules that concern several settings at once. */
 import { isIPv4, isIPv6 } from 'node:net'
+import { prepare } from '../base/scram-keys.ts'
 import { compileRules } from '../bridge/rule.ts'
 import type { Config } from './schema.ts'
 
@@ -11,12 +12,21 @@ export function checkTogether(config: Config, where: Where): string[] {
   const problem = (path: PropertyKey[], text: string): void => {
     problems.push(`${where(path)}${text}`)
   }
-  if (!isLoopback(config.host) && !config.allowAnonymous) {
+  const users = Object.keys(config.authentication.scram.users)
+  if (!isLoopback(config.host) && !config.allowAnonymous && users.length === 0) {
     problem(
       ['host'],
       `host: ${config.host} can be reached from the network, and clients need no password. Say allowAnonymous: true ` +
         '(--allow-anonymous, SLUICEMQ_ALLOW_ANONYMOUS=true) if that is meant, or listen on 127.0.0.1',
     )
+  }
+  for (const name of users) {
+    const same = users.find((other) => other !== name && prepare(other) === prepare(name))
+    if (prepare(name) === null || same !== undefined)
+      problem(
+        ['authentication', 'scram', 'users', name],
+        `authentication.scram.users.${name}: ${same === undefined ? 'is no user name' : `is the same as ${same}`} (RFC 4013)`,
+      )
   }
   if (config.mqttPort === config.httpPort && config.mqttPort !== 0) {
     problem(['httpPort'], `httpPort: ${config.httpPort} is the mqttPort too; choose two ports`)

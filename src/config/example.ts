@@ -22,7 +22,7 @@ export function exampleConfig(): string {
 function setting(key: string, node: SchemaNode, indent: string): string {
   if (kindOf(node) === 'group' && node.default === undefined) return `${indent}#${key}: # ${optionalGroup(node)}\n`
   if (kindOf(node) === 'group') return `${indent}${key}:\n${members(node, `${indent}  `)}`
-  if (kindOf(node) === 'map') return `${indent}${key}:\n${named(node.additionalProperties as SchemaNode, indent)}`
+  if (kindOf(node) === 'map') return `${indent}${key}:\n${named(key, node, indent)}`
   const value = node.default === undefined ? '' : inline(node.default)
   return `${indent}#${key}: ${value === '' ? `# ${expectation(node)}` : value}\n`
 }
@@ -42,8 +42,11 @@ function members(node: SchemaNode, indent: string): string {
 }
 
 /** One entry of a map, commented out as a whole, without the prose: the reference page has it. */
-function named(node: SchemaNode, indent: string): string {
-  const lines = [`${exampleRule.queue}:`, ...plainMembers(node, '  ')]
+function named(map: string, node: SchemaNode, indent: string): string {
+  const entry = node.additionalProperties as SchemaNode
+  if ((entry.required ?? []).length > 0) return `${indent}  # name: ${optionalGroup(entry)}\n`
+  const name = map === 'queues' ? exampleRule.queue : 'name'
+  const lines = [`${name}:`, ...plainMembers(entry, '  ')]
   return lines.map((line) => `${indent}  #${line}\n`).join('')
 }
 

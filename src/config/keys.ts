@@ -14,6 +14,8 @@ export interface SchemaNode {
   readonly maxItems?: number
   readonly pattern?: string
   readonly properties?: Readonly<Record<string, SchemaNode>>
+  /** Keys of a group that have no default. */
+  readonly required?: readonly string[]
   readonly propertyNames?: SchemaNode
   /** False for a group with fixed keys, a node for a map by name. */
   readonly additionalProperties?: SchemaNode | boolean

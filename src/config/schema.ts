@@ -54,6 +54,35 @@ export const bridgeRuleSchema = z.strictObject({
   queue: queueName.describe('Name of the queue that receives the messages.'),
 })
 
+/** A SHA-256 hash in base64. */
+const scramKey = z.string().regex(/^[A-Za-z0-9+/]{43}=$/, '32 bytes in base64')
+
+const authentication = z
+  .strictObject({
+    scram: z
+      .strictObject({
+        users: z
+          .record(
+            z.string().min(1).max(1024),
+            z.strictObject({
+              salt: z
+                .string()
+                .regex(/^(?:[A-Za-z0-9+/]{4}){2,128}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'base64')
+                .describe('Salt, in base64.'),
+              iterations: integer(4096, 10_000_000, 15_000, 'Iterations of the hash (RFC 7677).'),
+              storedKey: scramKey.describe('What recognises the client: 32 bytes in base64.'),
+              serverKey: scramKey.describe('What proves the broker to the client: 32 bytes in base64.'),
+            }),
+          )
+          .default({})
+          .describe('Users of SCRAM-SHA-256 by name, as `sluicemq user scram NAME` prints them.'),
+      })
+      .prefault({})
+      .describe('SCRAM-SHA-256 (MQTT 5, RFC 7677): the password never travels.'),
+  })
+  .prefault({})
+  .describe('Who may connect. Once a user is named here, clients without a name need `allowAnonymous: true`.')
+
 const limits = z
   .strictObject({
     packetBytesMax: integer(64, 268_435_460, MIB, 'Largest MQTT packet accepted, in bytes with its header.'),
@@ -111,7 +140,7 @@ export const configSchema = z.strictObject({
     .min(1)
     .max(253)
     .default('127.0.0.1')
-    .describe('Address to listen on. Anything but loopback needs `allowAnonymous: true`.'),
+    .describe('Address to listen on. Anything but loopback needs users (`authentication`) or `allowAnonymous: true`.'),
   mqttPort: integer(0, 65_535, 1883, 'TCP port of MQTT. 0: any free port.'),
   httpPort: integer(
     0,
@@ -122,7 +151,11 @@ export const configSchema = z.strictObject({
   allowAnonymous: z
     .boolean()
     .default(false)
-    .describe('Lets clients from the network in without a password. Has to be said by name; loopback needs no saying.'),
+    .describe(
+      'Lets clients in without a password. Has to be said by name; loopback needs no saying as long as `authentication` ' +
+        'names no user.',
+    ),
+  authentication,
   dataDir: z.string().min(1).max(4096).default('./data').describe('Folder of the embedded store. Made when absent.'),
   store: z
     .enum(['lmdb', 'redis', 'memory'])
@@ -165,9 +198,22 @@ export const configSchema = z.strictObject({
   sys: z
     .strictObject({
       intervalSeconds: integer(0, 86_400, 10, 'How often the $SYS topics are published, in seconds. 0: never.'),
+      readableBy: z
+        .enum(['auto', 'anyone', 'authenticated', 'nobody'])
+        .default('auto')
+        .describe(
+          'Which clients may subscribe to `$SYS/…` and `$events/…`. `auto`: `anyone` when `host` is a loopback address, ' +
+            'else `authenticated`. Bridge rules may always name them.',
+        ),
     })
     .prefault({})
-    .describe('Topics under $SYS/.'),
+    .describe('Topics the broker publishes about itself: docs/broker-topics.md.'),
+  clientEvents: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Publish what happens to clients: `$events/client/connected/<client id>` and others, see docs/broker-topics.md.',
+    ),
   mqtt: z
     .strictObject({
       validatePayloadFormat: z

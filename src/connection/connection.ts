@@ -11,9 +11,9 @@ import type { FrameSink } from '../wire/frame-reader.ts'
 import type { Properties } from '../wire/properties.ts'
 import type { ProtocolVersion } from '../wire/versions.ts'
 import type { Core } from './core.ts'
-import { dispatch } from './dispatch.ts'
+import { dispatch, dispatchUnconnected } from './dispatch.ts'
+import type { EnhancedAuth } from './enhanced-auth.ts'
 import { disconnect, fail, notCommitted, publishWill, refuse } from './goodbye.ts'
-import { handleConnect } from './handlers/connect.ts'
 import { flushRun, handlePublish, type Run } from './handlers/publish.ts'
 import { Intake } from './intake.ts'
 import { Outbound } from './outbound.ts'
@@ -62,6 +62,10 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   unacknowledged = 0
   /** QoS 1 PUBLISH packets among them: with the session's `inbound`, what counts against our Receive Maximum. */
   openQos1 = 0
+  /** Set when CONNECT names an Authentication Method. */
+  enhancedAuth: EnhancedAuth | null = null
+  /** Somebody checked who the client is; a User Name alone is only a claim. */
+  authenticated = false
   /** Its will is kept and not yet settled. */
   hasWill = false
   /** Topics the client gave a Topic Alias, by alias. */
@@ -121,7 +125,8 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   }
 
   data(bytes: Buffer): void {
-    this.lastTick = this.core.watch.tick
+    // Before CONNECT is whole the time runs on: a byte now and then must not hold the connection for ever.
+    if (this.#state === 'connected') this.lastTick = this.core.watch.tick
     this.core.counters.bytesReceived += bytes.length
     this.#intake.data(bytes)
     if (this.run.count > 0) flushRun(this)
@@ -147,15 +152,12 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
 
   #control(type: number, flags: number, buf: Buffer, start: number, end: number): void {
     this.core.counters.packetsReceived++
-    if (this.#state !== 'connected') {
-      if (type !== PacketType.CONNECT || this.#state !== 'accepted')
-        throw new SluiceError('protocol_error', 'the first packet is not CONNECT [v5 MQTT-3.1.0-1]')
-      checkFixedHeaderFlags(type, flags, 5)
-      handleConnect(this, buf, start, end)
-      return
+    if (this.#state === 'connected') {
+      checkFixedHeaderFlags(type, flags, this.version)
+      dispatch(this, type, buf, start, end)
+    } else {
+      dispatchUnconnected(this, type, flags, buf, start, end)
     }
-    checkFixedHeaderFlags(type, flags, this.version)
-    dispatch(this, type, buf, start, end)
   }
 
   /** Stops handling packets until `release`: a decision about one of them is pending. Holds nest. */
@@ -267,6 +269,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
     this.core.watch.unstalled(this)
     this.core.backpressure.forget(this)
     this.#intake.close()
+    this.enhancedAuth?.close()
     if (gently) {
       this.out.flush()
       this.stream.end()

@@ -1,7 +1,8 @@
 import { SluiceError } from '../errors.ts'
-import { PacketType } from '../wire/control.ts'
+import { checkFixedHeaderFlags, PacketType } from '../wire/control.ts'
 import type { Connection } from './connection.ts'
-import { handleAuth } from './handlers/auth.ts'
+import { handleAuth, handleUnauthenticated } from './handlers/auth.ts'
+import { handleConnect } from './handlers/connect.ts'
 import { handleDisconnect } from './handlers/disconnect.ts'
 import { handlePingreq } from './handlers/pingreq.ts'
 import { handlePuback, handlePubcomp, handlePubrec } from './handlers/puback.ts'
@@ -35,4 +36,24 @@ export function dispatch(c: Connection, type: number, buf: Buffer, start: number
     default:
       throw new SluiceError('protocol_error', `packet type ${type} from a client`)
   }
+}
+
+/** Hands a packet that came before CONNACK to its handler. */
+export function dispatchUnconnected(
+  c: Connection,
+  type: number,
+  flags: number,
+  buf: Buffer,
+  start: number,
+  end: number,
+): void {
+  if (c.state === 'connecting') {
+    checkFixedHeaderFlags(type, flags, c.version)
+    handleUnauthenticated(c, type, buf, start, end)
+    return
+  }
+  if (type !== PacketType.CONNECT)
+    throw new SluiceError('protocol_error', 'the first packet is not CONNECT [v5 MQTT-3.1.0-1]')
+  checkFixedHeaderFlags(type, flags, 5)
+  handleConnect(c, buf, start, end)
 }

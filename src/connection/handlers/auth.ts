@@ -13,7 +13,7 @@ export function handleAuth(c: Connection, buf: Buffer, start: number, end: numbe
 }
 
 /** Between CONNECT and CONNACK a client that authenticates sends AUTH or DISCONNECT and nothing else [v5 MQTT-3.1.2-30]. */
-export function handleUnconnected(c: Connection, type: number, buf: Buffer, start: number, end: number): void {
+export function handleUnauthenticated(c: Connection, type: number, buf: Buffer, start: number, end: number): void {
   if (type === PacketType.AUTH) {
     handleAuth(c, buf, start, end)
     return

@@ -8,6 +8,7 @@ import { answerVersion } from '../../wire/versions.ts'
 import type { Connection } from '../connection.ts'
 import { EnhancedAuth } from '../enhanced-auth.ts'
 import type { Refusal } from '../hooks.ts'
+import { reservedTopic } from '../reserved-topics.ts'
 import { OutboundAliases } from '../topic-alias.ts'
 
 /** Longest Client Identifier of MQTT 3.1, in characters (MQTT 3.1, CONNECT, Client Identifier). */
@@ -133,8 +134,8 @@ function check(c: Connection, packet: ConnectPacket): void {
     throw new SluiceError('client_identifier_not_valid', 'identifier rejected')
   if (countLevels(packet.will?.topic ?? '') > limits.topicLevelsMax)
     throw new SluiceError('topic_name_invalid', `Will Topic of more than ${limits.topicLevelsMax} levels`)
-  if (packet.will !== null && isReserved(packet.will.topic))
-    throw new SluiceError('not_authorized', '$SYS/ and $events/ are reserved')
+  const reserved = reservedTopic(packet.will?.topic ?? '')
+  if (reserved !== null) throw new SluiceError('not_authorized', reserved)
   if (c.core.sessions.online >= limits.connectionsMax)
     throw new SluiceError('server_unavailable', `limits.connectionsMax of ${limits.connectionsMax} is reached`)
 }

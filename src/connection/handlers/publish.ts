@@ -7,6 +7,7 @@ import { PacketType } from '../../wire/control.ts'
 import type { Connection } from '../connection.ts'
 import { negative } from '../goodbye.ts'
 import type { Refusal } from '../hooks.ts'
+import { reservedTopic } from '../reserved-topics.ts'
 
 /** QoS 0 packets of one topic that lie side by side in what was read, and go to their receivers with one copy. */
 export interface Run {
@@ -98,10 +99,14 @@ function accept(c: Connection, publication: Publication): void {
     return
   }
   const authorize = c.core.hooks.authorizePublish
+  const reserved = reservedTopic(match.topic)
+  // Aedes' hook decides about $SYS.
+  if (reserved !== null && (authorize === null || !match.topic.startsWith('$SYS/'))) {
+    refused(c, publication, { message: reserved, reasonCode: 0x87 })
+    return
+  }
   if (authorize === null) {
-    if (match.topic.startsWith('$SYS/'))
-      refused(c, publication, { message: '$SYS/ topic is reserved', reasonCode: 0x87 })
-    else route(c, publication, match)
+    route(c, publication, match)
     return
   }
   c.hold()

@@ -8,8 +8,10 @@ import { encodeSuback } from '../../wire/suback.ts'
 import { decodeSubscribe, type SubscriptionRequest } from '../../wire/subscribe.ts'
 import { countLevels } from '../../wire/topic.ts'
 import type { Connection } from '../connection.ts'
+import { mayRead } from '../reserved-topics.ts'
 
 const UNSPECIFIED = 0x80
+const NOT_AUTHORIZED = 0x87
 const TOPIC_FILTER_INVALID = 0x8f
 const QUOTA_EXCEEDED = 0x97
 
@@ -85,6 +87,7 @@ export function judgeAll(
 /** A reason code, or 0 when nothing of ours is against it. */
 function refusalOf(c: Connection, request: SubscriptionRequest): number {
   if (request.error !== undefined) return errorTable[request.error].reasonCode
+  if (!mayRead(c, request.topicFilter)) return NOT_AUTHORIZED
   const limits = c.core.config.limits
   if (countLevels(request.topicFilter) > limits.topicLevelsMax) return TOPIC_FILTER_INVALID
   if (Buffer.byteLength(request.topicFilter) > limits.topicBytesMax) return TOPIC_FILTER_INVALID

@@ -1,0 +1,102 @@
+import type { ByteStream } from '../transport.ts'
+import { FrameReader, type FrameSink } from '../wire/frame-reader.ts'
+
+/**
+ * The reading side of a connection: bytes become packets, one after the other, unless something holds the reading back.
+ *
+ *     open ──hold, pause──▶ held back (the stream is not read; what was read waits) ──release, resume──▶ open
+ */
+export class Intake {
+  readonly #stream: ByteStream
+  readonly #reader: FrameReader
+  readonly #sink: FrameSink
+  readonly #failed: (error: unknown) => void
+  /** Bytes read and not handled yet, in order. */
+  #waiting: Buffer[] = []
+  /** Decisions pending about packets. */
+  #holds = 0
+  #paused = false
+  #feeding = false
+  /** The stream is not read. */
+  #stopped = false
+  #closed = false
+
+  /** @param failed gets what reading or the sink throws */
+  constructor(stream: ByteStream, packetBytesMax: number, sink: FrameSink, failed: (error: unknown) => void) {
+    this.#stream = stream
+    this.#reader = new FrameReader(packetBytesMax)
+    this.#sink = sink
+    this.#failed = failed
+  }
+
+  /** True when the next packet may be handled. */
+  get open(): boolean {
+    return this.#holds === 0 && !this.#paused && !this.#closed
+  }
+
+  data(bytes: Buffer): void {
+    if (this.open && !this.#feeding && this.#waiting.length === 0) {
+      this.#feed(bytes)
+      if (this.#stopped) this.#continue()
+    } else if (!this.#closed) {
+      this.#waiting.push(bytes)
+    }
+  }
+
+  /** Stops handling packets until `release`: a decision about one of them is pending. Holds nest. */
+  hold(): void {
+    this.#holds++
+    this.#stop()
+  }
+
+  release(): void {
+    this.#holds--
+    this.#continue()
+  }
+
+  pause(): void {
+    this.#paused = true
+    this.#stop()
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#continue()
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#waiting = []
+  }
+
+  #feed(bytes: Buffer): void {
+    this.#feeding = true
+    try {
+      const taken = this.#reader.feed(bytes, 0, this.#sink)
+      if (taken < bytes.length && !this.#closed) this.#waiting.unshift(bytes.subarray(taken))
+    } catch (error) {
+      this.#failed(error)
+    }
+    this.#feeding = false
+  }
+
+  #stop(): void {
+    if (this.#stopped) return
+    this.#stopped = true
+    this.#stream.pause()
+  }
+
+  #continue(): void {
+    // Released from within a packet's handling: the loop that is under way goes on.
+    if (this.#feeding) return
+    while (this.open) {
+      const bytes = this.#waiting.shift()
+      if (bytes === undefined) {
+        this.#stopped = false
+        this.#stream.resume()
+        return
+      }
+      this.#feed(bytes)
+    }
+  }
+}
