@@ -122,7 +122,7 @@ function readWill(reader: BodyReader, flags: number, version: ProtocolVersion): 
 
 /**
  * An empty Client Identifier asks the server for one: always in MQTT 5 [v5 MQTT-3.1.3-6], only with Clean Session in 3.1.1
- * [v3 MQTT-3.1.3-7, -8], never in 3.1. The 23 characters of 3.1 are not enforced: no client in the field keeps to them.
+ * [v3 MQTT-3.1.3-7, -8], never in 3.1. How long it may be is for the connection to judge: it is a matter of policy, not of bytes.
  */
 function checkClientId(packet: ConnectPacket): void {
   if (packet.clientId !== '' || packet.version === 5) return
