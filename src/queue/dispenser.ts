@@ -8,6 +8,9 @@ import { leaseSuffix } from './receipt.ts'
 import type { QueueCounters, QueueParts } from './settings.ts'
 import { type Pull, WaitingPulls } from './waiting-pulls.ts'
 
+/** Message bytes of one pull's answer; the last message may go beyond. Fresh messages keep to READ_AHEAD_BYTES_MAX. */
+const FETCHED_BYTES_MAX = 4 * 1024 * 1024
+
 /** Stands for a message that has to be read from the store. */
 const noMessage = Buffer.alloc(0)
 
@@ -189,8 +192,13 @@ export class Dispenser {
   /** Reads the messages that are handed out again; without those that expired meanwhile. */
   async #fetch(deliveries: readonly Delivery[]): Promise<Delivery[]> {
     const kept: Delivery[] = []
+    let bytes = 0
     let chunk: Chunk | null = null
-    for (const delivery of deliveries) {
+    for (const [i, delivery] of deliveries.entries()) {
+      if (bytes >= FETCHED_BYTES_MAX) {
+        this.giveBack(deliveries.slice(i))
+        break
+      }
       if (delivery.message === noMessage) {
         const seq = delivery.entry.seq
         if (chunk === null || seq < chunk.firstSeq || seq >= chunk.firstSeq + chunk.count)
@@ -205,6 +213,7 @@ export class Dispenser {
         delivery.message = message
         delivery.extra = chunk.extras?.[index] ?? null
       }
+      bytes += delivery.message.length
       kept.push(delivery)
     }
     this.#book.tidy()

@@ -85,7 +85,7 @@ export class Bench {
 
   append(payload: string, queue = 'work', expirySeconds = NO_EXPIRY): void {
     const message = encodeMessage({
-      topic: `devices/${payload}/telemetry`,
+      topic: `devices/${payload.slice(0, 9)}/telemetry`,
       clientId: 'device',
       qos: 1,
       retain: false,
@@ -618,6 +618,24 @@ export function queueContract(name: string, makeHarness: () => StoreHarness): vo
         const next = bench.work.pull(9, 30_000, 60_000)
         await bench.work.ack([held[0]!.receipt, held[1]!.receipt])
         expect(payloads(await next)).toEqual(['5', '6'])
+      })
+    })
+
+    describe('the size of an answer', () => {
+      test('is bounded in bytes, for messages that come back too', async () => {
+        const body = 'x'.repeat(1_000_000)
+        await bench.publish(...Array.from({ length: 12 }, () => body))
+        const held: Delivery[] = []
+        for (let batch = await bench.work.pull(99, 1000); batch.length > 0; batch = await bench.work.pull(99, 1000)) {
+          expect(batch.length).toBeLessThan(6)
+          held.push(...batch)
+        }
+        expect(held.length).toBe(12)
+        await bench.work.nack(held.map(({ receipt }) => ({ receipt, delayMs: 0 })))
+        const again = await bench.work.pull(99, 1000)
+        expect(again.length).toBe(5)
+        expect([bench.work.leased, bench.work.ready]).toEqual([5, 7])
+        expect((await bench.work.pull(99, 1000)).map(({ attempt }) => attempt)).toEqual([2, 2, 2, 2, 2])
       })
     })
 

@@ -1,4 +1,5 @@
-/** JSON Schemas of the queue requests. Unknown keys are refused by `propertyNames`: Fastify would drop them silently. */
+/** JSON Schemas of the queue requests, and what is said about requests that do not fit. */
+import type { FastifySchemaValidationError } from 'fastify/types/schema.js'
 import { REASON_BYTES_MAX } from '../../queue/marks.ts'
 
 /** Entries of one request. */
@@ -9,7 +10,7 @@ const leaseMs = { type: 'integer', minimum: 100, maximum: 43_200_000 }
 const receipt = { type: 'string', minLength: 1, maxLength: 64 }
 
 function object(properties: Record<string, object>, required: string[], type: string | string[] = 'object'): object {
-  return { type, propertyNames: { enum: Object.keys(properties) }, properties, required }
+  return { type, additionalProperties: false, properties, required }
 }
 
 function list(items: object): object {
@@ -55,3 +56,12 @@ export const nackSchema = object(
 )
 
 export const extendSchema = object({ entries: list(object({ receipt, leaseMs }, ['receipt', 'leaseMs'])) }, ['entries'])
+
+/** The first fault of a request in words: `body/entries/0 has no key named "delay"`. */
+export function requestFault(faults: FastifySchemaValidationError[], part: string): Error {
+  const [fault] = faults
+  const place = `${part}${fault?.instancePath ?? ''}`
+  if (fault?.keyword === 'additionalProperties')
+    return new Error(`${place} has no key named ${JSON.stringify(fault.params['additionalProperty'])}`)
+  return new Error(`${place} ${fault?.message ?? 'is not valid'}`)
+}

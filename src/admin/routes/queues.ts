@@ -8,7 +8,7 @@ import type { Delivery } from '../../queue/delivery.ts'
 import type { WorkQueue } from '../../queue/queue.ts'
 import type { Queues } from '../../queue/queues.ts'
 import type { ExtendEntry, NackEntry, QueueInfo } from '../../queue/requests.ts'
-import { ackSchema, extendSchema, nackSchema, paramsSchema, pullSchema } from './queue-schemas.ts'
+import { ackSchema, extendSchema, nackSchema, paramsSchema, pullSchema, requestFault } from './queue-schemas.ts'
 
 /** Largest request body: 1,000 entries of nack with the longest reason that is kept. */
 const BODY_BYTES_MAX = 1024 * 1024
@@ -23,7 +23,11 @@ type PullBody = { max?: number; waitMs?: number; leaseMs?: number } | null
 /** Fastify plugin. Register it without a prefix. Errors are `SluiceError`s for the server's error handler. */
 export async function queueRoutes(app: FastifyInstance, { queues }: QueueRoutesOptions): Promise<void> {
   const path = '/api/v1/queues'
-  const schema = (body: object) => ({ schema: { params: paramsSchema, body }, bodyLimit: BODY_BYTES_MAX })
+  const schema = (body: object) => ({
+    schema: { params: paramsSchema, body },
+    schemaErrorFormatter: requestFault,
+    bodyLimit: BODY_BYTES_MAX,
+  })
 
   app.get(path, async () => ({ queues: (await queues.list()).map(infoOf) }))
 
@@ -67,8 +71,14 @@ async function pull(
 ): Promise<FastifyReply> {
   const gone = new AbortController()
   let deliveries: Delivery[] = []
+  // Node says `finish` (and sets `writableFinished`) also when the socket broke with bytes still to be written.
+  const { socket } = reply.raw
+  let written = false
+  reply.raw.once('finish', () => {
+    written = socket?.destroyed !== true
+  })
   reply.raw.once('close', () => {
-    if (reply.raw.writableFinished) return
+    if (written) return
     gone.abort()
     queue.release(deliveries)
   })
