@@ -121,6 +121,13 @@ export interface Store {
    * Closes the open group. Resolves when it is durable, rejects with a `SluiceError` (kind dependency) when nothing of it is.
    * With an empty group it resolves once every earlier group has. At most a few groups are under way; the caller
    * may go on writing into the next one at once.
+   *
+   * There is one group for all writers, and any of them may close it. So that nobody takes a part for the whole, a failure also
+   * fails the open group and every `commit()` until the end of the next turn: call it no later than at the end
+   * (`setImmediate`) of the turn whose writes it is to confirm.
+   *
+   * What a failed group settled or dropped stays settled and dropped and is written with the next one; everything else
+   * of it is undone.
    */
   commit(): Promise<void>
   /** Bytes of message bodies in groups that are open or under way: what back-pressure watches. */

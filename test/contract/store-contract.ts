@@ -12,6 +12,11 @@ export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   return all
 }
 
+/** Waits until the turns in which a failed commit makes others fail are over. */
+export async function laterTurn(): Promise<void> {
+  for (let i = 0; i < 3; i++) await new Promise((resolve) => setImmediate(resolve))
+}
+
 /** Everything that waits in a lane, as text, read chunk by chunk. */
 export async function waitingTexts(store: Store, lane: Lane, fromSeq = 1): Promise<[number, string][]> {
   const found: [number, string][] = []
@@ -591,6 +596,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         expect([lane.waiting, lane.waitingBytes, store.lane('s/b').waiting, store.pendingBytes]).toEqual([1, 4, 0, 0])
         expect(told).toEqual([1])
         expect(await waitingTexts(store, lane)).toEqual([[1, 'kept']])
+        await laterTurn()
         const next = lane.nextSeq
         store.append(body('later'), [target(lane), target(store.lane('s/b'))])
         await store.commit()
@@ -604,7 +610,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         expect(inspect()).toMatchObject({ segments: 1, chunks: 3 })
       })
 
-      it('fails the groups given after it, and what is open meanwhile may still succeed', async () => {
+      it('fails the groups given after it and the open one', async () => {
         const lane = store.lane('s/a')
         opened.faults.hold()
         opened.faults.failNext()
@@ -616,11 +622,51 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         const third = store.commit()
         const outcome = Promise.allSettled([first, second, third])
         opened.faults.letGo()
-        expect((await outcome).map(({ status }) => status)).toEqual(['rejected', 'rejected', 'fulfilled'])
-        expect((await waitingTexts(store, lane)).map(([, text]) => text)).toEqual(['third'])
-        expect(lane.waiting).toBe(1)
+        expect((await outcome).map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected'])
+        expect([lane.waiting, lane.waitingBytes, store.pendingBytes]).toEqual([0, 0, 0])
+        await laterTurn()
+        store.append(body('fourth'), [target(lane)])
+        await store.commit()
+        expect((await waitingTexts(store, lane)).map(([, text]) => text)).toEqual(['fourth'])
         await reopen()
-        expect((await waitingTexts(store, store.lane('s/a'))).map(([, text]) => text)).toEqual(['third'])
+        expect((await waitingTexts(store, store.lane('s/a'))).map(([, text]) => text)).toEqual(['fourth'])
+      })
+
+      it('is told to whoever wrote in the same turn and calls commit after another has', async () => {
+        const lane = store.lane('s/a')
+        opened.faults.failNext()
+        store.append(body('mine'), [target(lane)])
+        const endOfTurn = new Promise<Promise<void>>((resolve, reject) => {
+          setImmediate(() => store.commit().then(() => resolve(Promise.resolve()), reject))
+        })
+        const outcome = expect(endOfTurn).rejects.toMatchObject({ code: 'store_unavailable' })
+        const another = expect(store.commit()).rejects.toThrow()
+        await another
+        store.append(body('mine, too'), [target(lane)])
+        await outcome
+        expect(lane.waiting).toBe(0)
+        await laterTurn()
+        store.append(body('later'), [target(lane)])
+        await store.commit()
+        expect((await waitingTexts(store, lane)).map(([, text]) => text)).toEqual(['later'])
+      })
+
+      it('undoes what is written until the turn is over', async () => {
+        const lane = store.lane('s/a')
+        store.append(body('kept'), [target(lane)])
+        await store.commit()
+        opened.faults.failNext()
+        store.append(body('lost'), [target(lane)])
+        await expect(store.commit()).rejects.toThrow()
+        store.append(body('lost, too'), [target(lane), target(store.lane('s/b'))])
+        store.settle(lane, 1)
+        store.mark(lane, 1, body('x'))
+        store.putMeta('lost', true)
+        await expect(store.commit()).rejects.toThrow()
+        expect([lane.waiting, store.lane('s/b').waiting, store.meta('').size, store.pendingBytes]).toEqual([0, 0, 0, 0])
+        await laterTurn()
+        await store.commit()
+        expect(inspect()).toMatchObject({ chunks: 0, segments: 0, marks: 0, settled: 0, residentSegments: 0 })
       })
 
       it('keeps settlements in memory and writes them with the next group', async () => {
@@ -635,6 +681,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         await expect(store.commit()).rejects.toThrow()
         expect([a.waiting, b.waiting]).toEqual([0, 3])
         expect(await store.read(a, 1)).toBeNull()
+        await laterTurn()
         store.settle(b, 1)
         await store.commit()
         expect(inspect()).toMatchObject({ chunks: 1, segments: 1, settled: 1 })
@@ -659,6 +706,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         await expect(store.commit()).rejects.toThrow()
         expect(await store.marks(lane)).toEqual([{ seq: 1, bytes: body('old') }])
         expect([chunk.markOf(0)?.toString(), chunk.markOf(1)]).toEqual(['old', undefined])
+        await laterTurn()
         await store.commit()
         expect(inspect().marks).toBe(1)
       })
@@ -671,6 +719,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         store.dropLane(lane)
         await expect(store.commit()).rejects.toThrow()
         expect(store.lane('s/a').waiting).toBe(0)
+        await laterTurn()
         store.append(body('new'), [target(store.lane('s/a'))])
         await store.commit()
         await reopen()
@@ -696,7 +745,10 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
           if (ok) for (let k = 0; k < 3; k++) kept.set(from + k, `${i}.${k}`)
           expect(await waitingTexts(store, lane)).toEqual([...kept])
           expect(lane.waiting).toBe(kept.size)
+          if (i % 4 > 0) await laterTurn()
         }
+        opened.faults.heal()
+        await laterTurn()
         await store.commit()
         await reopen()
         expect(await waitingTexts(store, store.lane('s/a'))).toEqual([...kept])

@@ -11,6 +11,7 @@ export class FaultyEngine implements Engine {
   #failures = 0
   #waiting: { batch: WriteBatch; done: (failure: SluiceError | null) => void; failed: boolean }[] = []
   #working = false
+  #cut = false
   #held: (() => void)[] | null = null
   /** Batches given so far, failed ones included. */
   batches = 0
@@ -34,6 +35,11 @@ export class FaultyEngine implements Engine {
     this.#failures = 0
   }
 
+  /** Nothing reaches the engine any more and nothing is answered: the store over it is as good as dead. */
+  cut(): void {
+    this.#cut = true
+  }
+
   /** Commits reach the engine only after `letGo`. */
   hold(): void {
     this.#held ??= []
@@ -46,6 +52,7 @@ export class FaultyEngine implements Engine {
   }
 
   commit(batch: WriteBatch, done: (failure: SluiceError | null) => void): void {
+    if (this.#cut) return
     this.batches++
     this.lastBatch = batch
     const failed = this.#failures > 0

@@ -212,6 +212,7 @@ describe('the LMDB store', () => {
       }
       say([...codes].join())
       say(kept < 60 && lane('q/a').waiting === kept ? 'kept' : 'lost ' + kept + ' ' + lane('q/a').waiting)
+      await new Promise((resolve) => setTimeout(resolve, 20))
       for (let seq = 1; seq <= 30; seq++) store.settle(lane('q/a'), seq)
       for (let i = 0; i < 3; i++) { store.putMeta('tick', i); await store.commit() }
       for (let i = 0; i < 10; i++) { store.append(Buffer.alloc(200_000, 'y'), to); await store.commit() }

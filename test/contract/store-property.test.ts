@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Lane, LaneTarget } from '../../src/store.ts'
-import { body, waitingTexts } from './store-contract.ts'
+import { body, laterTurn, waitingTexts } from './store-contract.ts'
 import { lmdbHarness, memoryHarness, type Opened, type StoreHarness } from './store-harness.ts'
 
 /** More of them on demand: STORE_HISTORIES=20 runs twenty times as many. */
@@ -158,6 +158,7 @@ class Run {
     const before = this.#model.lanes.map((lane) => lane.copy())
     for (const each of operations) this.#apply(each, { done: Promise.resolve(false), appended: [], marks: [] })
     this.#model.lanes = before
+    faults.cut()
     await store.read(this.lane(0), 1)
     await this.open()
     await this.check()
@@ -214,6 +215,7 @@ class Run {
   async check(): Promise<void> {
     const { store } = this.#opened
     await this.#model.settled()
+    await laterTurn()
     await store.commit().catch(() => {})
     for (const [i, model] of this.#model.lanes.entries()) {
       const lane = this.lane(i)

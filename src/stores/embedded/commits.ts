@@ -1,15 +1,21 @@
 /**
- * The life of a group after it is closed: handed to the engine, then durable or undone.
+ * The life of a group: handed to the engine when it is closed, then durable or undone.
  *
  *     open ──commit()──▶ closed, under way ──▶ durable: onCommitted of its chunks, then commit() resolves
  *       │                                 └──▶ failed:  what it appended is gone; what was settled or dropped in it
  *       │                                              stays so in memory and is written with the next group
- *       └── while `underWayMax` groups are under way, commit() waits and the open group goes on growing
+ *       ├── while `underWayMax` groups are under way, commit() waits and the open group goes on growing
+ *       └── a group before it fails: it fails too
  *
  * Settlements survive a failure because they are facts: the subscriber has acknowledged. Appends, marks and records do not:
  * their caller is told, and has promised nobody anything yet. What survives is tried at once in a group of its own, the
  * repair: on a full disk it makes room, where together with new messages it would fail again and again.
+ *
+ * Anybody's commit() closes the group for all. Whoever writes and calls commit() at the end of the turn must hear of it when a
+ * part of the writes went into a group that was closed before and has failed. So a failure takes the open group with it, and
+ * every commit() until the turn is over: an error too many costs a retry, one too few a message.
  */
+import { setImmediate } from 'node:timers/promises'
 import type { SluiceError } from '../../errors.ts'
 import { Group } from './group.ts'
 import { GroupWriter } from './group-writer.ts'
@@ -28,6 +34,9 @@ export class Commits {
   /** A group has failed and others are still under way: nothing is handed to the engine until they have come back. */
   #failing = false
   #repairNow = false
+  /** The failure of a group, until the turn after it is over. */
+  #lately: SluiceError | null = null
+  #failures = 0
   #stopSweep: (() => void) | null = null
   #closed = false
   pendingBytes = 0
@@ -42,8 +51,11 @@ export class Commits {
 
   commit(): Promise<void> {
     const { open, underWay, repair } = this.#state
-    if (!open.touched) {
-      if (underWay.length === 0 && repair !== null) this.#submitRepair()
+    if (this.#lately !== null) {
+      this.#failOpen(this.#lately)
+      return Promise.reject(this.#lately)
+    }
+    if (!open.touched && repair === null) {
       const last = underWay[underWay.length - 1]
       return last === undefined ? Promise.resolve() : last.done
     }
@@ -61,6 +73,7 @@ export class Commits {
   async finish(): Promise<void> {
     this.#closed = true
     this.#stopSweep?.()
+    while (this.#lately !== null) await setImmediate()
     await this.commit()
   }
 
@@ -138,24 +151,52 @@ export class Commits {
     const state = this.#state
     state.underWay.splice(state.underWay.indexOf(group), 1)
     this.#failing = state.underWay.length > 0
-    state.repair ??= new Group()
-    const into = state.repair
-    this.#undoAppends(group, into)
-    this.#undoMarks(group, into)
-    this.#carryOver(group, into)
-    this.#unpin(group)
-    this.#settle(group)
-    if (!group.repairs) state.onEvent({ type: 'commit-failed', error, bytes: group.bytes })
-    group.reject(error)
+    this.#undo(group, error)
+    if (!group.repairs) {
+      this.#failOpen(error)
+      this.#remember(error)
+    }
     // A repair that failed alone goes ahead of the next group; trying it again at once would go on for ever.
     this.#repairNow ||= !group.repairs
     if (!this.#failing) {
-      if (!state.repair.touched) state.repair = null
-      else if (this.#repairNow) this.#submitRepair()
+      if (this.#repairNow && state.repair !== null) this.#submitRepair()
       this.#repairNow = false
     }
     this.#closeIfPossible()
     if (this.#sweeper.busy) this.#scheduleSweep(SWEEP_RETRY_MS)
+  }
+
+  #failOpen(error: SluiceError): void {
+    const state = this.#state
+    const group = state.open
+    if (!group.touched) return
+    state.open = new Group()
+    this.#undo(group, error)
+  }
+
+  /** Lets commits fail until whoever wrote before now has had the end of the turn to call commit(). */
+  #remember(error: SluiceError): void {
+    this.#lately = error
+    const current = ++this.#failures
+    void (async () => {
+      await setImmediate()
+      await setImmediate()
+      if (this.#failures === current) this.#lately = null
+    })()
+  }
+
+  /** Takes back what can be taken back, and leaves the rest to be written by the repair. */
+  #undo(group: Group, error: SluiceError): void {
+    const state = this.#state
+    state.repair ??= new Group()
+    this.#undoAppends(group, state.repair)
+    this.#undoMarks(group, state.repair)
+    this.#carryOver(group, state.repair)
+    if (!state.repair.touched) state.repair = null
+    this.#unpin(group)
+    this.#settle(group)
+    if (!group.repairs) state.onEvent({ type: 'commit-failed', error, bytes: group.bytes })
+    group.reject(error)
   }
 
   #submitRepair(): void {
@@ -176,7 +217,6 @@ export class Commits {
         // Its sequence numbers are not used again.
         into.laneNames.add(lane.name)
         into.touched = true
-        for (const i of chunk.marks?.keys() ?? []) state.open.setMark(lane, chunk.firstSeq + i, null)
       }
       chunk.state = 'gone'
       state.discard(chunk)
@@ -211,11 +251,13 @@ export class Commits {
   #carryOver(group: Group, into: Group): void {
     for (const chunk of group.settledWritten) {
       chunk.pins--
-      if (chunk.state === 'gone' || chunk.dirty) continue
+      if (chunk.dirty) continue
       chunk.dirty = true
       into.settled.push(chunk)
-      into.touched = true
     }
+    // Of a group that was not written: its chunks are still marked as listed.
+    if (group.closedAt < 0) into.settled.push(...group.settled)
+    if (into.settled.length > 0) into.touched = true
     for (const chunk of group.removing) {
       if (chunk.state === 'gone') continue
       into.removing.push(chunk)

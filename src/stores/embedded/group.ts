@@ -47,7 +47,8 @@ export class Group {
   closeWanted = false
   /** Holds nothing but what failed groups left to be written. */
   repairs = false
-  closedAt = 0
+  /** Monotonic ms; negative while it is open. */
+  closedAt = -1
   /** Encoded chunks and segments; goes back to the pool once the group is durable. */
   arena: Buffer | null = null
   readonly done: Promise<void>
