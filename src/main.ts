@@ -2,6 +2,7 @@
 /** The process: arguments, signals, exit code. */
 import { startSluice } from './broker.ts'
 import { exitCodes } from './cli/exit-codes.ts'
+import { readPassword } from './cli/password.ts'
 import { runProgram } from './cli/program.ts'
 import type { ProcessPort } from './cli/start.ts'
 
@@ -9,6 +10,7 @@ const port: ProcessPort = {
   env: process.env,
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
+  readPassword: (prompt) => readPassword(process.stdin, prompt, (text) => void process.stderr.write(text)),
   onSignal(fn) {
     process.on('SIGTERM', fn)
     process.on('SIGINT', fn)

@@ -1,9 +1,10 @@
-/** The command line: `sluicemq start`, `sluicemq config …`. */
+/** The command line: `sluicemq start`, `sluicemq config …`, `sluicemq user …`. */
 import { Command, CommanderError, Option } from 'commander'
 import { expectation, nodeAt } from '../config/keys.ts'
 import { checkCommand, printed } from './config.ts'
 import { exitCodes } from './exit-codes.ts'
 import { type ProcessPort, type StartBroker, startCommand } from './start.ts'
+import { iterationsByDefault, scramCommand } from './user.ts'
 import { packageVersion } from './version.ts'
 
 /** Flags of `start` and the setting each one sets. Defaults and choices come from the schema. */
@@ -72,6 +73,20 @@ function createProgram(process: ProcessPort, start: StartBroker, done: (code: nu
       .description(`print ${texts[name]}`)
       .action(() => process.out(printed[name]()))
   }
+
+  program
+    .command('user')
+    .description('make entries for the users of a config file')
+    .command('scram <name>')
+    .description('read a password from stdin, print the YAML for authentication.scram.users')
+    .option(
+      '--iterations <count>',
+      'hashes a guess costs, and a client each time it connects',
+      `${iterationsByDefault}`,
+    )
+    .action(async (name: string, options: { iterations: string }) => {
+      done(await scramCommand(name, options.iterations, process))
+    })
   return program
 }
 

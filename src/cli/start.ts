@@ -27,6 +27,8 @@ export interface ProcessPort {
   readonly env: Readonly<Record<string, string | undefined>>
   out(text: string): void
   err(text: string): void
+  /** The first line of stdin; on a terminal the prompt is shown, and what is typed is not. */
+  readPassword(prompt: string): Promise<string>
   /** Calls `fn` on SIGTERM and SIGINT; returns a function that stops it. */
   onSignal(fn: (signal: 'SIGTERM' | 'SIGINT') => void): () => void
   /** Calls `fn` on an exception nobody caught and a rejection nobody handled. */

@@ -1,12 +1,16 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import { afterAll, describe, expect, test } from 'vitest'
 import type { Clock } from '../../src/base/clock.ts'
+import { scramKeys } from '../../src/base/scram-keys.ts'
 import { exitCodeOf, exitCodes } from '../../src/cli/exit-codes.ts'
+import { readPassword } from '../../src/cli/password.ts'
 import { runProgram } from '../../src/cli/program.ts'
 import { type ProcessPort, type Running, readyLine, type StartBroker } from '../../src/cli/start.ts'
 import { exampleConfig } from '../../src/config/example.ts'
+import { loadConfig } from '../../src/config/load.ts'
 import { configReference } from '../../src/config/reference.ts'
 import type { Config } from '../../src/config/schema.ts'
 import { SluiceError } from '../../src/errors.ts'
@@ -28,6 +32,7 @@ class FakeProcess implements ProcessPort {
   timers: (() => void)[] = []
   started: Config[] = []
   stops = 0
+  password = ''
   env: Record<string, string> = {}
   #ready: (() => void)[] = []
 
@@ -47,6 +52,10 @@ class FakeProcess implements ProcessPort {
   }
   err(text: string): void {
     this.stderr += text
+  }
+  async readPassword(prompt: string): Promise<string> {
+    this.stderr += prompt
+    return this.password
   }
   onSignal(fn: (signal: 'SIGTERM' | 'SIGINT') => void): () => void {
     this.signal = fn
@@ -280,6 +289,61 @@ describe('help, version, config', () => {
       expect(await failing(process, ['config', name])).toBe(0)
       check(process.stdout)
     }
+  })
+})
+
+describe('user scram', () => {
+  test('prints what the config file keeps of a password, and nothing else', async () => {
+    const process = new FakeProcess()
+    process.password = 'pencil'
+    expect(await failing(process, ['user', 'scram', 'sensor-1', '--iterations', '4096'])).toBe(0)
+    expect(process.stdout).not.toContain('pencil')
+    const path = join(folder, 'scram.yaml')
+    writeFileSync(path, process.stdout)
+    const { users } = loadConfig({ file: path }).authentication.scram
+    const user = users['sensor-1']!
+    const keys = await scramKeys('pencil', Buffer.from(user.salt, 'base64'), 4096)
+    expect(user.storedKey).toBe(keys.storedKey.toString('base64'))
+    expect(user.serverKey).toBe(keys.serverKey.toString('base64'))
+    const again = new FakeProcess()
+    again.password = 'pencil'
+    await failing(again, ['user', 'scram', 'sensor-1', '--iterations', '4096'])
+    expect(again.stdout).not.toBe(process.stdout)
+  })
+
+  test('64: too few iterations, an empty password, a name that is none', async () => {
+    const process = new FakeProcess()
+    expect(await failing(process, ['user', 'scram', 'x'])).toBe(64)
+    expect(process.stderr).toContain('the password is empty')
+    process.password = 'x'
+    expect(await failing(process, ['user', 'scram', 'x', '--iterations', '4095'])).toBe(64)
+    expect(process.stderr).toContain('--iterations: expected a whole number from 4096')
+    expect(await failing(process, ['user', 'scram', '\u0007'])).toBe(64)
+    expect(process.stdout).toBe('')
+  })
+
+  test('on a terminal the password is not shown; backspace takes back, Ctrl-C gives up', async () => {
+    const shown: string[] = []
+    const modes: boolean[] = []
+    const terminal = (): PassThrough & { isTTY: boolean } =>
+      Object.assign(new PassThrough(), { isTTY: true, setRawMode: (on: boolean) => void modes.push(on) })
+    const typing = terminal()
+    const read = readPassword(typing, 'password: ', (text) => void shown.push(text))
+    typing.write('geheim\u00df')
+    typing.write('\u007fnis\r')
+    expect(await read).toBe('geheimnis')
+    expect(shown).toEqual(['password: ', '\n'])
+    expect(modes).toEqual([true, false])
+    const leaving = terminal()
+    const left = readPassword(leaving, '', () => {})
+    leaving.write('abc\u0003')
+    await expect(left).rejects.toThrow('interrupted')
+  })
+
+  test('from a pipe it is the first line', async () => {
+    const pipe = new PassThrough()
+    pipe.end('geheim nis\r\nmore\n')
+    expect(await readPassword(pipe, 'password: ', () => expect.unreachable())).toBe('geheim nis')
   })
 })
 
