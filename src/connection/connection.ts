@@ -108,8 +108,8 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   get takenBytes(): number {
     return this.out.takenBytes
   }
-  get waitingBytes(): number {
-    return this.out.waitingBytes
+  unsentBytes(): number {
+    return this.out.unsentBytes()
   }
 
   connecting(): void {
@@ -223,7 +223,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   }
 
   frozen(): void {
-    const bufferedBytes = this.waitingBytes
+    const bufferedBytes = this.out.waitingBytes
     this.core.events.emit('slowReader', { clientId: this.clientId, bufferedBytes, disconnected: true })
     this.core.hooks.failed(this, new SluiceError('quota_exceeded', 'the client reads nothing: drain timeout'))
     this.close('drain timeout', 'quota_exceeded', false)
@@ -233,9 +233,9 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
     if (this.state === 'closed') return
     if (waiting) this.core.watch.stalled(this)
     else this.core.watch.unstalled(this)
-    if (waiting && !this.#slowAnnounced && this.waitingBytes >= this.outboundBytesMax) {
+    if (waiting && !this.#slowAnnounced && this.out.waitingBytes >= this.outboundBytesMax) {
       this.#slowAnnounced = true
-      const bufferedBytes = this.waitingBytes
+      const bufferedBytes = this.out.waitingBytes
       this.core.events.emit('slowReader', { clientId: this.clientId, bufferedBytes, disconnected: false })
     }
   }

@@ -170,6 +170,12 @@ export class Outbound {
     this.#measure()
   }
 
+  /** Bytes waiting, with what the stream has taken meanwhile: it tells by itself only when much was waiting. */
+  unsentBytes(): number {
+    this.#measure()
+    return this.waitingBytes
+  }
+
   #measure(): void {
     this.#unsent = this.#stream.bufferedBytes
     const stalled = this.#unsent > 0

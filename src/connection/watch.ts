@@ -18,7 +18,8 @@ export interface Watched {
 export interface Stalled {
   /** Bytes taken since the connection opened. */
   readonly takenBytes: number
-  readonly waitingBytes: number
+  /** Bytes it has not taken, looked at anew. */
+  unsentBytes(): number
   /** It took nothing for the drain timeout. */
   frozen(): void
 }
@@ -111,7 +112,7 @@ export class Watch {
   }
 
   #check(stalled: Stalled, since: { taken: number; sinceTick: number }): void {
-    if (stalled.waitingBytes === 0) this.#stalled.delete(stalled)
+    if (stalled.unsentBytes() === 0) this.#stalled.delete(stalled)
     else if (stalled.takenBytes !== since.taken) {
       since.taken = stalled.takenBytes
       since.sinceTick = this.tick
