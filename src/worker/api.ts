@@ -17,6 +17,7 @@ export interface EntryResult {
 
 /** A request without an answer for this long, waiting time apart, counts as failed. */
 const ANSWER_MS_MAX = 15_000
+const CANCEL_MS_MAX = 1000
 
 /** The broker's HTTP face for one queue. Every method rejects with a BrokerError. */
 export class QueueApi {
@@ -31,9 +32,16 @@ export class QueueApi {
     this.#fetch = fetchOption
   }
 
-  async pull(max: number, waitMs: number, leaseMs: number, signal: AbortSignal): Promise<Envelope[]> {
-    const answer = await this.#post('pull', { max, waitMs, leaseMs }, waitMs + ANSWER_MS_MAX, signal)
+  /** @param poll names this pull for `cancel` */
+  async pull(max: number, waitMs: number, leaseMs: number, poll: string, signal: AbortSignal): Promise<Envelope[]> {
+    const answer = await this.#post('pull', { max, waitMs, leaseMs, poll }, waitMs + ANSWER_MS_MAX, signal)
     return (answer as { messages: Envelope[] }).messages
+  }
+
+  /** Has a waiting pull answered at once. False when the broker does not know it. */
+  async cancel(poll: string): Promise<boolean> {
+    const answer = await this.#post('cancel', { poll }, CANCEL_MS_MAX)
+    return (answer as { cancelled: boolean }).cancelled
   }
 
   async ack(receipts: readonly string[]): Promise<EntryResult[]> {

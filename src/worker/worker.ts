@@ -1,4 +1,5 @@
 import { systemClock } from '../base/clock.ts'
+import { systemRandom } from '../base/random.ts'
 import type { EntryResult } from './api.ts'
 import { QueueApi } from './api.ts'
 import { BrokerError, LeaseLostError, RejectError } from './errors.ts'
@@ -71,6 +72,10 @@ export class Worker<T = unknown> {
   readonly #held = new Map<WorkerMessage<T>, number>()
   readonly #stop = new AbortController()
   readonly #giveUp = new AbortController()
+  /** Hangs up on the pull under way. */
+  readonly #hangUp = new AbortController()
+  /** Names the pull under way; null: there is none. */
+  #poll: string | null = null
   #wake: (() => void) | null = null
   #reportedAway = false
 
@@ -82,6 +87,10 @@ export class Worker<T = unknown> {
     this.#leaseMs = whole('leaseMs', leaseMs, 100, 43_200_000)
     this.#api = new QueueApi(url, queue, headers, options.fetch ?? fetch)
     this.#outbox = new Outbox(this.#api, (error) => this.#report(error), this.#giveUp.signal)
+    this.#stop.signal.addEventListener('abort', () => {
+      this.#wake?.()
+      void this.#endPull()
+    })
     options.signal?.addEventListener('abort', () => void this.stop(), { once: true })
     if (options.signal?.aborted) this.#stop.abort()
     this.stopped = this.#work()
@@ -93,9 +102,9 @@ export class Worker<T = unknown> {
    */
   async stop(timeoutMs = 30_000): Promise<void> {
     this.#stop.abort()
-    this.#wake?.()
     const timer = setTimeout(() => {
       this.#giveUp.abort()
+      this.#hangUp.abort()
       for (const message of this.#held.keys()) message.lose()
       this.#wake?.()
     }, timeoutMs)
@@ -129,7 +138,9 @@ export class Worker<T = unknown> {
       try {
         // Read before the request: the lease may have started at any time since.
         const since = systemClock.monotonic()
-        const envelopes = await this.#api.pull(room, this.#options.waitMs ?? 20_000, this.#leaseMs, signal)
+        this.#poll = systemRandom.id(8)
+        const waitMs = this.#options.waitMs ?? 20_000
+        const envelopes = await this.#api.pull(room, waitMs, this.#leaseMs, this.#poll, this.#hangUp.signal)
         retry.succeeded()
         this.#reportedAway = false
         this.stats.pulled += envelopes.length
@@ -139,11 +150,26 @@ export class Worker<T = unknown> {
           this.#held.set(message, Math.max(since, received - Math.min(ANSWER_LAG_MS, this.#leaseMs / 4)))
           this.#buffer.push(message)
         }
-        this.#startHandlers()
+        if (!signal.aborted) this.#startHandlers()
       } catch (error) {
         if (signal.aborted) return
         this.#report(error as Error)
         await retry.pause(signal)
+      } finally {
+        this.#poll = null
+      }
+    }
+  }
+
+  /** Has the broker answer the pull under way: hanging up could lose messages that are on their way to a lease's end. */
+  async #endPull(): Promise<void> {
+    while (this.#poll !== null && !this.#hangUp.signal.aborted) {
+      try {
+        await this.#api.cancel(this.#poll)
+        // The answer is on its way, or the pull itself has not arrived yet.
+        await sleep(CANCEL_PAUSE_MS, this.#hangUp.signal)
+      } catch {
+        this.#hangUp.abort()
       }
     }
   }
@@ -236,6 +262,8 @@ export class Worker<T = unknown> {
     }
   }
 }
+
+const CANCEL_PAUSE_MS = 10
 
 /** A pull's answer is not older than this when it is received, long polls being answered as soon as messages come. */
 const ANSWER_LAG_MS = 1000

@@ -64,6 +64,17 @@ describe('pull', () => {
     expect([queue.leased, queue.ready]).toEqual([0, 1])
   })
 
+  test('can be cancelled by the name the caller gave it, and is answered then', async () => {
+    const poll = pull({ waitMs: 60_000, poll: 'p1' })
+    const queue = bench.queues.get('work')
+    await until('the poll is there', () => queue.pullsWaiting === 1)
+    expect((await bench.post('work/cancel', { poll: 'p2' })).body).toEqual({ cancelled: false })
+    expect((await bench.post('work/cancel', { poll: 'p1' })).body).toEqual({ cancelled: true })
+    expect(await poll).toEqual([])
+    await until('its name is forgotten', () => queue.pullsWaiting === 0)
+    expect((await bench.post('work/cancel', { poll: 'p1' })).body).toEqual({ cancelled: false })
+  })
+
   test('gives back at once what it could not write, without counting the attempt', async () => {
     // Does not fit into the buffers of the connection.
     await bench.publish('x'.repeat(20_000_000))

@@ -7,6 +7,7 @@ const ENTRIES_MAX = 1000
 const DELAY_MS_MAX = 604_800_000
 
 const leaseMs = { type: 'integer', minimum: 100, maximum: 43_200_000 }
+const poll = { type: 'string', minLength: 1, maxLength: 64 }
 const receipt = { type: 'string', minLength: 1, maxLength: 64 }
 
 function object(properties: Record<string, object>, required: string[], type: string | string[] = 'object'): object {
@@ -29,10 +30,13 @@ export const pullSchema = object(
     max: { type: 'integer', minimum: 1, maximum: ENTRIES_MAX },
     waitMs: { type: 'integer', minimum: 0, maximum: 60_000 },
     leaseMs,
+    poll,
   },
   [],
   ['object', 'null'],
 )
+
+export const cancelSchema = object({ poll }, ['poll'])
 
 export const ackSchema = object({ receipts: list(receipt) }, ['receipts'])
 

@@ -8,7 +8,15 @@ import type { Delivery } from '../../queue/delivery.ts'
 import type { WorkQueue } from '../../queue/queue.ts'
 import type { Queues } from '../../queue/queues.ts'
 import type { ExtendEntry, NackEntry, QueueInfo } from '../../queue/requests.ts'
-import { ackSchema, extendSchema, nackSchema, paramsSchema, pullSchema, requestFault } from './queue-schemas.ts'
+import {
+  ackSchema,
+  cancelSchema,
+  extendSchema,
+  nackSchema,
+  paramsSchema,
+  pullSchema,
+  requestFault,
+} from './queue-schemas.ts'
 
 /** Largest request body: 1,000 entries of nack with the longest reason that is kept. */
 const BODY_BYTES_MAX = 1024 * 1024
@@ -18,7 +26,10 @@ export interface QueueRoutesOptions {
 }
 
 type Named = { Params: { queue: string } }
-type PullBody = { max?: number; waitMs?: number; leaseMs?: number } | null
+type PullBody = { max?: number; waitMs?: number; leaseMs?: number; poll?: string } | null
+
+/** Pulls that can be cancelled, by queue and the name the caller gave them. */
+type Polls = Map<string, AbortController>
 
 /** Fastify plugin. Register it without a prefix. Errors are `SluiceError`s for the server's error handler. */
 export async function queueRoutes(app: FastifyInstance, { queues }: QueueRoutesOptions): Promise<void> {
@@ -33,10 +44,26 @@ export async function queueRoutes(app: FastifyInstance, { queues }: QueueRoutesO
 
   app.get<Named>(`${path}/:queue`, async (request) => infoOf(await queues.get(request.params.queue).info()))
 
+  const polls: Polls = new Map()
   app.post<Named & { Body: PullBody }>(`${path}/:queue/pull`, schema(pullSchema), async (request, reply) => {
     const queue = queues.get(request.params.queue)
-    const { max = 1, waitMs = 0, leaseMs = queues.leaseMs(queue.name) } = request.body ?? {}
-    return pull(queue, max, leaseMs, waitMs, reply)
+    const { max = 1, waitMs = 0, leaseMs = queues.leaseMs(queue.name), poll } = request.body ?? {}
+    const abort = new AbortController()
+    if (poll === undefined) return pull(queue, max, leaseMs, waitMs, reply, abort)
+    const key = pollKey(queue.name, poll)
+    polls.set(key, abort)
+    try {
+      return await pull(queue, max, leaseMs, waitMs, reply, abort)
+    } finally {
+      if (polls.get(key) === abort) polls.delete(key)
+    }
+  })
+
+  // Hanging up leaves open whether messages were on their way; a cancelled pull is answered, and then nothing is.
+  app.post<Named & { Body: { poll: string } }>(`${path}/:queue/cancel`, schema(cancelSchema), async (request) => {
+    const abort = polls.get(pollKey(queues.get(request.params.queue).name, request.body.poll))
+    abort?.abort()
+    return { cancelled: abort !== undefined }
   })
 
   app.post<Named & { Body: { receipts: string[] } }>(`${path}/:queue/ack`, schema(ackSchema), async (request) => ({
@@ -68,24 +95,31 @@ async function pull(
   leaseMs: number,
   waitMs: number,
   reply: FastifyReply,
+  abort: AbortController,
 ): Promise<FastifyReply> {
-  const gone = new AbortController()
   let deliveries: Delivery[] = []
   // Node says `finish` (and sets `writableFinished`) also when the socket broke with bytes still to be written.
   const { socket } = reply.raw
   let written = false
+  let closed = reply.raw.destroyed
   reply.raw.once('finish', () => {
     written = socket?.destroyed !== true
   })
   reply.raw.once('close', () => {
     if (written) return
-    gone.abort()
+    closed = true
+    abort.abort()
     queue.release(deliveries)
   })
-  if (reply.raw.destroyed) gone.abort()
-  deliveries = await queue.pull(max, leaseMs, waitMs, gone.signal)
-  if (gone.signal.aborted) queue.release(deliveries)
+  if (closed) abort.abort()
+  deliveries = await queue.pull(max, leaseMs, waitMs, abort.signal)
+  // It may have closed between the answer of the queue and this line.
+  if (closed) queue.release(deliveries)
   return reply.type('application/json; charset=utf-8').send(JSON.stringify({ messages: envelopes(queue, deliveries) }))
+}
+
+function pollKey(queue: string, poll: string): string {
+  return `${poll}\n${queue}`
 }
 
 function envelopes(queue: WorkQueue, deliveries: readonly Delivery[]): Envelope[] {
