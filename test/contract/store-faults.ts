@@ -78,6 +78,9 @@ export class FaultyEngine implements Engine {
     this.#working = false
   }
 
+  get broken(): SluiceError | null {
+    return this.#engine.broken
+  }
   open(): Promise<void> {
     return this.#engine.open()
   }

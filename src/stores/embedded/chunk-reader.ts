@@ -22,6 +22,7 @@ const READ_AHEAD_CHUNKS = 32
 const READ_AHEAD_BYTES = 128 * 1024
 
 const LANE_HEADER = 12
+const NO_LANE = Buffer.alloc(LANE_HEADER)
 const INFINITE = Number.MAX_SAFE_INTEGER
 
 export class ChunkReader implements LaneLoader {
@@ -31,11 +32,20 @@ export class ChunkReader implements LaneLoader {
     this.#state = state
   }
 
-  loadLane(lane: EmbeddedLane): void {
+  /** The lane's number, without counting what is in it; 0 when nothing of it was ever written. */
+  laneId(lane: EmbeddedLane): number {
+    return lane.loaded ? lane.id : readUint48(this.#record(lane) ?? NO_LANE, 0)
+  }
+
+  #record(lane: EmbeddedLane): Buffer | undefined {
     const { engine, droppedNames } = this.#state
     // Dropped and made again before the drop was durable: what the disk has is not this lane.
-    if (droppedNames.has(lane.name)) return
-    const record = engine.get(nameKey(table.lane, lane.name))
+    return droppedNames.has(lane.name) ? undefined : engine.get(nameKey(table.lane, lane.name))
+  }
+
+  loadLane(lane: EmbeddedLane): void {
+    const { engine } = this.#state
+    const record = this.#record(lane)
     if (record === undefined) return
     lane.id = readUint48(record, 0)
     lane.seq = readUint48(record, 6)

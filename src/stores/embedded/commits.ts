@@ -19,9 +19,9 @@ import { setImmediate } from 'node:timers/promises'
 import type { SluiceError } from '../../errors.ts'
 import { Group } from './group.ts'
 import { GroupWriter } from './group-writer.ts'
-import { seqKey, table } from './keys.ts'
 import type { State } from './state.ts'
 import type { Sweeper } from './sweeper.ts'
+import { undoGroup } from './undo.ts'
 
 /** Pause between two commits that only sweep, and after one of them has failed. */
 const SWEEP_PAUSE_MS = 2
@@ -37,6 +37,7 @@ export class Commits {
   /** The failure of a group, until the turn after it is over. */
   #lately: SluiceError | null = null
   #failures = 0
+  #broken = false
   #stopSweep: (() => void) | null = null
   #closed = false
   pendingBytes = 0
@@ -156,6 +157,9 @@ export class Commits {
       this.#failOpen(error)
       this.#remember(error)
     }
+    const { broken } = state.engine
+    if (broken !== null && !this.#broken) state.onEvent({ type: 'broken', error: broken })
+    this.#broken = broken !== null
     // A repair that failed alone goes ahead of the next group; trying it again at once would go on for ever.
     this.#repairNow ||= !group.repairs
     if (!this.#failing) {
@@ -185,13 +189,10 @@ export class Commits {
     })()
   }
 
-  /** Takes back what can be taken back, and leaves the rest to be written by the repair. */
   #undo(group: Group, error: SluiceError): void {
     const state = this.#state
     state.repair ??= new Group()
-    this.#undoAppends(group, state.repair)
-    this.#undoMarks(group, state.repair)
-    this.#carryOver(group, state.repair)
+    undoGroup(state, group, state.repair)
     if (!state.repair.touched) state.repair = null
     this.#unpin(group)
     this.#settle(group)
@@ -204,74 +205,6 @@ export class Commits {
     this.#state.repair = null
     repair.repairs = true
     this.#submit(repair)
-  }
-
-  #undoAppends(group: Group, into: Group): void {
-    const state = this.#state
-    for (const segment of group.segments) segment.refs = 0
-    for (const chunk of group.chunks) {
-      const lane = chunk.lane
-      if (!lane.dropped) {
-        lane.waitingEntries -= chunk.unsettled
-        lane.waitingTotal -= chunk.bytes - chunk.settledBytes
-        // Its sequence numbers are not used again.
-        into.laneNames.add(lane.name)
-        into.touched = true
-      }
-      chunk.state = 'gone'
-      state.discard(chunk)
-    }
-  }
-
-  #undoMarks(group: Group, into: Group): void {
-    const state = this.#state
-    for (const [lane, writes] of group.marks) {
-      if (lane.dropped) continue
-      for (const seq of writes.keys()) {
-        const chunk = lane.resident.holding(seq) ?? lane.evicted.holding(seq)
-        if (chunk === undefined) continue
-        const i = seq - chunk.firstSeq
-        if (chunk.isSettled(i)) {
-          into.setMark(lane, seq, null)
-          continue
-        }
-        const pending = state.pendingMark(lane, seq)
-        const bytes =
-          pending === undefined ? state.engine.get(seqKey(table.mark, lane.id, seq)) : (pending ?? undefined)
-        if (bytes === undefined) chunk.marks?.delete(i)
-        else {
-          chunk.marks ??= new Map()
-          chunk.marks.set(i, bytes)
-        }
-      }
-    }
-  }
-
-  /** What stays true in memory is still to be written. */
-  #carryOver(group: Group, into: Group): void {
-    for (const chunk of group.settledWritten) {
-      chunk.pins--
-      if (chunk.dirty) continue
-      chunk.dirty = true
-      into.settled.push(chunk)
-    }
-    // Of a group that was not written: its chunks are still marked as listed.
-    if (group.closedAt < 0) into.settled.push(...group.settled)
-    if (into.settled.length > 0) into.touched = true
-    for (const chunk of group.removing) {
-      if (chunk.state === 'gone') continue
-      into.removing.push(chunk)
-      into.touched = true
-    }
-    for (const segment of group.counted) into.count(segment)
-    for (const name of group.laneNames) into.laneNames.add(name)
-    into.droppedNames.push(...group.droppedNames)
-    into.doomed.push(...group.doomed)
-    into.undoomed.push(...group.undoomed)
-    into.removedKeys.push(...group.removedKeys)
-    if (into.laneNames.size + into.doomed.length + into.undoomed.length + into.removedKeys.length > 0)
-      into.touched = true
-    this.#state.idsChanged = true
   }
 
   #unpin(group: Group): void {

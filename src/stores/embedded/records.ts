@@ -5,8 +5,17 @@ import { corrupt } from './formats.ts'
 export const encodeSession = (record: SessionRecord): Buffer => Buffer.from(JSON.stringify(record))
 export const decodeSession = (value: Buffer): SessionRecord => parse(value) as SessionRecord
 
-export const encodeSubscription = (record: SubscriptionRecord): Buffer => Buffer.from(JSON.stringify(record))
-export const decodeSubscription = (value: Buffer): SubscriptionRecord => parse(value) as SubscriptionRecord
+/** What most subscriptions have is not written: there may be millions. */
+const usual = { noLocal: false, retainAsPublished: false, retainHandling: 0, subscriptionIdentifier: 0 } as const
+
+export function encodeSubscription(record: SubscriptionRecord): Buffer {
+  const isUnusual = ([key, value]: [string, unknown]): boolean => usual[key as keyof typeof usual] !== value
+  return Buffer.from(JSON.stringify(Object.fromEntries(Object.entries(record).filter(isUnusual))))
+}
+
+export function decodeSubscription(value: Buffer): SubscriptionRecord {
+  return { ...usual, ...(parse(value) as Pick<SubscriptionRecord, 'topicFilter' | 'qos'>) }
+}
 
 export const encodeMeta = (key: string, value: unknown): Buffer => Buffer.from(JSON.stringify([key, value]))
 export const decodeMeta = (value: Buffer): [string, unknown] => parse(value) as [string, unknown]

@@ -11,6 +11,8 @@ import { Segment, Segments } from './segment.ts'
 export type StoreEvent =
   /** A group was refused; nothing of it is on disk. */
   | { type: 'commit-failed'; error: SluiceError; bytes: number }
+  /** The engine cannot go on in this process: every commit fails until a restart. Told once. */
+  | { type: 'broken'; error: SluiceError }
   /** Every chunk of a dropped lane is gone. */
   | { type: 'lane-removed'; chunks: number }
 

@@ -15,15 +15,15 @@ import { StoredChunk } from './chunk.ts'
 import { ChunkReader, laneRecordName } from './chunk-reader.ts'
 import { Commits } from './commits.ts'
 import type { Engine } from './engine.ts'
+import { checkFormat, writeFormat } from './format-version.ts'
 import { idsKey } from './group-writer.ts'
+import { inspect, type StoreInspection } from './inspect.ts'
 import { keyId, keySeq, laneRange, nameRange, readUint48, table, tableRange } from './keys.ts'
 import { EmbeddedLane } from './lane.ts'
 import { type EmbeddedOptions, State } from './state.ts'
 import { Sweeper } from './sweeper.ts'
 import { Tables } from './tables.ts'
 
-export const FORMAT_VERSION = 1
-const versionKey = Buffer.from([table.internal, ...Buffer.from('format')])
 const INFINITE = Number.MAX_SAFE_INTEGER
 
 export class EmbeddedStore implements Store {
@@ -51,7 +51,10 @@ export class EmbeddedStore implements Store {
   async open(): Promise<void> {
     await this.#engine.open()
     try {
-      await this.#checkVersion()
+      if (checkFormat(this.#engine) === 'empty') {
+        writeFormat(this.#state.open)
+        await this.#commits.commit()
+      }
       const ids = this.#engine.get(idsKey)
       if (ids !== undefined) {
         this.#state.nextLaneId = readUint48(ids, 0)
@@ -65,23 +68,6 @@ export class EmbeddedStore implements Store {
     }
     this.#phase = 'open'
     if (this.#sweeper.busy) this.#commits.keepSweeping()
-  }
-
-  async #checkVersion(): Promise<void> {
-    const found = this.#engine.get(versionKey)
-    if (found === undefined) {
-      const any = this.#engine.keys(Buffer.from([table.meta]), Buffer.from([0xff]), 1)
-      if (any.length > 0) throw new SluiceError('store_corrupt', 'The data directory does not say its format.')
-      this.#state.open.write('internal', versionKey, Buffer.from(JSON.stringify(FORMAT_VERSION)))
-      await this.#commits.commit()
-      return
-    }
-    if (found.toString() !== String(FORMAT_VERSION)) {
-      throw new SluiceError(
-        'store_version',
-        `The data directory has format ${found.toString()}; this version reads format ${FORMAT_VERSION}.`,
-      )
-    }
   }
 
   async close(): Promise<void> {
@@ -125,7 +111,7 @@ export class EmbeddedStore implements Store {
     const lane = handle as EmbeddedLane
     if (lane.dropped) return
     const state = this.#state
-    lane.load()
+    const id = this.#reader.laneId(lane)
     lane.dropped = true
     lane.onCommitted = null
     state.lanes.delete(lane.name)
@@ -133,11 +119,11 @@ export class EmbeddedStore implements Store {
     lane.recent = null
     // Those of unfinished groups are let go of when their group is done.
     for (const chunk of lane.resident.all()) if (chunk.state === 'durable') state.discard(chunk)
-    if (lane.id === 0) return
+    if (id === 0) return
     state.open.laneNames.add(lane.name)
     state.open.droppedNames.push(lane.name)
     state.droppedNames.set(lane.name, (state.droppedNames.get(lane.name) ?? 0) + 1)
-    state.open.doomed.push(lane.id)
+    state.open.doomed.push(id)
     state.open.touched = true
   }
 
@@ -302,34 +288,6 @@ export class EmbeddedStore implements Store {
 
   /** Records per table, and what is resident: for tests and diagnosis. Walks every key. */
   inspect(): StoreInspection {
-    const count = (of: number) => this.#engine.keys(Buffer.from([of]), Buffer.from([of + 1]), INFINITE).length
-    return {
-      lanes: count(table.lane),
-      chunks: count(table.chunk),
-      settled: count(table.settled),
-      marks: count(table.mark),
-      segments: count(table.segment),
-      refs: count(table.refs),
-      doomed: count(table.doomed),
-      session: count(table.session),
-      residentSegments: this.#state.segments.size,
-      cachedChunks: this.#state.cache.count,
-      cachedBytes: this.#state.cache.bytes,
-    }
+    return inspect(this.#state)
   }
-}
-
-export interface StoreInspection {
-  lanes: number
-  chunks: number
-  settled: number
-  marks: number
-  segments: number
-  refs: number
-  doomed: number
-  /** Records of sessions, subscriptions and inbound packet identifiers together. */
-  session: number
-  residentSegments: number
-  cachedChunks: number
-  cachedBytes: number
 }

@@ -45,6 +45,10 @@ export class LmdbEngine implements Engine {
     this.#file = path.join(dir, DATA_FILE)
   }
 
+  get broken(): SluiceError | null {
+    return this.#broken
+  }
+
   async open(): Promise<void> {
     try {
       fs.mkdirSync(this.#dir, { recursive: true })
