@@ -79,7 +79,7 @@ export class FaultyEngine implements Engine {
   }
 
   get broken(): SluiceError | null {
-    return this.#engine.broken
+    return this.#engine.broken ?? null
   }
   open(): Promise<void> {
     return this.#engine.open()

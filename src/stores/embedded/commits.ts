@@ -158,8 +158,10 @@ export class Commits {
       this.#remember(error)
     }
     const { broken } = state.engine
-    if (broken !== null && !this.#broken) state.onEvent({ type: 'broken', error: broken })
-    this.#broken = broken !== null
+    if (broken && !this.#broken) {
+      this.#broken = true
+      state.onEvent({ type: 'broken', error: broken })
+    }
     // A repair that failed alone goes ahead of the next group; trying it again at once would go on for ever.
     this.#repairNow ||= !group.repairs
     if (!this.#failing) {

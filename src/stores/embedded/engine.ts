@@ -38,8 +38,8 @@ export interface Engine {
   readonly durable: boolean
   /** Commits that may be under way at once. */
   readonly underWayMax: number
-  /** Why no commit will succeed any more before a restart; null as long as they may. */
-  readonly broken: SluiceError | null
+  /** Why no commit will succeed any more before a restart. */
+  readonly broken?: SluiceError | null | undefined
 
   /** Rejects with a `SluiceError`: store_locked, store_corrupt, store_full, store_unavailable. */
   open(): Promise<void>

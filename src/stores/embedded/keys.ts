@@ -73,7 +73,7 @@ export function nameRange(of: Table, prefix: string): { start: Buffer; end: Buff
   const bytes = Buffer.from(prefix)
   const nul = bytes.indexOf(0)
   const start = withTable(of, bytes.subarray(0, Math.min(nul < 0 ? bytes.length : nul, NAME_BYTES_KEPT)))
-  return { start, end: after(start) }
+  return { start, end: rangeEnd(start) }
 }
 
 function withTable(of: Table, rest: Buffer): Buffer {
@@ -84,7 +84,7 @@ function withTable(of: Table, rest: Buffer): Buffer {
 }
 
 /** The smallest key greater than every key that starts with `prefix`. */
-export function after(prefix: Buffer): Buffer {
+export function rangeEnd(prefix: Buffer): Buffer {
   let length = prefix.length
   while (length > 0 && prefix[length - 1] === 0xff) length--
   const end = Buffer.from(prefix.subarray(0, length))

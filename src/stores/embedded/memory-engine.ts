@@ -13,7 +13,6 @@ export class MemoryEngine implements Engine {
   readonly kind = 'memory'
   readonly durable = false
   readonly underWayMax = 2
-  readonly broken = null
   readonly #map: SortedMap
 
   constructor(disk: MemoryDisk = new MemoryDisk()) {

@@ -5,11 +5,11 @@
 import type { SessionRecord, StoredSession, SubscriptionRecord, WillRecord } from '../../store.ts'
 import type { Entry } from './engine.ts'
 import {
-  after,
   nameBytes,
   nameEnd,
   nameKey,
   nameRange,
+  rangeEnd,
   sessionKey,
   sessionKind,
   sessionPrefix,
@@ -51,7 +51,7 @@ export class Tables {
     const { engine, open } = this.#state
     const scope = sessionScope(clientId)
     const prefix = sessionPrefix(clientId)
-    const keys = engine.keys(prefix, after(prefix), INFINITE)
+    const keys = engine.keys(prefix, rangeEnd(prefix), INFINITE)
     for (const group of this.#state.groups()) {
       for (const { key } of group.tables.get(scope)?.values() ?? []) keys.push(key)
     }
