@@ -10,5 +10,6 @@ test('an acknowledgement is a receipt: eight rounds of kill -9 lose, repeat and 
   const story = `${formatAccount(account)}\n${rounds.join('\n')}\nreplay with FAULT_SEED=${seed}`
   expect(account.violations, story).toEqual([])
   expect(account.acknowledged, story).toBeGreaterThan(500)
+  expect(account.refused, story).toBe(0)
   expect(account.sent, story).toBe(account.acknowledged)
 }, 60_000)

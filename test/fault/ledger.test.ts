@@ -40,6 +40,14 @@ test('a message that was never acknowledged is no loss, but it is reported as st
   expect(ledger.account()).toMatchObject({ missing: 0, violations: [expect.stringContaining('never acknowledged')] })
 })
 
+test('a refused message is owed to nobody, and must reach nobody', () => {
+  const { ledger, receiver } = begin('session')
+  ledger.refused(ledger.sent('t', 1, 1), 0x97)
+  expect(ledger.account()).toMatchObject({ missing: 0, refused: 1, violations: [] })
+  ledger.arrived(receiver, 't', 1)
+  expect(ledger.account().violations).toEqual([expect.stringContaining('that was refused')])
+})
+
 test('a QoS 2 message twice in a session, or under two identities in a queue, is a violation', () => {
   const session = begin('session')
   session.send(1, 2)

@@ -8,6 +8,8 @@ export interface SentMessage {
   readonly seq: number
   readonly qos: 1 | 2
   acknowledged: boolean
+  /** Answered with a Reason Code of 0x80 or more: nothing of it may be kept. */
+  refused: boolean
   readonly history: string[]
 }
 
@@ -29,6 +31,8 @@ export interface Account {
   seed: number
   sent: number
   acknowledged: number
+  /** MQTT 5: answered with an error instead. */
+  refused: number
   /** By receiver: arrivals, and how many of them were repetitions. */
   received: Record<string, { arrivals: number; duplicates: number }>
   missing: number
@@ -62,13 +66,18 @@ export class Ledger {
   }
 
   sent(topic: string, seq: number, qos: 1 | 2): SentMessage {
-    const message: SentMessage = { topic, seq, qos, acknowledged: false, history: [] }
+    const message: SentMessage = { topic, seq, qos, acknowledged: false, refused: false, history: [] }
     this.messages.set(`${topic} ${seq}`, message)
     return message
   }
   acknowledged(message: SentMessage): void {
     message.acknowledged = true
     this.note(message, 'acknowledged')
+  }
+
+  refused(message: SentMessage, code: number): void {
+    message.refused = true
+    this.note(message, `refused with 0x${code.toString(16)}`)
   }
 
   /** A message reached a receiver (for a session at QoS 2: after the receiver's half of the exactly-once protocol). */
@@ -130,16 +139,21 @@ export class Ledger {
         missing++
         this.violation(`MISSING: acknowledged, and never received by ${receiver.name}`, message)
       }
+      for (const message of got.keys()) {
+        if (message.refused) this.violation(`${receiver.name} received a message that was refused`, message)
+      }
       if (receiver.kind === 'session') this.checkExactlyOnce(receiver, got)
       else this.checkStoredOnce(receiver, got)
       this.checkOrder(receiver, arrivals, got)
       received[receiver.name] = { arrivals: arrivals.length, duplicates: arrivals.length - got.size }
     }
     for (const message of all) {
-      if (!message.acknowledged) this.violation('never acknowledged although the broker came back', message)
+      if (!message.acknowledged && !message.refused)
+        this.violation('never acknowledged although the broker came back', message)
     }
     const acknowledged = all.filter((message) => message.acknowledged).length
-    return { seed: this.seed, sent: all.length, acknowledged, received, missing, violations: this.violations }
+    const refused = all.filter((message) => message.refused).length
+    return { seed: this.seed, sent: all.length, acknowledged, refused, received, missing, violations: this.violations }
   }
 
   private checkExactlyOnce(receiver: Receiver, got: Map<SentMessage, Arrival[]>): void {
@@ -181,7 +195,8 @@ export class Ledger {
 
 /** The account as a person wants to read it. */
 export function formatAccount(account: Account, listed = 10): string {
-  const lines = [`seed ${account.seed}: ${account.sent} sent, ${account.acknowledged} acknowledged`]
+  const { seed, sent, acknowledged, refused } = account
+  const lines = [`seed ${seed}: ${sent} sent, ${acknowledged} acknowledged, ${refused} refused`]
   for (const [name, { arrivals, duplicates }] of Object.entries(account.received)) {
     lines.push(`  ${name}: ${arrivals} received, ${duplicates} of them repeated`)
   }

@@ -178,6 +178,12 @@ export class FaultPublisher {
       ledger.violation(`${clientId} got ${packet.type} and expected ${wanted}`, flow.message)
       return true
     }
+    if (packet.code >= 0x80 && packet.type !== 'pubcomp') {
+      // The exchange is over and the message is not the broker's [v5 MQTT-4.3.3-4]; this publisher gives it up.
+      ledger.refused(flow.message, packet.code)
+      this.flows.delete(packet.packetId)
+      return true
+    }
     if (packet.type !== 'pubcomp' && flow.state === 'publish') {
       this.acknowledgements++
       ledger.acknowledged(flow.message)

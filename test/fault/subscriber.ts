@@ -49,6 +49,10 @@ export class FaultSubscriber {
   get ready(): boolean {
     return this.subscribed
   }
+  /** QoS 2 messages received whose PUBREL has not come. */
+  get halfDone(): number {
+    return this.unreleased.size
+  }
   goOnline(): void {
     this.wanted = true
     this.wake()

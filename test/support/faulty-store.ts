@@ -52,12 +52,18 @@ export class StoreFaults {
 class FaultyEngine implements Engine {
   private readonly inner: Engine
   private readonly faults: StoreFaults
-  /** One at a time, so that a delay does not reorder and a failure takes nothing else with it. */
-  readonly underWayMax = 1
+  private last: Promise<void> = Promise.resolve()
+  private refusals = 0
 
   constructor(inner: Engine, faults: StoreFaults) {
     this.inner = inner
     this.faults = faults
+  }
+  get underWayMax() {
+    return this.inner.underWayMax
+  }
+  get broken() {
+    return this.inner.broken
   }
   get kind() {
     return this.inner.kind
@@ -65,11 +71,22 @@ class FaultyEngine implements Engine {
   get durable() {
     return this.inner.durable
   }
+  /** One after the other; a refusal takes those with it that were given before it was known. */
   commit(batch: WriteBatch, done: (failure: SluiceError | null) => void): void {
-    this.faults.passage().then(
-      () => this.inner.commit(batch, done),
-      (refused: SluiceError) => done(refused),
-    )
+    const given = this.refusals
+    const pass = async () => {
+      const refusal = await this.faults.passage().catch((error: SluiceError) => error)
+      if (given === this.refusals && !refusal)
+        return new Promise<void>((go) => this.inner.commit(batch, afterwards(go)))
+      await new Promise((resolve) => setImmediate(resolve))
+      this.refusals++
+      done(refusal ?? new SluiceError('store_unavailable', 'the test broke the store before'))
+    }
+    const afterwards = (go: () => void) => (failure: SluiceError | null) => {
+      done(failure)
+      go()
+    }
+    this.last = this.last.then(pass)
   }
   open(): Promise<void> {
     return this.inner.open()

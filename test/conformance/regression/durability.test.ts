@@ -136,6 +136,31 @@ describe('acknowledge after commit', () => {
   })
 })
 
+describe('a Packet Identifier is free after its exchange, whatever the store did in between', () => {
+  test('aedes#3: a PUBREL whose commit failed leaves nothing behind that swallows a later message, also after a restart', async () => {
+    await offlineSubscriber('a3-free', ['a3/free', 2])
+    const publisher = await open('a3-pub3')
+    publisher.startPublish({ topic: 'a3/free', payload: 'first', qos: 2, packetId: 7 })
+    await publisher.expect('pubrec')
+    broker.faults.failing = true
+    publisher.ack('pubrel', 7)
+    await Promise.race([publisher.expect('pubcomp'), publisher.expectClosed()]).catch(() => {})
+    broker.faults.heal()
+    publisher.reset()
+    const again = await open('a3-pub3')
+    again.ack('pubrel', 7)
+    await again.expect('pubcomp')
+    await again.disconnect()
+    await broker.restart()
+    const later = await open('a3-pub3')
+    await later.publish({ topic: 'a3/free', payload: 'second', qos: 2, packetId: 7 })
+    const subscriber = await open('a3-free')
+    const got = [await subscriber.receive(), await subscriber.receive()]
+    expect(payloads(got)).toEqual(['first', 'second'])
+    await Promise.all([later.disconnect(), subscriber.disconnect()])
+  })
+})
+
 describe('session state is more than subscriptions', () => {
   test('aedes#4: a persistent publisher without subscriptions has a session, and its QoS 2 state in it [v3 MQTT-3.2.2-2]', async () => {
     const subscriber = await open('a4-sub', true)
