@@ -9,6 +9,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { Delivery } from '../queue/delivery.ts'
 import { decodeMessage } from '../router/message.ts'
+import { IsoTimes } from './iso-time.ts'
 import { decodePropertyBytes } from './properties.ts'
 
 export interface EnvelopeFailure {
@@ -79,32 +80,25 @@ export function envelopeOf(delivery: Delivery, queue: string, id: string): Envel
     clientId: message.clientId,
     qos: message.qos,
     retain: message.retain,
-    time: iso(message.time),
+    time: times.format(message.time),
     encoding: text ? 'utf8' : 'base64',
     payload: message.payload.toString(text ? 'utf8' : 'base64'),
     attempt: delivery.attempt,
-    leasedUntil: iso(delivery.leasedUntil),
+    leasedUntil: leaseTimes.format(delivery.leasedUntil),
   }
   if (message.userName !== undefined) envelope.userName = message.userName
   if (message.properties.length > 0) envelope.properties = decodePropertyBytes(message.properties)
+  if (delivery.extra === null && !delivery.failedBefore) return envelope
   const letter = delivery.deadLetter
   if (letter !== null) {
     envelope.id = letter.id
-    envelope.deadLetter = { queue: letter.queue, attempts: letter.attempts, at: iso(letter.at) }
+    envelope.deadLetter = { queue: letter.queue, attempts: letter.attempts, at: times.format(letter.at) }
   }
   const failures = [...(letter?.failures ?? []), ...delivery.failures]
-  if (failures.length > 0) envelope.failures = failures.map((failure) => ({ ...failure, at: iso(failure.at) }))
+  if (failures.length > 0) envelope.failures = failures.map((failure) => ({ ...failure, at: times.format(failure.at) }))
   return envelope
 }
 
-let lastMs = Number.NaN
-let lastIso = ''
-
-/** Messages of a batch mostly share their times. */
-function iso(ms: number): string {
-  if (ms !== lastMs) {
-    lastMs = ms
-    lastIso = new Date(ms).toISOString()
-  }
-  return lastIso
-}
+/** The time the message came and the end of its lease lie apart: each has its own. */
+const times = new IsoTimes()
+const leaseTimes = new IsoTimes()

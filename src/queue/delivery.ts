@@ -34,6 +34,10 @@ export class Delivery {
     return this.entry.seq
   }
 
+  get failedBefore(): boolean {
+    return this.#history !== null
+  }
+
   /** Earlier failures of this message in this queue, oldest first. */
   get failures(): Failure[] {
     return decodeFailures(this.#history)

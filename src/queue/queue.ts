@@ -184,8 +184,11 @@ export class WorkQueue {
       deadLetterQueue: this.deadLetterQueue,
     }
     const chunk = this.lane.waiting === 0 ? null : await this.#parts.store.read(this.lane, 1)
-    const oldest = chunk?.messages.find((_, i) => !chunk.isSettled(i))
-    if (oldest !== undefined) info.oldestAt = storedTime(oldest)
+    for (let i = 0; chunk !== null && i < chunk.count; i++) {
+      if (chunk.isSettled(i)) continue
+      info.oldestAt = storedTime(chunk.messages[i]!)
+      break
+    }
     return info
   }
 
@@ -271,23 +274,24 @@ export class WorkQueue {
     if (!(error instanceof SluiceError)) this.#parts.events.internalError?.({ where: `queue ${this.name}`, error })
     if (this.#repairing || this.#closed) return
     this.#repairing = true
-    this.#repair()
+    this.#repairLater(REPAIR_FIRST_MS)
   }
 
-  #repair(): void {
-    this.#book.rewrite()
-    this.#parts.commit().then(
-      () => {
-        this.#repairing = false
-      },
-      () => {
-        this.#parts.clock.after(REPAIR_PAUSE_MS, () => {
-          if (!this.#closed) this.#repair()
-        })
-      },
-    )
+  #repairLater(ms: number): void {
+    this.#parts.clock.after(ms, () => {
+      if (this.#closed) return
+      this.#book.rewrite()
+      this.#parts.commit().then(
+        () => {
+          this.#repairing = false
+        },
+        () => this.#repairLater(REPAIR_PAUSE_MS),
+      )
+    })
   }
 }
 
+/** A failure takes the open group and commits of the next turn with it: the marks are written anew after that. */
+const REPAIR_FIRST_MS = 5
 /** A store that stays away is not asked in a circle. */
 const REPAIR_PAUSE_MS = 1000

@@ -16,11 +16,18 @@ export function receiptSeq(receipt: string): number {
   return dash > 0 ? Number(receipt.slice(0, dash)) : Number.NaN
 }
 
-/** The lease id; NaN for what is not a receipt. */
+let lastSuffix = ''
+let lastId = Number.NaN
+
+/** The lease id; NaN for what is not a receipt. Receipts of one pull come together: the last suffix is remembered. */
 export function receiptLeaseId(receipt: string): number {
   const suffix = receipt.slice(receipt.indexOf('-') + 1)
-  const id = Number.parseInt(suffix, 36)
-  return id.toString(36) === suffix ? id : Number.NaN
+  if (suffix !== lastSuffix) {
+    const id = Number.parseInt(suffix, 36)
+    lastSuffix = suffix
+    lastId = id.toString(36) === suffix ? id : Number.NaN
+  }
+  return lastId
 }
 
 /**

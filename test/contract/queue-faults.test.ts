@@ -10,6 +10,16 @@ describe('a work queue whose store fails', () => {
   let bench: Bench
   let dir: string | null = null
 
+  /** The store is back, and the queue has found that out. */
+  const recovered = async (): Promise<void> => {
+    faults.heal()
+    for (let i = 0; i < 3; i++) {
+      await bench.settled()
+      bench.clock.advance(1000)
+    }
+    await bench.settled()
+  }
+
   const restart = async (): Promise<void> => {
     await bench.close()
     await bench.open()
@@ -49,8 +59,7 @@ describe('a work queue whose store fails', () => {
   test('fails a pull whose leases are not durable, and hands the messages out again as if it had never been', async () => {
     faults.failing = true
     await expect(bench.work.pull(1, 10_000)).rejects.toMatchObject({ code: 'store_unavailable' })
-    faults.heal()
-    await bench.settled()
+    await recovered()
     const [a] = await bench.work.pull(1, 10_000)
     expect(a).toMatchObject({ attempt: 1, failures: [] })
     expect(payloads([a!])).toEqual(['a'])
@@ -60,9 +69,7 @@ describe('a work queue whose store fails', () => {
     const [a] = await bench.work.pull(1, 10_000)
     faults.failing = true
     await expect(bench.work.ack([a!.receipt])).rejects.toMatchObject({ code: 'store_unavailable' })
-    faults.heal()
-    bench.clock.advance(1000)
-    await bench.settled()
+    await recovered()
     expect(await bench.work.ack([a!.receipt])).toMatchObject([{ ok: false, error: 'receipt_lost' }])
     await restart()
     bench.clock.advance(100_000)
@@ -74,9 +81,7 @@ describe('a work queue whose store fails', () => {
     faults.failing = true
     const refused = bench.work.nack([{ receipt: a!.receipt, delayMs: 0, reason: 'busy' }])
     await expect(refused).rejects.toMatchObject({ code: 'store_unavailable' })
-    faults.heal()
-    bench.clock.advance(1000)
-    await bench.settled()
+    await recovered()
     await restart()
     const [again] = await bench.work.pull(1, 10_000)
     expect(again).toMatchObject({ attempt: 2, failures: [{ attempt: 1, reason: 'busy' }] })
@@ -88,9 +93,7 @@ describe('a work queue whose store fails', () => {
     faults.failing = true
     // The record of a batch lies beside its last message.
     await expect(bench.work.ack([held[3]!.receipt])).rejects.toMatchObject({ code: 'store_unavailable' })
-    faults.heal()
-    bench.clock.advance(1000)
-    await bench.settled()
+    await recovered()
     await restart()
     expect(bench.work.leased).toBe(3)
     expect(await bench.work.pull(9, 10_000)).toEqual([])
@@ -106,9 +109,7 @@ describe('a work queue whose store fails', () => {
       bench.clock.advance(1000)
       await bench.settled()
     }
-    faults.heal()
-    bench.clock.advance(1000)
-    await bench.settled()
+    await recovered()
     expect(bench.work.lane.waiting).toBe(1)
     await restart()
     const letters = await bench.queues.get('work.dead').pull(9, 10_000)
@@ -134,9 +135,7 @@ describe('a work queue whose store fails', () => {
     bench.clock.advance(999)
     await bench.settled()
     expect(asked).toBeLessThan(first + 12)
-    faults.heal()
-    bench.clock.advance(5000)
-    await bench.settled()
+    await recovered()
     await restart()
     const got = await bench.work.pull(9, 10_000)
     expect(payloads(got)).toEqual(['a', 'b'])
