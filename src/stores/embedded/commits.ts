@@ -121,6 +121,7 @@ export class Commits {
       else state.droppedNames.set(name, left)
     }
     this.#sweeper.add(group.doomed)
+    for (const { chunks } of group.undoomed) state.onEvent({ type: 'lane-removed', chunks })
     this.#settle(group)
     if (state.underWay.length === 0) this.#failing = false
     this.commits++

@@ -39,7 +39,7 @@ export class GroupWriter {
     }
     this.#putLanes(group, batch)
     for (const id of group.doomed) batch.put(idKey(table.doomed, id), NOTHING)
-    for (const id of group.undoomed) batch.remove(idKey(table.doomed, id))
+    for (const { id } of group.undoomed) batch.remove(idKey(table.doomed, id))
     for (const key of group.removedKeys) batch.remove(key)
     if (this.#state.idsChanged) {
       this.#state.idsChanged = false

@@ -34,7 +34,7 @@ export class Group {
   readonly droppedNames: string[] = []
   /** Lanes whose chunks are to be removed bit by bit, and those of which nothing is left. */
   readonly doomed: number[] = []
-  readonly undoomed: number[] = []
+  readonly undoomed: { id: number; chunks: number }[] = []
   /** Further keys to remove. */
   readonly removedKeys: Buffer[] = []
   readonly marks = new Map<EmbeddedLane, Map<number, Buffer | null>>()

@@ -11,7 +11,7 @@ import type { State } from './state.ts'
 /** Chunks, and marks, removed with one commit at most. */
 const SLICE_CHUNKS = 128
 const SLICE_MARKS = 1000
-const SLICE_MS = 3
+const SLICE_MS = 2
 
 interface Doomed {
   id: number
@@ -63,9 +63,8 @@ export class Sweeper {
       chunks -= swept
       if (swept > 0) continue
       if (this.#sweepMarks(lane, group)) return
-      group.undoomed.push(lane.id)
+      group.undoomed.push({ id: lane.id, chunks: lane.chunks })
       this.#doomed.shift()
-      this.#state.onEvent({ type: 'lane-removed', chunks: lane.chunks })
     }
   }
 
