@@ -791,6 +791,18 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         expect(store.laneNames('')).toEqual([])
       })
 
+      it('that nobody has looked at since the reopen removes it too', async () => {
+        store.append(body('x'), [target(store.lane('s/a')), target(store.lane('s/b'))])
+        await store.commit()
+        await reopen()
+        store.dropLane(store.lane('s/a'))
+        store.dropLane(store.lane('s/unknown'))
+        await store.commit()
+        expect(store.laneNames('s/')).toEqual(['s/b'])
+        await swept()
+        expect(inspect()).toMatchObject({ chunks: 1, segments: 1, lanes: 1 })
+      })
+
       it('takes with it what is open and under way', async () => {
         const a = store.lane('s/a')
         const b = store.lane('s/b')
