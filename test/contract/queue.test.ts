@@ -38,4 +38,4 @@ function lmdb(): StoreHarness {
 queueContract('the memory store', memory)
 queueModel('the memory store', 1000, memory)
 queueContract('the LMDB store', lmdb)
-queueModel('the LMDB store', 60, lmdb)
+queueModel('the LMDB store', 25, lmdb)
