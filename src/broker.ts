@@ -42,6 +42,7 @@ import { Drops } from './telemetry/drops.ts'
 import { Events } from './telemetry/events.ts'
 import { createLog, type Logger } from './telemetry/log.ts'
 import { createMetrics } from './telemetry/metrics.ts'
+import { type SelfReport, selfReports } from './telemetry/self-reports.ts'
 import { CommitHealth, watchHealth } from './telemetry/store-health.ts'
 import { duplexStream } from './transports/duplex.ts'
 import { tcpListener } from './transports/tcp.ts'
@@ -125,6 +126,7 @@ export function build(options: BuildOptions): Built {
     }
   }
 
+  const reports: SelfReport[] = []
   const broker = new Broker(
     {
       assemble,
@@ -141,8 +143,11 @@ export function build(options: BuildOptions): Built {
         await core.sessions.restore()
         await queues.open()
         linkRules(rules, store, tree)
+        reports.push(...selfReports(core, queues))
+        for (const report of reports) report.start()
       },
       release: async () => {
+        for (const report of reports) report.stop()
         drops.stop()
         await queues.close()
         await store.close()

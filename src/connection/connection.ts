@@ -13,7 +13,7 @@ import type { ProtocolVersion } from '../wire/versions.ts'
 import type { Core } from './core.ts'
 import { dispatch, dispatchUnconnected } from './dispatch.ts'
 import type { EnhancedAuth } from './enhanced-auth.ts'
-import { disconnect, fail, notCommitted, publishWill, refuse } from './goodbye.ts'
+import { announceEnd, disconnect, fail, notCommitted, publishWill, refuse } from './goodbye.ts'
 import { flushRun, handlePublish, type Run } from './handlers/publish.ts'
 import { Intake } from './intake.ts'
 import { Outbound } from './outbound.ts'
@@ -285,7 +285,6 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
       else this.core.wills.discard(this.clientId)
     }
     this.core.hooks.closed(this)
-    if (this.#session !== null)
-      this.core.events.emit('clientDisconnected', { clientId: this.clientId, reason, error: code })
+    if (this.#session !== null) announceEnd(this)
   }
 }

@@ -83,6 +83,18 @@ function fitting(c: Connection, encode: (properties: Properties | null) => Buffe
   return packet.length <= c.maximumPacketSize ? packet : encode(null)
 }
 
+/** Tells that a client's connection ended. */
+export function announceEnd(c: Connection): void {
+  c.core.events.emit('clientDisconnected', {
+    clientId: c.clientId,
+    userName: c.userName ?? null,
+    address: c.stream.peer.address,
+    version: c.version,
+    reason: c.closeReason,
+    error: c.closeError,
+  })
+}
+
 /** The connection is gone and its will is still there: the client did not say goodbye. A hook may forbid it. */
 export function publishWill(c: Connection, expirySeconds: number): void {
   const { wills, hooks, clock } = c.core

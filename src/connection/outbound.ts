@@ -32,6 +32,10 @@ export class Outbound {
   #unsent = 0
   /** Packets sent since the connection opened. */
   packets = 0
+  /** As many of them are in the broker's counters. */
+  #countedPackets = 0
+  /** Bytes of PUBLISH packets that are not in the broker's counters yet. */
+  #publishBytes = 0
 
   /** Bytes given to the stream since the connection opened. */
   #givenBytes = 0
@@ -56,6 +60,7 @@ export class Outbound {
 
   /** Appends bytes as they are. They must not change any more; large ones are not copied. */
   append(src: Buffer, start: number, end: number): void {
+    this.#publishBytes += end - start
     if (this.#room(end - start)) this.#copy(src, start, end)
     else this.#large(src.subarray(start, end))
   }
@@ -74,6 +79,7 @@ export class Outbound {
   publish(encoded: EncodedPublish, firstByte: number, packetId: number): void {
     this.packets++
     const { buf, start, end, packetIdOffset } = encoded
+    this.#publishBytes += end - start
     const whole = this.#room(end - start)
     if (!whole && packetIdOffset === 0 && buf[start] === firstByte) {
       this.#large(buf.subarray(start, end))
@@ -109,8 +115,16 @@ export class Outbound {
   /** Hands everything to the stream. */
   flush(): void {
     this.#dirty = false
+    if (!this.#closed) this.#count()
     if (this.#slab !== null) this.#send()
     else this.#measure()
+  }
+
+  #count(): void {
+    this.#counters.packetsSent += this.packets - this.#countedPackets
+    this.#counters.publishBytesSent += this.#publishBytes
+    this.#countedPackets = this.packets
+    this.#publishBytes = 0
   }
 
   /** The stream told that everything written has been taken. */

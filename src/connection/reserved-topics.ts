@@ -27,5 +27,5 @@ export function mayRead(c: Connection, topicFilter: string): boolean {
 }
 
 function rootOf(topic: string): string | null {
-  return roots.find((root) => topic.startsWith(root) && topic[root.length] === '/') ?? null
+  return roots.find((root) => topic === root || (topic.startsWith(root) && topic[root.length] === '/')) ?? null
 }

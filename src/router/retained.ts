@@ -10,38 +10,43 @@ const topicSyntax = { ...mqttSyntax, one: -1, some: -1 }
 
 export class RetainedIndex {
   readonly #topics = new LevelTrie<Buffer>(topicSyntax)
+  /** What the broker says about itself, which is not counted. A filter finds it only by its first level. */
+  readonly #sys = new LevelTrie<Buffer>(topicSyntax)
   #bytes = 0
 
-  /** Number of topics with a retained message. */
+  /** Number of topics with a retained message, those under $SYS not counted. */
   get size(): number {
     return this.#topics.size
   }
 
-  /** Sum of the lengths of the messages given to `set`; topics and bookkeeping come on top. */
+  /** Sum of the lengths of the messages counted; topics and bookkeeping come on top. */
   get bytes(): number {
     return this.#bytes
   }
 
   /** Replaces the message of the topic [v5 MQTT-3.3.1-5]. The buffer is kept, not copied. */
   set(topic: string, message: Buffer): void {
-    const entry = this.#topics.insert(topic, message)
-    if (entry !== undefined) {
-      this.#bytes -= entry.value.length
-      entry.value = message
-    }
-    this.#bytes += message.length
+    const trie = this.#trieOf(topic)
+    const entry = trie.insert(topic, message)
+    if (trie === this.#topics) this.#bytes += message.length - (entry?.value.length ?? 0)
+    if (entry !== undefined) entry.value = message
   }
 
   get(topic: string): Buffer | undefined {
-    return this.#topics.find(topic)?.value
+    return this.#trieOf(topic).find(topic)?.value
   }
 
   /** False when there was none. */
   delete(topic: string): boolean {
-    const entry = this.#topics.find(topic)
+    const trie = this.#trieOf(topic)
+    const entry = trie.find(topic)
     if (entry === undefined) return false
-    this.#bytes -= entry.value.length
-    return this.#topics.remove(topic)
+    if (trie === this.#topics) this.#bytes -= entry.value.length
+    return trie.remove(topic)
+  }
+
+  #trieOf(topicOrFilter: string): LevelTrie<Buffer> {
+    return isSys(topicOrFilter) ? this.#sys : this.#topics
   }
 
   /**
@@ -51,7 +56,7 @@ export class RetainedIndex {
    */
   match(topicFilter: string, visit: (topic: string, message: Buffer) => void): void {
     // Branches still to look into, and where in the filter the level starts that chooses among their children.
-    const branches: Branch<Buffer>[] = [this.#topics.root]
+    const branches: Branch<Buffer>[] = [this.#trieOf(topicFilter).root]
     const starts: number[] = [0]
     const step = (child: Child<Buffer>, levelLength: number, end: number): void => {
       if (child instanceof Entry) {
@@ -102,4 +107,9 @@ function visitAll(from: Branch<Buffer>, hideDollar: boolean, visit: (topic: stri
 
 function isDollar(level: string): boolean {
   return level.charCodeAt(0) === 0x24
+}
+
+/** Topics under `$SYS` are about this process: they are kept in memory only and are no part of any limit. */
+export function isSys(topicOrFilter: string): boolean {
+  return topicOrFilter.startsWith('$SYS') && (topicOrFilter.length === 4 || topicOrFilter[4] === '/')
 }

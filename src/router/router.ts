@@ -11,7 +11,7 @@ import type { Destination, Group } from './destinations.ts'
 import { type LaneSet, Match, type Receiver } from './match.ts'
 import { decodeMessage, Origin } from './message.ts'
 import { Publication } from './publication.ts'
-import type { RetainedIndex } from './retained.ts'
+import { isSys, type RetainedIndex } from './retained.ts'
 import type { TopicTree } from './topic-tree.ts'
 
 /** Topics whose matches are remembered; the oldest goes first. */
@@ -249,6 +249,11 @@ export class Router {
   /** [v5 MQTT-3.3.1-5, -6, -7]: replaces the retained message of the topic; an empty payload removes it. */
   #retain(topic: string, publication: Publication, stored: Buffer): boolean {
     const { retained, store, limits } = this.#c
+    if (isSys(topic)) {
+      if (publication.payloadStart === publication.payloadEnd) retained.delete(topic)
+      else retained.set(topic, stored)
+      return false
+    }
     if (publication.payloadStart === publication.payloadEnd) {
       if (!retained.delete(topic)) return false
       store.deleteRetained(topic)

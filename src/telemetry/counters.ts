@@ -5,6 +5,10 @@ export class Counters {
   bytesReceived = 0
   bytesSent = 0
   packetsReceived = 0
+  packetsSent = 0
+  /** Bytes of PUBLISH packets, with their headers. */
+  publishBytesReceived = 0
+  publishBytesSent = 0
   /** PUBLISH packets taken from clients, by QoS. */
   published: [number, number, number] = [0, 0, 0]
   /** PUBLISH packets sent to clients, by QoS. */
@@ -23,4 +27,6 @@ export class Counters {
   }
   connectionsOpened = 0
   connectionsRefused = 0
+  /** CONNECT packets, accepted or not. */
+  connects = 0
 }

@@ -39,7 +39,15 @@ export interface EventMap {
     sessionPresent: boolean
   }
   /** `error` is null when the client sent DISCONNECT or closed between packets. */
-  clientDisconnected: { clientId: string; reason: string; error: ErrorCode | null }
+  clientDisconnected: {
+    clientId: string
+    userName: string | null
+    address: string
+    /** MQTT protocol level: 3, 4 or 5. */
+    version: number
+    reason: string
+    error: ErrorCode | null
+  }
   /** A connection that never became a client. */
   connectionRefused: { address: string; clientId: string | null; reason: string; error: ErrorCode | null }
   sessionTakenOver: { clientId: string; address: string }

@@ -188,8 +188,9 @@ describe('metrics', () => {
     server()
     events.emit('messageDropped', { clientId: 'c', cause: 'outbound_full', count: 41 })
     events.emit('messageDropped', { clientId: 'd', cause: 'outbound_full', count: 1 })
-    events.emit('clientDisconnected', { clientId: 'c', reason: 'x', error: 'keep_alive_timeout' })
-    events.emit('clientDisconnected', { clientId: 'd', reason: 'x', error: null })
+    const gone = { userName: null, address: '', version: 4, reason: 'x' }
+    events.emit('clientDisconnected', { ...gone, clientId: 'c', error: 'keep_alive_timeout' })
+    events.emit('clientDisconnected', { ...gone, clientId: 'd', error: null })
     events.emit('deadLettered', { queue: 'q', deadLetterQueue: 'q.dead', count: 2, reason: 'r' })
     const text = (await app.inject('/metrics')).body
     expect(text).toContain('sluicemq_messages_dropped_total{cause="outbound_full"} 42\n')

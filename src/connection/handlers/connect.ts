@@ -18,6 +18,7 @@ const CLIENT_ID_CHARACTERS_V31 = 23
  * CONNECT ([v5 3.1] [v3 3.1]): checks, permission, session, will, then CONNACK once all that has to be durable is.
  */
 export function handleConnect(c: Connection, buf: Buffer, start: number, end: number): void {
+  c.core.counters.connects++
   const packet = decode(c, buf, start, end)
   c.version = packet.version
   c.version5 = packet.version === 5

@@ -81,6 +81,7 @@ export function flushRun(c: Connection): void {
   run.count = 0
   c.core.counters.packetsReceived += count
   c.core.counters.published[0] += count
+  c.core.counters.publishBytesReceived += run.end - run.start
   c.core.backpressure.publisher = c
   c.core.router.copy(run.match!, run.buf!, run.start, run.end, count)
   c.core.backpressure.publisher = null
@@ -91,6 +92,7 @@ export function flushRun(c: Connection): void {
 function accept(c: Connection, publication: Publication): void {
   c.core.counters.packetsReceived++
   c.core.counters.published[publication.qos]++
+  c.core.counters.publishBytesReceived += publication.end - publication.start
   if (publication.version5) resolveAlias(c, publication)
   const match = matchOf(c, publication)
   if (publication.qos > 0) checkWindow(c, publication)
