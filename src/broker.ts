@@ -69,7 +69,7 @@ export interface Built {
 
 export function build(options: BuildOptions): Built {
   const { config, clock = systemClock, random = systemRandom, events = new Events() } = options
-  const store = options.store ?? makeStore(config, clock)
+  const store = options.store ?? makeStore(config, clock, events)
   const counters = new Counters()
   const backpressure = new Backpressure(store, config.limits.inboundPausedBytes, clock)
   const commits = new Commits(store, new CommitHealth(events, clock), () => backpressure.committed())
@@ -166,10 +166,16 @@ export async function createBroker(options: Partial<BuildOptions> = {}): Promise
   return broker
 }
 
-function makeStore(config: Config, clock: Clock): Store {
+function makeStore(config: Config, clock: Clock, events: Events): Store {
   switch (config.store) {
     case 'lmdb':
-      return lmdbStore({ dir: config.dataDir, clock })
+      return lmdbStore({
+        dir: config.dataDir,
+        clock,
+        onEvent: (event) => {
+          if (event.type === 'broken') events.emit('storeBroken', { error: event.error.message })
+        },
+      })
     case 'memory':
       return memoryStore({ clock })
     case 'redis':
@@ -229,7 +235,7 @@ export interface StartDeps {
 export async function startSluice(config: Config, deps: StartDeps = {}): Promise<Sluice> {
   const events = deps.events ?? new Events()
   const logger = deps.logger ?? createLog({ ...config.log, level: 'silent' }).logger
-  const own = makeStore(config, systemClock)
+  const own = makeStore(config, systemClock, events)
   const { broker, queues } = build({ config, events, store: deps.store?.(own) ?? own })
   await broker.listen()
   let stopping = false

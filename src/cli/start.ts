@@ -87,6 +87,11 @@ async function serve(
   const next = nextStep(config, running.addresses.http)
   if (next !== null) log.logger.info(next)
 
+  // Nothing can be acknowledged any more: a supervisor's restart opens the store anew.
+  events.on('storeBroken', () => {
+    log.flush()
+    process.exit(exitCodes.store.code)
+  })
   await signals.first
   const cancel = (process.clock ?? systemClock).after(config.limits.shutdownMs + stopGraceMs, () => {
     log.logger.fatal(`not stopped ${stopGraceMs} ms after limits.shutdownMs; exiting`)

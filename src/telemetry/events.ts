@@ -62,6 +62,8 @@ export interface EventMap {
   /** A group of writes did not reach the disk; its publishes are not acknowledged. */
   commitFailed: { error: string; code: ErrorCode | null }
   commitRecovered: { failedForMs: number }
+  /** The store cannot go on: every commit fails until the process starts again. */
+  storeBroken: { error: string }
   leaseExpired: { queue: string; count: number }
   deadLettered: { queue: string; deadLetterQueue: string; count: number; reason: string }
   /** Something of ours broke and one connection or request paid for it. */

@@ -62,6 +62,7 @@ const sentences: { readonly [K in EventName]: readonly [Level, string] } = {
   messageDropped: ['warn', 'messages dropped'],
   slowReader: ['warn', 'client does not read'],
   willPublished: ['debug', 'will published'],
+  storeBroken: ['error', 'the store cannot go on in this process; exiting so that a restart can mend it'],
   commitFailed: ['error', 'writing to the store failed; publishes are not acknowledged'],
   commitRecovered: ['info', 'writing to the store works again'],
   leaseExpired: ['info', 'leases ran out; the messages will be tried again'],
