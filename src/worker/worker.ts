@@ -133,6 +133,8 @@ export class Worker<T = unknown> {
       const room = this.#capacity - this.#held.size
       if (room < Math.max(1, ahead >> 1) || this.#outbox.size >= OUTBOX_MAX) {
         await this.#changed()
+        // Handlers that need no time end in the same turn: one pull for all of them.
+        await new Promise((resolve) => setImmediate(resolve))
         continue
       }
       try {
