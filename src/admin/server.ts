@@ -42,7 +42,7 @@ export function createAdminServer({ config, readiness, registry, log }: AdminSer
     // Requests that are under way are answered; kept connections without one are closed.
     forceCloseConnections: 'idle',
     // A percent-encoded queue name is up to three times as long as the name.
-    routerOptions: { maxParamLength: 1024 },
+    routerOptions: { maxParamLength: 2048 },
     clientErrorHandler: answerNonHttp,
     frameworkErrors: (error, request, reply) => void answerError(error, request, reply as FastifyReply, log),
     // A number written as text is a mistake to report, not to repair.
