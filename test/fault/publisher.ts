@@ -129,6 +129,7 @@ export class FaultPublisher {
     const frames: Buffer[] = []
     for (const { message, publish, state } of this.flows.values()) {
       ledger.note(message, `${state} again`)
+      if (state === 'publish') message.transmissions++
       frames.push(
         state === 'publish'
           ? encodeRawPublish({ ...publish, dup: true }, version)

@@ -160,6 +160,21 @@ describe('limits that end what would grow for ever', () => {
   })
 })
 
+describe('the end', () => {
+  test('aedes#37: clients that are just connecting when the broker closes are closed with it', async () => {
+    const own = await embedBroker()
+    own.faults.hold()
+    const waiting = await RawClient.open(own.mqtt)
+    const connack = waiting.connect({ clientId: 'late', clean: false, will: { topic: 'w', qos: 1 } }).catch(() => null)
+    const silent = await RawClient.open(own.mqtt)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    const stopped = own.stop()
+    await Promise.all([silent.expectClosed(2_000), waiting.expectClosed(2_000)])
+    await stopped
+    expect((await connack)?.code).not.toBe(0)
+  })
+})
+
 describe('permissions', () => {
   test('aedes#36: a denied subscription is not kept because another of the same SUBSCRIBE is allowed [v3 MQTT-3.8.4-5]', async () => {
     const before = broker.aedes.authorizeSubscribe
