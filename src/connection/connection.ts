@@ -1,6 +1,5 @@
 import { type ErrorCode, SluiceError } from '../errors.ts'
 import type { AckReceiver } from '../router/commits.ts'
-import type { Match } from '../router/match.ts'
 import type { Publication } from '../router/publication.ts'
 import type { Publisher } from '../router/router.ts'
 import type { Link } from '../session/link.ts'
@@ -18,6 +17,7 @@ import { flushRun, handlePublish, type Run } from './handlers/publish.ts'
 import { Intake } from './intake.ts'
 import { Outbound } from './outbound.ts'
 import type { OutboundAliases } from './topic-alias.ts'
+import type { TopicMemory } from './topic-memory.ts'
 import type { Stalled, Watched } from './watch.ts'
 
 const PUBACK = 0x40
@@ -70,10 +70,8 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   hasWill = false
   /** Topics the client gave a Topic Alias, by alias. */
   topicAliases: Map<number, Buffer> | null = null
-  /** The topic of the last PUBLISH and who gets it: most packets of a device repeat it. */
-  lastTopic: Buffer | null = null
-  lastTopicBytes = 0
-  lastMatch: Match | null = null
+  /** Null until the first PUBLISH. */
+  topics: TopicMemory | null = null
   readonly run: Run = { match: null, buf: null, start: 0, end: 0, count: 0 }
   /** The client wants reason strings and user properties [v5 MQTT-3.1.2-29]. */
   problemInformation = true

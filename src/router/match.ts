@@ -29,6 +29,28 @@ export interface LaneSet {
 
 let stamps = 0
 
+/** Receivers up to which topics are compared, and how many different sets are remembered. */
+const COPY_SET_RECEIVERS_MAX = 16
+const COPY_SETS_MAX = 16_384
+
+/** One object for each set of receiving sessions. */
+const copySets = new Map<string, object>()
+
+function copySetOf(receivers: readonly Receiver[]): object {
+  if (receivers.length > COPY_SET_RECEIVERS_MAX) return {}
+  const key = receivers
+    .map((receiver) => receiver.session.serial)
+    .sort((a, b) => a - b)
+    .join()
+  const known = copySets.get(key)
+  if (known !== undefined) return known
+  // Forgetting is safe: topics matched before and after are then copied apart.
+  if (copySets.size >= COPY_SETS_MAX) copySets.clear()
+  const made = {}
+  copySets.set(key, made)
+  return made
+}
+
 /** Who gets what is published to one topic. Valid while the tree's generation is the one it was made with. */
 export class Match {
   readonly topic: string
@@ -42,8 +64,11 @@ export class Match {
   /** By QoS × 2 + RETAIN. */
   readonly #laneSets: (LaneSet | null)[] = [null, null, null, null, null, null]
   #noLocal = false
-  /** Nothing but plain copies to connections. */
-  readonly plain: boolean
+  /**
+   * Set when QoS 0 packets need nothing but plain copies to connections. Topics with the same receivers have the same
+   * object here, so that packets of several topics can be copied in one piece.
+   */
+  readonly copySet: object | null
 
   constructor(
     topic: string,
@@ -62,12 +87,13 @@ export class Match {
       else if (destination.kind === 'group') this.groups.push(destination)
       else this.#bridge(destination)
     }
-    this.plain =
+    const plain =
       !observed &&
       this.groups.length === 0 &&
       this.#bridges.length === 0 &&
       !this.#noLocal &&
       this.receivers.every((receiver) => receiver.prefix === null)
+    this.copySet = plain ? copySetOf(this.receivers) : null
   }
 
   get empty(): boolean {

@@ -125,7 +125,7 @@ export class Router {
    * turn at most.
    */
   copies(match: Match, version5: boolean): boolean {
-    if (!match.plain) return false
+    if (match.copySet === null) return false
     for (const { session } of match.receivers) {
       const link = session.delivery.link
       if (

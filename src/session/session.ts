@@ -14,6 +14,8 @@ export const TAG_RETAIN = 4
 /** It came from a shared subscription: when the session ends, another member may get it. */
 export const TAG_SHARED = 8
 
+let serials = 0
+
 /** What all sessions share. */
 export interface SessionContext {
   readonly store: Store
@@ -31,6 +33,8 @@ export interface SessionContext {
  * connection keeps such messages in memory, up to the same limits.
  */
 export class Session {
+  /** Different for every session of the process. */
+  readonly serial = ++serials
   readonly clientId: string
   readonly origin: Origin
   readonly userName: string | undefined

@@ -8,8 +8,9 @@ import type { Connection } from '../connection.ts'
 import { negative } from '../goodbye.ts'
 import type { Refusal } from '../hooks.ts'
 import { reservedTopic } from '../reserved-topics.ts'
+import { TopicMemory } from '../topic-memory.ts'
 
-/** QoS 0 packets of one topic that lie side by side in what was read, and go to their receivers with one copy. */
+/** QoS 0 packets with the same receivers that lie side by side in what was read: they are sent with one copy each. */
 export interface Run {
   match: Match | null
   buf: Buffer | null
@@ -23,7 +24,7 @@ const PUBLISH_QOS0 = 0x30
 /**
  * PUBLISH ([v5 3.3] [v3 3.3]).
  *
- * QoS 0 packets of one topic that need no change are only counted here, and copied to the receivers together when
+ * QoS 0 packets that need no change and have the same receivers are only counted here, and copied to them together when
  * something else follows (`flushRun`). Everything else goes through the router one by one.
  */
 export function handlePublish(c: Connection, buf: Buffer, start: number, bodyStart: number, end: number): void {
@@ -44,28 +45,24 @@ export function handlePublish(c: Connection, buf: Buffer, start: number, bodySta
 
 /** Adds the packet to the run, or starts one. False: it has to be looked at by itself. */
 function extendRun(c: Connection, buf: Buffer, start: number, bodyStart: number, end: number): boolean {
-  const match = c.lastMatch
-  const topic = c.lastTopic
-  if (match === null || topic === null) return false
-  const topicBytes = c.lastTopicBytes
+  if (c.topics === null || bodyStart + 2 > end) return false
   const topicStart = bodyStart + 2
-  const topicEnd = topicStart + topicBytes
-  if (topicEnd > end || (buf[bodyStart]! << 8) + buf[bodyStart + 1]! !== topicBytes) return false
+  const topicEnd = topicStart + (buf[bodyStart]! << 8) + buf[bodyStart + 1]!
+  if (topicEnd > end) return false
   // Properties of their own need a look.
   if (c.version5 && (topicEnd === end || buf[topicEnd] !== 0)) return false
-  for (let i = 0; i < topicBytes; i++) if (buf[topicStart + i] !== topic[i]) return false
+  const match = c.topics.find(buf, topicStart, topicEnd)
+  if (match === null || match.copySet === null || !c.core.router.isCurrent(match)) return false
   const run = c.run
   if (run.count > 0) {
-    if (run.match === match && run.end === start && run.buf === buf) {
-      run.end = end
-      run.count++
-      return true
-    }
-    return false
+    if (run.match!.copySet !== match.copySet || run.end !== start || run.buf !== buf) return false
+    run.end = end
+    run.count++
+    return true
   }
   const hooks = c.core.hooks
   if (hooks.authorizePublish !== null || hooks.published !== null) return false
-  if (!c.core.router.isCurrent(match) || !c.core.router.copies(match, c.version5)) return false
+  if (!c.core.router.copies(match, c.version5)) return false
   run.match = match
   run.buf = buf
   run.start = start
@@ -147,23 +144,14 @@ function resolveAlias(c: Connection, publication: Publication): void {
   publication.setAliasedTopic(topic)
 }
 
-/** Who gets it, by the connection's memory of its last topic. */
+/** Who gets it, by the connection's memory of its topics. */
 function matchOf(c: Connection, publication: Publication): Match {
   const { topicBuf, topicStart, topicEnd } = publication
-  const topicBytes = topicEnd - topicStart
-  const last = c.lastMatch
-  if (last !== null && c.lastTopicBytes === topicBytes && c.core.router.isCurrent(last)) {
-    const topic = c.lastTopic!
-    let at = 0
-    while (at < topicBytes && topicBuf[topicStart + at] === topic[at]) at++
-    if (at === topicBytes) return last
-  }
+  c.topics ??= new TopicMemory()
+  const known = c.topics.find(topicBuf, topicStart, topicEnd)
+  if (known !== null && c.core.router.isCurrent(known)) return known
   const match = c.core.router.match(topicBuf, topicStart, topicEnd)
-  if (c.lastTopic === null || c.lastTopic.length < topicBytes)
-    c.lastTopic = Buffer.allocUnsafeSlow(Math.max(32, topicBytes))
-  topicBuf.copy(c.lastTopic, 0, topicStart, topicEnd)
-  c.lastTopicBytes = topicBytes
-  c.lastMatch = match
+  c.topics.put(topicBuf, topicStart, topicEnd, match)
   return match
 }
 
