@@ -2,10 +2,10 @@ import { SluiceError } from '../../errors.ts'
 import { decodeDisconnect } from '../../wire/disconnect.ts'
 import type { Connection } from '../connection.ts'
 
-/** "Disconnect with Will Message" ([v5 3.14.2.1]). */
-const WITH_WILL = 0x04
+/** "Normal disconnection" ([v5 3.14.2.1]), and all that MQTT 3 can say. */
+const NORMAL = 0x00
 
-/** DISCONNECT from the client ([v5 3.14] [v3 3.14]): it leaves on purpose, and its will is discarded. */
+/** DISCONNECT from the client ([v5 3.14] [v3 3.14]): with the normal reason its will is discarded. */
 export function handleDisconnect(c: Connection, buf: Buffer, start: number, end: number): void {
   const packet = decodeDisconnect(buf, start, end, c.version)
   const session = c.session!
@@ -16,7 +16,8 @@ export function handleDisconnect(c: Connection, buf: Buffer, start: number, end:
       throw new SluiceError('protocol_error', 'DISCONNECT sets a Session Expiry Interval where CONNECT had 0')
     session.expirySeconds = Math.min(expirySeconds, c.core.config.limits.sessionExpirySecondsMax)
   }
-  if (packet.reasonCode !== WITH_WILL && c.hasWill) {
+  // [v5 MQTT-3.14.4-3] [v3 MQTT-3.14.4-3]; any other reason leaves the will to be published [v5 MQTT-3.1.2-8].
+  if (packet.reasonCode === NORMAL && c.hasWill) {
     c.hasWill = false
     c.core.wills.discard(c.clientId)
   }
