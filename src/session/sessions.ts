@@ -12,6 +12,8 @@ import type { Subscriptions } from './subscriptions.ts'
 /** Session Expiry Interval that never ends ([v5 3.1.2.11.2]). */
 export const NEVER = 0xffffffff
 
+const NEVER_MS = Number.POSITIVE_INFINITY
+
 /** How often sessions without a connection are looked at for expiry, in ms. */
 const SWEEP_MS = 1000
 
@@ -121,7 +123,11 @@ export class Sessions {
   open(connection: Connection, expirySeconds: number): Opened {
     const { clientId, userName, version, clean } = connection
     const existing = this.#byId.get(clientId)
-    if (existing !== undefined) this.#owners.get(existing)?.takenOver()
+    if (existing !== undefined) {
+      this.#owners.get(existing)?.takenOver()
+      // Its time was over before the sweep came by [v5 MQTT-4.1.0-2].
+      if ((this.#expiring.get(existing) ?? NEVER_MS) <= this.#c.clock.now()) this.#expire(existing)
+    }
     const survivor = this.#byId.get(clientId)
     let durable = false
     if (survivor !== undefined && clean) {
