@@ -18,13 +18,14 @@ export class OutboundAliases {
   /**
    * Puts the alias into `frame`'s topic for a packet that is sent right now. Returns the property bytes to send, or null
    * when the topic goes as it is. When the alias was made known before, `known` is true and the topic may be left out.
+   * @param mayGrow whether the packet has room for both topic and alias
    */
-  take(frame: PublishFrame): { prefix: Buffer; known: boolean } | null {
+  take(frame: PublishFrame, mayGrow: boolean): { prefix: Buffer; known: boolean } | null {
     if (frame.topicEnd - frame.topicStart < TOPIC_BYTES_MIN) return null
     const topic = frame.topicBuf.toString('latin1', frame.topicStart, frame.topicEnd)
     const alias = this.#byTopic.get(topic)
     if (alias !== undefined) return { prefix: property(alias), known: true }
-    if (this.#byTopic.size >= this.#maximum) return null
+    if (!mayGrow || this.#byTopic.size >= this.#maximum) return null
     this.#byTopic.set(topic, this.#byTopic.size + 1)
     return { prefix: property(this.#byTopic.size), known: false }
   }

@@ -127,7 +127,7 @@ export class Delivery {
         this.drop('outbound_full', 1)
         return
       }
-      link.out.publish(aliased(link, message, prefix, false) ?? encoded, firstByte, 0)
+      link.out.publish(aliased(link, message, prefix, encoded) ?? encoded, firstByte, 0)
       if (link.out.waitingBytes >= SLOW_DOWN_BYTES) this.#context.backpressure.full(link)
       this.#context.counters.delivered[0]++
       return
@@ -137,7 +137,7 @@ export class Delivery {
       return
     }
     this.#lend(this.#nextSeq, loan)
-    this.send(link, aliased(link, message, prefix, true) ?? encoded, firstByte, this.#nextSeq)
+    this.send(link, aliased(link, message, prefix, encoded) ?? encoded, firstByte, this.#nextSeq)
     this.#nextSeq++
   }
 

@@ -14,16 +14,23 @@ export function encodeFor(
     : message.encoding(link.version5, withPacketId)
 }
 
-/** The packet with a Topic Alias, for a client that takes them; null: as it is. Only for what is sent at once, in order. */
+/** What a first Topic Alias adds: the property, and a byte each that Property Length and Remaining Length may grow by. */
+const ALIAS_BYTES_MAX = 3 + 1 + 1
+
+/**
+ * The packet with a Topic Alias, for a client that takes them; null: as it is. Only for what is sent at once, in order.
+ * @param plain the packet without an alias, which the client can take [v5 MQTT-3.1.2-24]
+ */
 export function aliased(
   link: Link,
   message: Publication,
   prefix: Buffer | null,
-  withPacketId: boolean,
+  plain: EncodedPublish,
 ): EncodedPublish | null {
   if (link.aliases === null) return null
-  const alias = link.aliases.take(message)
+  const mayGrow = plain.end - plain.start + ALIAS_BYTES_MAX <= link.maximumPacketSize
+  const alias = link.aliases.take(message, mayGrow)
   if (alias === null) return null
   const properties = prefix === null ? alias.prefix : Buffer.concat([alias.prefix, prefix])
-  return message.encodingWith(properties, withPacketId, !alias.known)
+  return message.encodingWith(properties, plain.packetIdOffset > 0, !alias.known)
 }

@@ -83,7 +83,7 @@ export class LaneReader {
     // [v5 MQTT-3.3.1-1]
     const dup = seq < this.#maybeSentBefore ? 8 : 0
     const firstByte = 0x30 | dup | ((tag & TAG_QOS) << 1) | ((tag & TAG_RETAIN) !== 0 ? 1 : 0)
-    this.#delivery.send(link, aliased(link, message, extra, true) ?? encoded, firstByte, seq)
+    this.#delivery.send(link, aliased(link, message, extra, encoded) ?? encoded, firstByte, seq)
   }
 
   #discard(seq: number, cause: DropCause | null): void {
