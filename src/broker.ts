@@ -123,6 +123,7 @@ export function build(options: BuildOptions): Built {
       hooks,
       authenticationMethods,
       scratch: new Publication(),
+      unconnected: new Set(),
     }
   }
 

@@ -146,6 +146,8 @@ export class Broker extends Aedes {
       return
     }
     const { core } = this
+    for (const connection of core.unconnected)
+      connection.refuse(0x88, 'the broker is shutting down', 'server_shutting_down')
     super.close(() => {
       core.watch.stop()
       core.sessions.stop()

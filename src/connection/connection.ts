@@ -89,6 +89,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
     this.window = limits.inflightMax
     this.outboundBytesMax = limits.outboundBytesMax
     core.counters.connectionsOpened++
+    core.unconnected.add(this)
     core.watch.add(this, limits.connectTimeoutMs)
     core.hooks.accepted(this)
     stream.setHandler(this)
@@ -118,6 +119,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   /** The session is this connection's; packets other than CONNECT are welcome from now on. */
   connected(session: Session): void {
     this.#state = 'connected'
+    this.core.unconnected.delete(this)
     this.#session = session
     if (this.keepAliveSeconds > 0) this.core.watch.add(this, this.keepAliveSeconds * 1500)
   }
@@ -266,6 +268,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
     this.core.watch.remove(this)
     this.core.watch.unstalled(this)
     this.core.backpressure.forget(this)
+    this.core.unconnected.delete(this)
     this.#intake.close()
     this.enhancedAuth?.close()
     if (gently) {

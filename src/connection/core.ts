@@ -12,6 +12,7 @@ import type { Store } from '../store.ts'
 import type { Counters } from '../telemetry/counters.ts'
 import type { Events } from '../telemetry/events.ts'
 import type { Backpressure } from './backpressure.ts'
+import type { Connection } from './connection.ts'
 import type { Flusher } from './flusher.ts'
 import type { Hooks } from './hooks.ts'
 import type { Watch } from './watch.ts'
@@ -37,4 +38,6 @@ export interface Core {
   readonly authenticationMethods: Map<string, AuthenticationMethod>
   /** PUBLISH packets are read into this one; what outlives the turn is copied. */
   readonly scratch: Publication
+  /** Connections that are not clients yet: CONNECT has not come or is not answered. */
+  readonly unconnected: Set<Connection>
 }

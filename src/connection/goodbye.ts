@@ -66,6 +66,8 @@ export function negative(
 export function notCommitted(c: Connection, firstByte: number, packetId: number, error: unknown): void {
   const type = firstByte >> 4
   if (type === PacketType.PUBREC) c.session?.inbound?.delete(packetId)
+  // Its release is not on disk: the identifier is as taken as it was, and the client will ask again.
+  if (type === PacketType.PUBCOMP) c.session?.inbound?.add(packetId)
   if (c.state === 'closed') return
   const full = error instanceof SluiceError && error.code === 'store_full'
   if (c.version5 && (type === PacketType.PUBACK || type === PacketType.PUBREC))

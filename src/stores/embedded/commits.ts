@@ -15,6 +15,7 @@
  * part of the writes went into a group that was closed before and has failed. So a failure takes the open group with it, and
  * every commit() until the turn is over: an error too many costs a retry, one too few a message.
  */
+import { setImmediate as atTurnEnd } from 'node:timers'
 import { setImmediate } from 'node:timers/promises'
 import type { SluiceError } from '../../errors.ts'
 import { Group } from './group.ts'
@@ -34,6 +35,8 @@ export class Commits {
   /** A group has failed and others are still under way: nothing is handed to the engine until they have come back. */
   #failing = false
   #repairNow = false
+  /** `#closeAtTurnEnd` is on its way. */
+  #closing = false
   /** The failure of a group, until the turn after it is over. */
   #lately: SluiceError | null = null
   #failures = 0
@@ -89,6 +92,19 @@ export class Commits {
     this.#submit(group)
   }
 
+  /**
+   * The group that waited is closed where turns end, not between two writes of one turn: what a turn wrote is durable, or
+   * refused, as a whole.
+   */
+  #closeAtTurnEnd(): void {
+    if (this.#closing || !this.#state.open.closeWanted) return
+    this.#closing = true
+    atTurnEnd(() => {
+      this.#closing = false
+      this.#closeIfPossible()
+    })
+  }
+
   #submit(group: Group): void {
     const state = this.#state
     group.closedAt = state.clock.monotonic()
@@ -126,7 +142,7 @@ export class Commits {
     if (state.underWay.length === 0) this.#failing = false
     this.commits++
     this.lastCommitMs = state.clock.monotonic() - group.closedAt
-    this.#closeIfPossible()
+    this.#closeAtTurnEnd()
     this.#announce(group)
     group.resolve()
     state.cache.evict(state.evicted)
