@@ -12,7 +12,7 @@ import { LaneReader } from './lane-reader.ts'
 import type { Link } from './link.ts'
 import type { Loan } from './loan.ts'
 import { packetIdOf } from './packet-ids.ts'
-import { Pending } from './pending.ts'
+import { countDown, Pending } from './pending.ts'
 import type { Session, SessionContext } from './session.ts'
 
 const released = Buffer.from([1])
@@ -133,7 +133,7 @@ export class Delivery {
       return
     }
     if ((this.#pending !== null && this.#pending.length > 0) || !this.opens(link, this.#nextSeq)) {
-      this.#hold(encoded, firstByte, loan)
+      this.#hold(message, encoded, firstByte, loan)
       return
     }
     this.#lend(this.#nextSeq, loan)
@@ -265,6 +265,10 @@ export class Delivery {
   #pumpPending(link: Link, pending: Pending): void {
     while (pending.length > 0 && this.opens(link, this.#nextSeq)) {
       const waiting = pending.shift()!
+      if (!countDown(waiting, this.#context.now())) {
+        this.drop('expired', 1)
+        continue
+      }
       this.#lend(this.#nextSeq, waiting.loan)
       this.send(link, waiting, waiting.firstByte, this.#nextSeq)
       this.#nextSeq++
@@ -278,13 +282,13 @@ export class Delivery {
     this.#loans.set(seq, loan)
   }
 
-  #hold(encoded: EncodedPublish, firstByte: number, loan: Loan | null): void {
+  #hold(message: Publication, encoded: EncodedPublish, firstByte: number, loan: Loan | null): void {
     this.#pending ??= new Pending()
     const pending = this.#pending
     const limits = this.#context.limits
     if (pending.length >= limits.sessionQueuedMessagesMax || pending.bytes >= limits.sessionQueuedBytesMax)
       this.drop('session_full', 1)
-    else pending.push(encoded, firstByte, loan)
+    else pending.push(message, encoded, firstByte, this.link!.version5, this.#context.now(), loan)
     if (pending.bytes >= SLOW_DOWN_BYTES) this.#context.backpressure.full(this.link!)
   }
 }

@@ -60,7 +60,10 @@ export class LaneReader {
   #send(link: Link, seq: number): void {
     const { message: stored, tag, extra } = this.#backlog
     const now = this.#context.now()
-    if (secondsLeft(stored, now) <= 0) {
+    const sentBefore = seq < this.#maybeSentBefore
+    const qos = tag & TAG_QOS
+    // The exchange of a QoS 2 message that was begun goes on [v5 MQTT-4.3.3-7].
+    if (secondsLeft(stored, now) <= 0 && !(sentBefore && qos === 2)) {
       this.#discard(seq, 'expired')
       return
     }
@@ -81,8 +84,8 @@ export class LaneReader {
       return
     }
     // [v5 MQTT-3.3.1-1]
-    const dup = seq < this.#maybeSentBefore ? 8 : 0
-    const firstByte = 0x30 | dup | ((tag & TAG_QOS) << 1) | ((tag & TAG_RETAIN) !== 0 ? 1 : 0)
+    const dup = sentBefore ? 8 : 0
+    const firstByte = 0x30 | dup | (qos << 1) | ((tag & TAG_RETAIN) !== 0 ? 1 : 0)
     this.#delivery.send(link, aliased(link, message, extra, encoded) ?? encoded, firstByte, seq)
   }
 

@@ -1,9 +1,15 @@
+import { put32 } from '../router/message.ts'
+import type { Publication } from '../router/publication.ts'
 import type { EncodedPublish } from '../wire/publish.ts'
 import type { Loan } from './loan.ts'
 
 /** A PUBLISH kept until the in-flight window of a connection opens. */
 export interface Waiting extends EncodedPublish {
   readonly firstByte: number
+  /** ms since 1970 at which its Message Expiry Interval is over; Infinity: it has none. */
+  readonly expiresAt: number
+  /** Offset of the interval's four bytes in the packet, from `start`; -1: it has none there. */
+  readonly expiryOffset: number
   /** Set when it comes from a shared subscription. */
   readonly loan: Loan | null
 }
@@ -19,10 +25,23 @@ export class Pending {
   }
 
   /** Keeps a copy of the packet. */
-  push(encoded: EncodedPublish, firstByte: number, loan: Loan | null): void {
+  push(
+    message: Publication,
+    encoded: EncodedPublish,
+    firstByte: number,
+    version5: boolean,
+    now: number,
+    loan: Loan | null,
+  ): void {
     const buf = Buffer.from(encoded.buf.subarray(encoded.start, encoded.end))
+    const { packetIdOffset } = encoded
+    const expires = message.expirySeconds >= 0
+    const expiresAt = expires ? now + message.expirySeconds * 1000 : Number.POSITIVE_INFINITY
+    // The message's properties and payload are the end of a packet of MQTT 5; one of MQTT 3 has no properties.
+    const tail = message.propsEnd - message.propsStart + message.payloadEnd - message.payloadStart
+    const expiryOffset = expires && version5 ? buf.length - tail + message.expiryOffset : -1
     this.bytes += buf.length
-    this.#items.push({ buf, start: 0, end: buf.length, packetIdOffset: encoded.packetIdOffset, firstByte, loan })
+    this.#items.push({ buf, start: 0, end: buf.length, packetIdOffset, firstByte, expiresAt, expiryOffset, loan })
   }
 
   *items(): IterableIterator<Waiting> {
@@ -43,4 +62,12 @@ export class Pending {
     }
     return item
   }
+}
+
+/** Writes what is left of the Message Expiry Interval [v5 MQTT-3.3.2-6]. False: nothing is [v5 MQTT-3.3.2-5]. */
+export function countDown(waiting: Waiting, now: number): boolean {
+  if (waiting.expiresAt <= now) return false
+  if (waiting.expiryOffset >= 0)
+    put32(waiting.buf, waiting.start + waiting.expiryOffset, Math.ceil((waiting.expiresAt - now) / 1000))
+  return true
 }
