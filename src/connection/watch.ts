@@ -32,7 +32,8 @@ export interface Stalled {
 export class Watch {
   readonly #clock: Clock
   readonly #drainTicks: number
-  readonly #buckets = new Map<number, Watched[]>()
+  /** A set, because a connection that is gone must be forgotten at once: its tick may be a day away. */
+  readonly #buckets = new Map<number, Set<Watched>>()
   readonly #stalled = new Map<Stalled, { taken: number; sinceTick: number }>()
   #cancel: (() => void) | null = null
   readonly #startedAt: number
@@ -43,6 +44,13 @@ export class Watch {
     this.#clock = clock
     this.#drainTicks = Math.ceil(drainTimeoutMs / TICK_MS)
     this.#startedAt = clock.monotonic()
+  }
+
+  /** Connections watched. */
+  get size(): number {
+    let size = 0
+    for (const bucket of this.#buckets.values()) size += bucket.size
+    return size
   }
 
   start(): void {
@@ -59,14 +67,18 @@ export class Watch {
 
   /** Watches from now on; silence is counted from the last `touch`. */
   add(watched: Watched, silenceMs: number): void {
+    this.remove(watched)
     watched.silenceTicks = Math.ceil(silenceMs / TICK_MS) + 1
     watched.lastTick = this.tick
     this.#hang(watched, this.tick + watched.silenceTicks)
   }
 
   remove(watched: Watched): void {
+    const { dueTick } = watched
     watched.silenceTicks = 0
     watched.dueTick = 0
+    const bucket = this.#buckets.get(dueTick)
+    if (bucket?.delete(watched) === true && bucket.size === 0) this.#buckets.delete(dueTick)
   }
 
   stalled(stalled: Stalled): void {
@@ -80,8 +92,8 @@ export class Watch {
   #hang(watched: Watched, dueTick: number): void {
     watched.dueTick = dueTick
     const bucket = this.#buckets.get(dueTick)
-    if (bucket === undefined) this.#buckets.set(dueTick, [watched])
-    else bucket.push(watched)
+    if (bucket === undefined) this.#buckets.set(dueTick, new Set([watched]))
+    else bucket.add(watched)
   }
 
   #advance(): void {

@@ -87,3 +87,20 @@ test('a reader that takes nothing for the drain timeout is frozen; one that took
   }
   expect(story).toEqual(['frozen'])
 })
+
+test('a connection that is gone is forgotten at once, however long its Keep Alive', () => {
+  const clock = handClock()
+  const story: string[] = []
+  const watch = new Watch(clock, 60_000)
+  watch.start()
+  const connections = Array.from({ length: 100 }, (_, i) => watched(story, String(i)))
+  for (const connection of connections) watch.add(connection, 10_000)
+  expect(watch.size).toBe(100)
+  // CONNECT came: its Keep Alive replaces the time for CONNECT.
+  for (const connection of connections) watch.add(connection, 65_535 * 1500)
+  expect(watch.size).toBe(100)
+  for (const connection of connections) watch.remove(connection)
+  expect(watch.size).toBe(0)
+  clock.advance(20_000)
+  expect(story).toEqual([])
+})
