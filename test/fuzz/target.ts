@@ -1,0 +1,117 @@
+import { BrokerProcess } from '../support/broker-process.ts'
+import { scramUser } from '../support/scram-client.ts'
+import { scramPassword, scramUserName } from './conversations.ts'
+
+/** What is fuzzed. */
+export interface FuzzTarget {
+  readonly mqtt: { host: string; port: number }
+  /** Base URL of the HTTP face, or null when there is none. */
+  readonly http: string | null
+  /** What is wrong with it, or null: it ended, or said something on stderr. */
+  failure(): string | null
+  /** Resident memory, in bytes. */
+  residentBytes(): number
+  /** Starts from nothing: no data, no memory. */
+  restart(): Promise<void>
+  stop(): Promise<void>
+}
+
+/** Every limit small enough that a run reaches it, and everything that a client can touch switched on. */
+const config = {
+  allowAnonymous: true,
+  bridge: [{ topicFilter: 'fuzz/queue', queue: 'fuzz' }],
+  clientEvents: true,
+  sys: { intervalSeconds: 1 },
+  mqtt: { validatePayloadFormat: true },
+  authentication: { scram: { users: { [scramUserName]: scramUser(scramPassword, 'salt of the fuzzer') } } },
+  limits: {
+    packetBytesMax: 128 * 1024,
+    connectTimeoutMs: 1000,
+    sessionExpirySecondsMax: 3,
+    retainedMessagesMax: 200,
+    sessionQueuedMessagesMax: 500,
+    sessionQueuedBytesMax: 1024 * 1024,
+    subscriptionsPerSessionMax: 20,
+    inflightMax: 20,
+    receiveMaximum: 20,
+    outboundBytesMax: 256 * 1024,
+    drainTimeoutMs: 1000,
+  },
+  // Whoever is refused is a warning; what is an error should never happen.
+  log: { level: 'error', format: 'json' },
+}
+
+/** The broker as a process of its own. */
+export class BrokerTarget implements FuzzTarget {
+  readonly #store: 'lmdb' | 'memory'
+  #broker: BrokerProcess | null = null
+
+  constructor(store: 'lmdb' | 'memory') {
+    this.#store = store
+  }
+
+  static async start(store: 'lmdb' | 'memory'): Promise<BrokerTarget> {
+    const target = new BrokerTarget(store)
+    await target.restart()
+    return target
+  }
+
+  get mqtt() {
+    return this.#broker!.mqtt
+  }
+  get http() {
+    return this.#broker!.http
+  }
+  failure(): string | null {
+    const { running, stderr } = this.#broker!
+    if (!running) return `the broker process ended; stderr: ${stderr.slice(-4000)}`
+    return stderr === '' ? null : `the broker said on stderr: ${stderr.slice(0, 4000)}`
+  }
+  residentBytes(): number {
+    return this.#broker!.running ? this.#broker!.residentBytes() : 0
+  }
+  async restart(): Promise<void> {
+    await this.#broker?.stop()
+    this.#broker = await BrokerProcess.start({ config, store: this.#store })
+  }
+  async stop(): Promise<void> {
+    await this.#broker?.stop()
+  }
+}
+
+/** Takes and acknowledges whatever the bridge put into the queue, so that it does not grow for ever. */
+export class QueueDrain {
+  taken = 0
+  failure: string | null = null
+  #stop: AbortController | null = null
+  #running: Promise<void> = Promise.resolve()
+
+  start(http: string): void {
+    this.#stop = new AbortController()
+    this.#running = this.#drain(`${http}/api/v1/queues/fuzz`, this.#stop.signal)
+  }
+
+  async stop(): Promise<void> {
+    this.#stop?.abort()
+    await this.#running
+  }
+
+  async #drain(url: string, signal: AbortSignal): Promise<void> {
+    const post = async (path: string, body: object): Promise<unknown> => {
+      const headers = { 'content-type': 'application/json' }
+      const answer = await fetch(`${url}/${path}`, { method: 'POST', headers, body: JSON.stringify(body), signal })
+      if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`)
+      return answer.json()
+    }
+    try {
+      while (!signal.aborted) {
+        const { messages } = (await post('pull', { max: 1000, waitMs: 1000 })) as { messages: { receipt: string }[] }
+        if (messages.length === 0) continue
+        await post('ack', { receipts: messages.map(({ receipt }) => receipt) })
+        this.taken += messages.length
+      }
+    } catch (error) {
+      if (!signal.aborted) this.failure = `the queue API failed: ${(error as Error).message}`
+    }
+  }
+}
