@@ -4,15 +4,21 @@ import type { LaneTarget } from '../store.ts'
 import { varintBytes, writeVarint } from '../wire/varint.ts'
 import type { BridgeTarget, Destination, Group, Subscription } from './destinations.ts'
 
-/** One session that gets the message, with its overlapping subscriptions merged: one copy, the highest QoS. */
-export interface Receiver {
-  readonly session: Session
+/** How a message goes to one session: its overlapping subscriptions merged. */
+export interface Grant {
+  /** The highest among them [v5 MQTT-3.3.4-2] [v3 MQTT-3.3.5-1]. */
   qos: number
   retainAsPublished: boolean
-  /** Subscription Identifier properties of every matching subscription [v5 MQTT-3.3.4-3], or null. */
+  /** Subscription Identifier properties of all of them [v5 MQTT-3.3.4-4], or null. */
   prefix: Buffer | null
-  /** QoS for messages the session published itself: only subscriptions without No Local count; -1: none [v5 MQTT-3.8.3-3]. */
-  ownQos: number
+}
+
+/** One session that gets the message, once. */
+export interface Receiver {
+  readonly session: Session
+  readonly grant: Grant
+  /** For messages the session published itself: only subscriptions without No Local count; null: none [v5 MQTT-3.8.3-3]. */
+  own: Grant | null
 }
 
 /** Where durable entries go, for one QoS and RETAIN of the PUBLISH. `sessions` is parallel to `targets`. */
@@ -92,7 +98,7 @@ export class Match {
       this.groups.length === 0 &&
       this.#bridges.length === 0 &&
       !this.#noLocal &&
-      this.receivers.every((receiver) => receiver.prefix === null)
+      this.receivers.every((receiver) => receiver.grant.prefix === null)
     this.copySet = plain ? copySetOf(this.receivers) : null
   }
 
@@ -113,13 +119,11 @@ export class Match {
     const targets: LaneTarget[] = this.#bridges.map((bridge) => bridge.target)
     const sessions: (Session | null)[] = targets.map(() => null)
     const queues = targets.length
-    for (const receiver of this.receivers) {
-      const granted = Math.min(qos, receiver.qos)
-      const lane = receiver.session.lane
-      if (lane === null || granted === 0) continue
-      const tag = granted | (retain && receiver.retainAsPublished ? TAG_RETAIN : 0)
-      targets.push({ lane, tag, extra: receiver.prefix })
-      sessions.push(receiver.session)
+    for (const { session, grant } of this.receivers) {
+      const target = laneTarget(session, grant, qos, retain)
+      if (target === null) continue
+      targets.push(target)
+      sessions.push(session)
     }
     return { targets, sessions, anySession: targets.length > queues, queues, noLocal: this.#noLocal }
   }
@@ -127,31 +131,50 @@ export class Match {
   #merge(subscription: Subscription, stamp: number): void {
     const session = subscription.session
     if (subscription.noLocal) this.#noLocal = true
-    const prefix =
-      subscription.subscriptionIdentifier === 0 ? null : identifierProperty(subscription.subscriptionIdentifier)
-    const ownQos = subscription.noLocal ? -1 : subscription.qos
     if (session.mergeStamp !== stamp) {
       session.mergeStamp = stamp
       session.mergeIndex = this.receivers.length
       this.receivers.push({
         session,
-        qos: subscription.qos,
-        retainAsPublished: subscription.retainAsPublished,
-        prefix,
-        ownQos,
+        grant: grantOf(subscription),
+        own: subscription.noLocal ? null : grantOf(subscription),
       })
       return
     }
     const receiver = this.receivers[session.mergeIndex]!
-    receiver.qos = Math.max(receiver.qos, subscription.qos)
-    receiver.ownQos = Math.max(receiver.ownQos, ownQos)
-    receiver.retainAsPublished ||= subscription.retainAsPublished
-    if (prefix !== null) receiver.prefix = receiver.prefix === null ? prefix : Buffer.concat([receiver.prefix, prefix])
+    const more = grantOf(subscription)
+    widen(receiver.grant, more)
+    if (subscription.noLocal) return
+    if (receiver.own === null) receiver.own = more
+    else widen(receiver.own, more)
   }
 
   #bridge(bridge: BridgeTarget): void {
     if (!this.#bridges.some((other) => other.target.lane === bridge.target.lane)) this.#bridges.push(bridge)
   }
+}
+
+function grantOf({ qos, retainAsPublished, subscriptionIdentifier }: Subscription): Grant {
+  return {
+    qos,
+    retainAsPublished,
+    prefix: subscriptionIdentifier === 0 ? null : identifierProperty(subscriptionIdentifier),
+  }
+}
+
+function widen(grant: Grant, more: Grant): void {
+  grant.qos = Math.max(grant.qos, more.qos)
+  grant.retainAsPublished ||= more.retainAsPublished
+  if (more.prefix !== null)
+    grant.prefix = grant.prefix === null ? more.prefix : Buffer.concat([grant.prefix, more.prefix])
+}
+
+/** The session's durable entry, or null when the message does not need one. */
+export function laneTarget(session: Session, grant: Grant, qos: number, retain: boolean): LaneTarget | null {
+  const granted = Math.min(qos, grant.qos)
+  if (session.lane === null || granted === 0) return null
+  const tag = granted | (retain && grant.retainAsPublished ? TAG_RETAIN : 0)
+  return { lane: session.lane, tag, extra: grant.prefix }
 }
 
 /** A Subscription Identifier as property bytes ([v5 3.3.2.3.8]). */

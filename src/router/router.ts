@@ -8,8 +8,8 @@ import type { DropCause } from '../telemetry/events.ts'
 import { checkTopicName, countLevelBytes } from '../wire/topic.ts'
 import type { Commits } from './commits.ts'
 import type { Destination, Group } from './destinations.ts'
-import { type LaneSet, Match, type Receiver } from './match.ts'
-import { decodeMessage, Origin } from './message.ts'
+import { type LaneSet, laneTarget, Match, type Receiver } from './match.ts'
+import { decodeMessage, Origin, secondsLeft } from './message.ts'
 import { Publication } from './publication.ts'
 import { isSys, type RetainedIndex } from './retained.ts'
 import type { TopicTree } from './topic-tree.ts'
@@ -160,7 +160,7 @@ export class Router {
     }
     const lanes = match.lanes(publication.qos, publication.retain)
     if (lanes.targets.length > 0) {
-      const targets = lanes.anySession ? this.#admit(lanes, match, publisher) : lanes.targets
+      const targets = lanes.anySession ? this.#admit(lanes, match, publication, publisher) : lanes.targets
       if (targets.length > 0) {
         stored ??= publication.store(publisher.origin, this.#c.clock.now())
         this.#c.store.append(stored, targets)
@@ -177,30 +177,34 @@ export class Router {
 
   #deliver(publication: Publication, receiver: Receiver, publisher: Publisher): void {
     const session = receiver.session
-    const own = session === publisher.session
-    if (own && receiver.ownQos < 0) return
-    const qos = Math.min(publication.qos, own ? receiver.ownQos : receiver.qos)
+    const grant = session === publisher.session ? receiver.own : receiver.grant
+    if (grant === null) return
+    const qos = Math.min(publication.qos, grant.qos)
     if (qos > 0 && session.lane !== null) return
-    session.delivery.deliver(publication, qos, publication.retain && receiver.retainAsPublished, receiver.prefix, null)
+    session.delivery.deliver(publication, qos, publication.retain && grant.retainAsPublished, grant.prefix, null)
   }
 
-  /** Leaves out sessions that are full and, for No Local, the publisher's own. */
-  #admit(lanes: LaneSet, match: Match, publisher: Publisher): readonly LaneTarget[] {
+  /** Leaves out sessions that are full; where No Local is about, the publisher's own session has a grant of its own. */
+  #admit(lanes: LaneSet, match: Match, publication: Publication, publisher: Publisher): readonly LaneTarget[] {
     let all = true
     for (let i = 0; i < lanes.targets.length && all; i++) {
       const session = lanes.sessions[i]!
       if (session !== null && (!session.hasRoom || (lanes.noLocal && session === publisher.session))) all = false
     }
     if (all) return lanes.targets
-    return lanes.targets.filter((_, i) => {
+    const admitted: LaneTarget[] = []
+    for (let i = 0; i < lanes.targets.length; i++) {
       const session = lanes.sessions[i]!
-      if (session === null) return true
-      if (lanes.noLocal && session === publisher.session)
-        return match.receivers.some((receiver) => receiver.session === session && receiver.ownQos > 0)
-      if (session.hasRoom) return true
-      this.#c.dropped(session, 'session_full', 1)
-      return false
-    })
+      let target: LaneTarget | null = lanes.targets[i]!
+      if (session !== null && lanes.noLocal && session === publisher.session) {
+        const own = match.receivers.find((receiver) => receiver.session === session)!.own
+        target = own === null ? null : laneTarget(session, own, publication.qos, publication.retain)
+      }
+      if (target === null) continue
+      if (session === null || session.hasRoom) admitted.push(target)
+      else this.#c.dropped(session, 'session_full', 1)
+    }
+    return admitted
   }
 
   /** One member of the group gets the message [v5 MQTT-4.8.2-4]. */
@@ -240,7 +244,10 @@ export class Router {
     const publication = new Publication()
     for (const { group, message, qos, sent } of loans) {
       if (qos === 2 && sent) continue
-      publication.load(message, this.#c.clock.now())
+      const now = this.#c.clock.now()
+      // [v5 MQTT-3.3.2-5]
+      if (secondsLeft(message, now) <= 0) continue
+      publication.load(message, now)
       if (this.#share(publication, group, { session: null, origin: originOf(message) }, message))
         this.#c.commits.schedule()
     }
