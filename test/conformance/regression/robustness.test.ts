@@ -80,7 +80,7 @@ describe('limits that end what would grow for ever', () => {
   const limits = {
     inboundPausedBytes: 256 * 1024,
     sessionQueuedMessagesMax: 10,
-    sessionExpirySecondsMax: 1,
+    sessionExpirySecondsMax: 2,
     drainTimeoutMs: 500,
     connectTimeoutMs: 300,
   }
