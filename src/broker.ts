@@ -104,7 +104,7 @@ export function build(options: BuildOptions): Built {
     const nodeId = config.nodeId ?? 'local'
     const redistribute = (loans: Iterable<Loan>): void => router.redistribute(loans)
     const sessions = new Sessions({ ...shared, random, subscriptions, nodeId, now, redistribute })
-    const wills = new Wills({ store, commits, clock, events, router })
+    const wills = new Wills({ store, commits, clock, events, router, session: (id) => sessions.find(id) })
     return {
       config,
       clock,
@@ -259,8 +259,8 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
     stopping = true
     await Promise.allSettled([tcp.close(), webSocket.close()])
     await queues.close()
-    for (const client of Object.values(broker.clients))
-      client.connection.disconnect(0x8b, 'the broker is shutting down', 'server_shutting_down')
+    for (const { owner } of broker.core.sessions.values())
+      owner?.disconnect(0x8b, 'the broker is shutting down', 'server_shutting_down')
     await closeAdmin(app, limits.shutdownMs)
     await new Promise<void>((resolve) => broker.close(resolve))
   }

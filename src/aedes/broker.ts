@@ -9,6 +9,7 @@ import type { Publication } from '../router/publication.ts'
 import type { Observers, Publisher } from '../router/router.ts'
 import type { ByteStream, Peer } from '../transport.ts'
 import { Client } from './client.ts'
+import { clientRegistry } from './client-registry.ts'
 import type { Emitter } from './emitter.ts'
 import { AedesHooks } from './hooks.ts'
 import { type AedesPacket, type PublishRequest, packetOf, publicationOf } from './packets.ts'
@@ -45,7 +46,7 @@ export class Broker extends Aedes {
   #counter = 0
   #publishListeners = 0
   declare readonly mq: Emitter<AedesPacket>
-  declare readonly clients: Record<string, Client>
+  declare clients: Record<string, Client>
   declare connectedClients: number
 
   constructor(parts: BrokerParts, options: AedesOptions = {}) {
@@ -58,10 +59,14 @@ export class Broker extends Aedes {
     on.call(this, 'removeListener', (event: string | symbol) => {
       if (event === 'publish') this.#publishListeners--
     })
-    this.core = parts.assemble(new AedesHooks(this), new EmitterObservers(this, parts.emitter))
+    const hooks = new AedesHooks(this)
+    this.core = parts.assemble(hooks, new EmitterObservers(this, parts.emitter))
+    this.clients = clientRegistry(this.core.sessions, ({ owner }) =>
+      owner?.state === 'connected' ? hooks.clientOf(owner) : undefined,
+    )
     this.handle = (stream: Duplex, request?: IncomingMessage) => {
       const peer: Peer = request === undefined ? peerOf(stream) : { ...peerOf(stream), request }
-      return this.accept(parts.wrap(stream, peer)).client as never
+      return hooks.clientOf(this.accept(parts.wrap(stream, peer))) as never
     }
   }
 
@@ -115,20 +120,6 @@ export class Broker extends Aedes {
     }
     if (durable) core.commits.wait({ committed: finish, notCommitted: (error) => done(error as Error) })
     else finish()
-  }
-
-  registerClient(client: Client): void {
-    this.connectedClients++
-    this.clients[client.id!] = client
-    this.emit('client', client)
-    this.announce('new/clients', () => client.id!)
-  }
-
-  unregisterClient(client: Client): void {
-    this.connectedClients--
-    delete this.clients[client.id!]
-    this.emit('clientDisconnect', client)
-    this.announce('disconnect/clients', () => client.id!)
   }
 
   /** Publishes one of Aedes' $SYS topics, if anybody listens. */

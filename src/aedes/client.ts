@@ -29,8 +29,6 @@ type UnsubscribeArgument = string | string[] | { unsubscriptions: string[] }
 export class Client extends EventEmitter {
   readonly broker: Broker
   readonly #connection: Connection
-  /** Kept for Aedes' own bookkeeping of other brokers; always empty. */
-  readonly duplicates: Record<string, number> = Object.create(null)
   #id: string | null = null
 
   constructor(broker: Broker, connection: Connection) {
@@ -41,6 +39,10 @@ export class Client extends EventEmitter {
     conn.client = this
   }
 
+  /** Aedes' own bookkeeping of other brokers; always empty. */
+  get duplicates(): Record<string, number> {
+    return Object.create(null)
+  }
   get connection(): Connection {
     return this.#connection
   }

@@ -26,15 +26,17 @@ export class AedesHooks implements Hooks {
     this.#broker = broker
   }
 
-  accepted(connection: Connection): void {
-    connection.client = new Client(this.#broker, connection)
+  /** The client that hooks and events show for the connection. Made when it is asked for: most are never. */
+  clientOf(connection: Connection): Client {
+    connection.client ??= new Client(this.#broker, connection)
+    return connection.client as Client
   }
 
   get preConnect(): Hooks['preConnect'] {
     return this.#broker.preConnect === unhooked.preConnect ? null : this.#preConnect
   }
   readonly #preConnect: NonNullable<Hooks['preConnect']> = (connection, packet, done) => {
-    this.#broker.preConnect(clientOf(connection) as never, connectPacketOf(packet) as never, (error, success) => {
+    this.#broker.preConnect(this.clientOf(connection) as never, connectPacketOf(packet) as never, (error, success) => {
       if (error) this.failed(connection, error)
       done(error || success !== true ? { message: error?.message ?? 'refused by preConnect', reasonCode: 0x87 } : null)
     })
@@ -44,7 +46,7 @@ export class AedesHooks implements Hooks {
     return this.#broker.authenticate === unhooked.authenticate ? null : this.#authenticate
   }
   readonly #authenticate: NonNullable<Hooks['authenticate']> = (connection, packet, done) => {
-    const client = clientOf(connection) as never
+    const client = this.clientOf(connection) as never
     this.#broker.authenticate(client, packet.userName, packet.password, (error, success) => {
       if (!error && success) return done(null)
       const reasonCode = reasonCodeOfReturnCode[error?.returnCode ?? 0] ?? 0x87
@@ -57,7 +59,7 @@ export class AedesHooks implements Hooks {
   }
   readonly #authorizePublish: NonNullable<Hooks['authorizePublish']> = (connection, publication, done) => {
     const packet = this.#packet(publication)
-    this.#broker.authorizePublish(clientOf(connection) as never, packet as never, (error) => {
+    this.#broker.authorizePublish(this.clientOf(connection) as never, packet as never, (error) => {
       if (error) return done(refusal(error))
       if (wasChanged(packet, publication)) this.#replace(publication, packet, connection)
       done(null)
@@ -70,7 +72,7 @@ export class AedesHooks implements Hooks {
   readonly #authorizeSubscribe: NonNullable<Hooks['authorizeSubscribe']> = (connection, request, done) => {
     const { topicFilter, qos, noLocal, retainAsPublished, retainHandling } = request
     const asked = { topic: topicFilter, qos, nl: noLocal, rap: retainAsPublished, rh: retainHandling }
-    this.#broker.authorizeSubscribe(clientOf(connection) as never, asked as never, (error, allowed) => {
+    this.#broker.authorizeSubscribe(this.clientOf(connection) as never, asked as never, (error, allowed) => {
       if (error) return done(refusal(error), null)
       if (!allowed) return done(null, null)
       const granted: SubscriptionRequest = { ...request, topicFilter: allowed.topic, qos: allowed.qos }
@@ -83,7 +85,7 @@ export class AedesHooks implements Hooks {
   }
   readonly #authorizeForward: NonNullable<Hooks['authorizeForward']> = (connection, publication) => {
     const packet = this.#packet(publication)
-    const forwarded = this.#broker.authorizeForward(clientOf(connection) as never, packet as never)
+    const forwarded = this.#broker.authorizeForward(this.clientOf(connection) as never, packet as never)
     if (!forwarded) return null
     const answer = forwarded as unknown as AedesPacket
     return answer === packet && !wasChanged(packet, publication)
@@ -96,7 +98,7 @@ export class AedesHooks implements Hooks {
   }
   readonly #published: NonNullable<Hooks['published']> = (connection, publication, done) => {
     const packet = this.#packet(publication)
-    const client = connection === null ? null : clientOf(connection)
+    const client = connection === null ? null : this.clientOf(connection)
     if (client !== null && client.id !== null) packet.clientId = client.id
     this.#broker.published(packet as never, client as never, ((error) => done(error ?? null)) as Callback)
     this.#broker.emit('publish', packet, client)
@@ -106,15 +108,20 @@ export class AedesHooks implements Hooks {
     return this.#broker.listenerCount('ack') === 0 ? null : this.#acknowledged
   }
   readonly #acknowledged: NonNullable<Hooks['acknowledged']> = (connection, packetId) => {
-    this.#broker.emit('ack', { cmd: 'publish', messageId: packetId }, clientOf(connection))
+    this.#broker.emit('ack', { cmd: 'publish', messageId: packetId }, this.clientOf(connection))
   }
 
   registered(connection: Connection): void {
-    const client = clientOf(connection)
     if (this.authorizeForward !== null) connection.forward = (publication) => this.#forward(connection, publication)
     const acknowledged = this.acknowledged
     if (acknowledged !== null) connection.acknowledged = (packetId) => acknowledged(connection, packetId)
-    this.#broker.registerClient(client as never)
+    this.#broker.connectedClients++
+    if (this.#hears('client')) this.#broker.emit('client', this.clientOf(connection))
+    this.#broker.announce('new/clients', () => connection.clientId)
+  }
+
+  #hears(event: string): boolean {
+    return this.#broker.listenerCount(event) > 0
   }
 
   #forward(connection: Connection, publication: Publication): Publication | null {
@@ -123,22 +130,23 @@ export class AedesHooks implements Hooks {
   }
 
   connackSent(connection: Connection, reasonCode: number, sessionPresent: boolean): void {
+    if (!this.#hears('connackSent')) return
     const returnCode = connection.version5 ? reasonCode : connackReturnCode(reasonCode)
-    this.#broker.emit('connackSent', { cmd: 'connack', returnCode, sessionPresent }, clientOf(connection))
+    this.#broker.emit('connackSent', { cmd: 'connack', returnCode, sessionPresent }, this.clientOf(connection))
   }
 
   ready(connection: Connection): void {
-    const client = clientOf(connection)
-    this.#broker.emit('clientReady', client)
-    client.emit('connected')
+    if (this.#hears('clientReady')) this.#broker.emit('clientReady', this.clientOf(connection))
+    // Nobody listens to a client that nobody has seen.
+    if (connection.client !== null) this.clientOf(connection).emit('connected')
   }
 
   pinged(connection: Connection): void {
-    if (this.#broker.listenerCount('ping') > 0) this.#broker.emit('ping', { cmd: 'pingreq' }, clientOf(connection))
+    if (this.#hears('ping')) this.#broker.emit('ping', { cmd: 'pingreq' }, this.clientOf(connection))
   }
 
   keepAliveTimeout(connection: Connection): void {
-    this.#broker.emit('keepaliveTimeout', clientOf(connection))
+    if (this.#hears('keepaliveTimeout')) this.#broker.emit('keepaliveTimeout', this.clientOf(connection))
   }
 
   subscribed(connection: Connection, subscriptions: readonly Subscription[]): void {
@@ -149,26 +157,27 @@ export class AedesHooks implements Hooks {
       rap: s.retainAsPublished,
       rh: s.retainHandling,
     }))
-    const client = clientOf(connection)
-    this.#broker.emit('subscribe', subs, client)
-    this.#broker.announce('new/subscribes', () => JSON.stringify({ clientId: client.id, subs }))
+    if (this.#hears('subscribe')) this.#broker.emit('subscribe', subs, this.clientOf(connection))
+    this.#broker.announce('new/subscribes', () => JSON.stringify({ clientId: connection.clientId, subs }))
   }
 
   unsubscribed(connection: Connection, topicFilters: readonly string[]): void {
-    const client = clientOf(connection)
-    this.#broker.emit('unsubscribe', topicFilters, client)
-    this.#broker.announce('new/unsubscribes', () => JSON.stringify({ clientId: client.id, subs: topicFilters }))
+    if (this.#hears('unsubscribe')) this.#broker.emit('unsubscribe', topicFilters, this.clientOf(connection))
+    const { clientId } = connection
+    this.#broker.announce('new/unsubscribes', () => JSON.stringify({ clientId, subs: topicFilters }))
   }
 
   failed(connection: Connection, error: Error): void {
-    const client = clientOf(connection)
-    const event = client.id === null ? 'connectionError' : 'clientError'
-    if (this.#broker.listenerCount(event) > 0) this.#broker.emit(event, client, error)
+    const event = connection.clientId === '' ? 'connectionError' : 'clientError'
+    if (this.#hears(event)) this.#broker.emit(event, this.clientOf(connection), error)
   }
 
   closed(connection: Connection): void {
-    const client = clientOf(connection)
-    if (this.#broker.clients[connection.clientId] === client) this.#broker.unregisterClient(client as never)
+    // Without a session it was never announced.
+    if (connection.session === null) return
+    this.#broker.connectedClients--
+    if (this.#hears('clientDisconnect')) this.#broker.emit('clientDisconnect', this.clientOf(connection))
+    this.#broker.announce('disconnect/clients', () => connection.clientId)
   }
 
   #packet(publication: Publication): AedesPacket {
@@ -183,10 +192,6 @@ export class AedesHooks implements Hooks {
     publication.packetId = packetId
     publication.dup = dup
   }
-}
-
-export function clientOf(connection: Connection): Client {
-  return connection.client as Client
 }
 
 function refusal(error: Error): Refusal {

@@ -6,16 +6,15 @@ import type { Link } from '../session/link.ts'
 import type { Session } from '../session/session.ts'
 import type { ByteStream, StreamHandler } from '../transport.ts'
 import { checkFixedHeaderFlags, PacketType } from '../wire/control.ts'
-import type { FrameSink } from '../wire/frame-reader.ts'
 import type { Properties } from '../wire/properties.ts'
 import type { ProtocolVersion } from '../wire/versions.ts'
 import type { Core } from './core.ts'
 import { dispatch, dispatchUnconnected } from './dispatch.ts'
 import type { EnhancedAuth } from './enhanced-auth.ts'
 import { announceEnd, disconnect, fail, notCommitted, publishWill, refuse } from './goodbye.ts'
-import { flushRun, handlePublish, type Run } from './handlers/publish.ts'
-import { Intake } from './intake.ts'
-import { Outbound } from './outbound.ts'
+import { flushRun, handlePublish, NO_RUN, type Run } from './handlers/publish.ts'
+import { Intake, type PacketSink } from './intake.ts'
+import { Outbound, type OutboundOwner } from './outbound.ts'
 import type { OutboundAliases } from './topic-alias.ts'
 import type { TopicMemory } from './topic-memory.ts'
 import type { Stalled, Watched } from './watch.ts'
@@ -34,7 +33,9 @@ const PUBREC = 0x50
  */
 export type ConnectionState = 'accepted' | 'connecting' | 'connected' | 'closed'
 
-export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, Publisher, Watched, Stalled {
+export class Connection
+  implements StreamHandler, PacketSink, OutboundOwner, AckReceiver, Link, Publisher, Watched, Stalled
+{
   readonly core: Core
   readonly stream: ByteStream
   readonly out: Outbound
@@ -47,7 +48,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   keepAliveSeconds = 0
   clean = true
   #session: Session | null = null
-  /** The Aedes client made for this connection. */
+  /** The Aedes client of this connection, once something asked for it. */
   client: object | null = null
   /** Why it is closing; the first reason counts. */
   closeReason = ''
@@ -72,7 +73,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   topicAliases: Map<number, Buffer> | null = null
   /** Null until the first PUBLISH. */
   topics: TopicMemory | null = null
-  readonly run: Run = { match: null, buf: null, start: 0, end: 0, count: 0 }
+  run: Run = NO_RUN
   /** The client wants reason strings and user properties [v5 MQTT-3.1.2-29]. */
   problemInformation = true
   lastTick = 0
@@ -84,14 +85,13 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
     const limits = core.config.limits
     this.core = core
     this.stream = stream
-    this.out = new Outbound(stream, core.flusher, core.counters, (waiting) => this.#stalls(waiting))
-    this.#intake = new Intake(stream, limits.packetBytesMax, this, (error) => this.#failed(error))
+    this.out = new Outbound(stream, core.flusher, core.counters, this)
+    this.#intake = new Intake(stream, limits.packetBytesMax, this)
     this.window = limits.inflightMax
     this.outboundBytesMax = limits.outboundBytesMax
     core.counters.connectionsOpened++
     core.unconnected.add(this)
     core.watch.add(this, limits.connectTimeoutMs)
-    core.hooks.accepted(this)
     stream.setHandler(this)
   }
 
@@ -133,7 +133,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
   }
 
   /** What came before the packet that is wrong still counts. */
-  #failed(error: unknown): void {
+  failed(error: unknown): void {
     if (this.run.count > 0) flushRun(this)
     this.fail(error)
   }
@@ -229,7 +229,7 @@ export class Connection implements StreamHandler, FrameSink, AckReceiver, Link, 
     this.close('drain timeout', 'quota_exceeded', false)
   }
 
-  #stalls(waiting: boolean): void {
+  stalls(waiting: boolean): void {
     if (this.state === 'closed') return
     if (waiting) this.core.watch.stalled(this)
     else this.core.watch.unstalled(this)

@@ -16,7 +16,6 @@ export interface Refusal {
  * hooks and events. A property that is null is not hooked, and costs nothing.
  */
 export interface Hooks {
-  accepted(connection: Connection): void
   readonly preConnect:
     | ((connection: Connection, packet: ConnectPacket, done: (refusal: Refusal | null) => void) => void)
     | null

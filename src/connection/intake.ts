@@ -1,6 +1,12 @@
 import type { ByteStream } from '../transport.ts'
 import { FrameReader, type FrameSink } from '../wire/frame-reader.ts'
 
+/** Takes the packets of one connection. */
+export interface PacketSink extends FrameSink {
+  /** Gets what reading or `frame` throws. */
+  failed(error: unknown): void
+}
+
 /**
  * The reading side of a connection: bytes become packets, one after the other, unless something holds the reading back.
  *
@@ -9,8 +15,7 @@ import { FrameReader, type FrameSink } from '../wire/frame-reader.ts'
 export class Intake {
   readonly #stream: ByteStream
   readonly #reader: FrameReader
-  readonly #sink: FrameSink
-  readonly #failed: (error: unknown) => void
+  readonly #sink: PacketSink
   /** Bytes read and not handled yet, in order. */
   #waiting: Buffer[] = []
   /** Decisions pending about packets. */
@@ -21,12 +26,10 @@ export class Intake {
   #stopped = false
   #closed = false
 
-  /** @param failed gets what reading or the sink throws */
-  constructor(stream: ByteStream, packetBytesMax: number, sink: FrameSink, failed: (error: unknown) => void) {
+  constructor(stream: ByteStream, packetBytesMax: number, sink: PacketSink) {
     this.#stream = stream
     this.#reader = new FrameReader(packetBytesMax)
     this.#sink = sink
-    this.#failed = failed
   }
 
   /** True when the next packet may be handled. */
@@ -75,7 +78,7 @@ export class Intake {
       const taken = this.#reader.feed(bytes, 0, this.#sink)
       if (taken < bytes.length && !this.#closed) this.#waiting.unshift(bytes.subarray(taken))
     } catch (error) {
-      this.#failed(error)
+      this.#sink.failed(error)
     }
     this.#feeding = false
   }

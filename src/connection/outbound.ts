@@ -7,6 +7,12 @@ import { LARGEST_SLAB_CLASS, returnSlab, slabBytes, takeSlab } from './slabs.ts'
 /** Below this many bytes a loop is faster than a call into native code. */
 const COPY_BY_LOOP_MAX = 48
 
+/** Whose packets are sent. */
+export interface OutboundOwner {
+  /** The stream holds bytes back, or no longer does. */
+  stalls(waiting: boolean): void
+}
+
 /**
  * What one connection sends. Packets are copied into a borrowed buffer, which goes to the stream once per event-loop
  * turn or when it is full.
@@ -15,7 +21,7 @@ export class Outbound {
   readonly #stream: ByteStream
   readonly #flusher: Flusher
   readonly #counters: Counters
-  readonly #stalls: (waiting: boolean) => void
+  readonly #owner: OutboundOwner
   #stalled = false
   #slab: Buffer | null = null
   #used = 0
@@ -27,6 +33,8 @@ export class Outbound {
   readonly #written = (): void => {
     const slab = this.#lent.shift()
     if (slab !== undefined) returnSlab(slab)
+    // An empty array keeps the memory of what was in it, unless it is told.
+    if (this.#lent.length === 0) this.#lent.length = 0
   }
   /** Bytes the operating system had not taken after the last write. */
   #unsent = 0
@@ -40,12 +48,11 @@ export class Outbound {
   /** Bytes given to the stream since the connection opened. */
   #givenBytes = 0
 
-  /** @param stalls told when the stream holds bytes back, and when it no longer does */
-  constructor(stream: ByteStream, flusher: Flusher, counters: Counters, stalls: (waiting: boolean) => void) {
+  constructor(stream: ByteStream, flusher: Flusher, counters: Counters, owner: OutboundOwner) {
     this.#counters = counters
     this.#stream = stream
     this.#flusher = flusher
-    this.#stalls = stalls
+    this.#owner = owner
   }
 
   /** Bytes the operating system has taken. */
@@ -195,7 +202,7 @@ export class Outbound {
     const stalled = this.#unsent > 0
     if (stalled !== this.#stalled || stalled) {
       this.#stalled = stalled
-      this.#stalls(stalled)
+      this.#owner.stalls(stalled)
     }
   }
 

@@ -1,4 +1,5 @@
 import type { Backpressure } from '../connection/backpressure.ts'
+import type { Connection } from '../connection/connection.ts'
 import type { Commits } from '../router/commits.ts'
 import type { Subscription } from '../router/destinations.ts'
 import { Origin } from '../router/message.ts'
@@ -13,6 +14,8 @@ export const TAG_QOS = 3
 export const TAG_RETAIN = 4
 /** It came from a shared subscription: when the session ends, another member may get it. */
 export const TAG_SHARED = 8
+
+const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map()
 
 let serials = 0
 
@@ -36,15 +39,16 @@ export class Session {
   /** Different for every session of the process. */
   readonly serial = ++serials
   readonly clientId: string
-  readonly origin: Origin
+  #origin: Origin | null = null
   readonly userName: string | undefined
   /** Null: the session ends with its connection. */
   readonly lane: Lane | null
   /** The stored facts; null as `lane` is. */
   readonly record: SessionRecord | null
   readonly delivery: Delivery
-  /** By Topic Filter, `$share/…` included. */
-  readonly subscriptions = new Map<string, Subscription>()
+  #subscriptions: Map<string, Subscription> | null = null
+  /** The connection that owns it from CONNECT on (it serves it from CONNACK on), or null. */
+  owner: Connection | null = null
   /** Packet Identifiers of QoS 2 PUBLISH packets taken and not yet released. Null: none so far. */
   inbound: Set<number> | null = null
   /** Seconds it outlives its connection; 0: not at all. */
@@ -60,12 +64,31 @@ export class Session {
     this.#context = context
     this.clientId = record.clientId
     this.userName = record.userName
-    this.origin = new Origin(record.clientId, record.userName)
     this.expirySeconds = record.expirySeconds
     this.lane = lane
     this.record = lane === null ? null : record
     this.delivery = new Delivery(context, this, lane, record.maybeSentBefore)
     if (lane !== null) lane.onCommitted = (chunk) => this.delivery.committed(chunk)
+  }
+
+  /** The publisher's part of every stored message. */
+  get origin(): Origin {
+    this.#origin ??= new Origin(this.clientId, this.userName)
+    return this.#origin
+  }
+
+  /** By Topic Filter, `$share/…` included. Changed by `Subscriptions` only. */
+  get subscriptions(): ReadonlyMap<string, Subscription> {
+    return this.#subscriptions ?? NO_SUBSCRIPTIONS
+  }
+
+  setSubscription(subscription: Subscription): void {
+    this.#subscriptions ??= new Map()
+    this.#subscriptions.set(subscription.topicFilter, subscription)
+  }
+
+  deleteSubscription(topicFilter: string): void {
+    this.#subscriptions?.delete(topicFilter)
   }
 
   /** The connection that serves it, or null. */

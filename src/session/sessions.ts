@@ -41,8 +41,8 @@ export interface Opened {
 export class Sessions {
   readonly #c: SessionsContext
   readonly #byId = new Map<string, Session>()
-  /** The connection that owns each session from CONNECT on (it serves it from CONNACK on). */
-  readonly #owners = new Map<Session, Connection>()
+  /** Sessions with an owner. */
+  #online = 0
   /** Persistent sessions without a connection, by the wall clock ms at which they expire. */
   readonly #expiring = new Map<Session, number>()
   readonly #drain: LaneDrain
@@ -74,7 +74,7 @@ export class Sessions {
   }
 
   get online(): number {
-    return this.#owners.size
+    return this.#online
   }
 
   find(clientId: string): Session | undefined {
@@ -124,7 +124,7 @@ export class Sessions {
     const { clientId, userName, version, clean } = connection
     const existing = this.#byId.get(clientId)
     if (existing !== undefined) {
-      this.#owners.get(existing)?.takenOver()
+      existing.owner?.takenOver()
       // Its time was over before the sweep came by [v5 MQTT-4.1.0-2].
       if ((this.#expiring.get(existing) ?? NEVER_MS) <= this.#c.clock.now()) this.#expire(existing)
     }
@@ -141,7 +141,7 @@ export class Sessions {
       kept.expirySeconds = expirySeconds
       Object.assign(kept.record!, { version, expirySeconds, disconnectedAt: 0 })
       this.#c.store.putSession(kept.record!)
-      this.#owners.set(kept, connection)
+      this.#own(kept, connection)
       return { session: kept, present: true, durable: true }
     }
     const lane = this.#drain.freeName(`s/${clientId}`)
@@ -150,15 +150,15 @@ export class Sessions {
     const session = new Session(this.#c, record, persistent ? this.#c.store.lane(lane) : null)
     if (persistent) this.#c.store.putSession(record)
     this.#byId.set(clientId, session)
-    this.#owners.set(session, connection)
+    this.#own(session, connection)
     return { session, present: false, durable: durable || persistent }
   }
 
   /** The connection closed: the session ends or waits for the next one. */
   released(connection: Connection): void {
     const session = this.#byId.get(connection.clientId)
-    if (session === undefined || this.#owners.get(session) !== connection) return
-    this.#owners.delete(session)
+    if (session === undefined || session.owner !== connection) return
+    this.#own(session, null)
     if (session.lane === null || session.expirySeconds === 0) {
       this.end(session)
       return
@@ -179,7 +179,7 @@ export class Sessions {
     const loans = session.delivery.takeLoans()
     session.detach()
     this.#byId.delete(session.clientId)
-    this.#owners.delete(session)
+    this.#own(session, null)
     this.#expiring.delete(session)
     const groups = [...session.subscriptions.values()].flatMap(({ member }) => (member === null ? [] : [member.group]))
     this.#c.subscriptions.removeAll(session)
@@ -190,6 +190,11 @@ export class Sessions {
     if (groups.length > 0 && session.lane.waiting > 0) this.#drain.start(session.lane, groups, session.record!)
     else this.#c.store.dropLane(session.lane)
     this.#c.commits.scheduleLazily()
+  }
+
+  #own(session: Session, owner: Connection | null): void {
+    if ((session.owner === null) !== (owner === null)) this.#online += owner === null ? -1 : 1
+    session.owner = owner
   }
 
   #expireLater(session: Session): void {

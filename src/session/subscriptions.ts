@@ -43,7 +43,7 @@ export class Subscriptions {
     subscription.retainAsPublished = record.retainAsPublished
     subscription.retainHandling = record.retainHandling
     subscription.subscriptionIdentifier = record.subscriptionIdentifier
-    session.subscriptions.set(record.topicFilter, subscription)
+    session.setSubscription(subscription)
     this.#link(subscription)
     return { subscription, isNew: known === undefined }
   }
@@ -53,15 +53,17 @@ export class Subscriptions {
     const subscription = session.subscriptions.get(topicFilter)
     if (subscription === undefined) return false
     this.#unlink(subscription)
-    session.subscriptions.delete(topicFilter)
+    session.deleteSubscription(topicFilter)
     if (session.lane !== null) this.#c.store.deleteSubscription(session.clientId, topicFilter)
     return true
   }
 
   /** Forgets all of them in the tree; the store forgets them with the session. */
   removeAll(session: Session): void {
-    for (const subscription of session.subscriptions.values()) this.#unlink(subscription)
-    session.subscriptions.clear()
+    for (const subscription of session.subscriptions.values()) {
+      this.#unlink(subscription)
+      session.deleteSubscription(subscription.topicFilter)
+    }
   }
 
   #link(subscription: Subscription): void {

@@ -35,17 +35,13 @@ class DuplexStream implements ByteStream {
     this.#clock = clock
     // Without it, Nagle's algorithm holds small acknowledgements back for 40 ms.
     if (source instanceof Socket) source.setNoDelay(true)
-    source.on('error', (error) => {
-      this.#error ??= error
-      // A Duplex made without autoDestroy would stay open after its error.
-      source.destroy()
-    })
-    source.on('close', () => this.#closed())
-    source.on('end', () => this.end())
-    source.on('drain', () => {
-      if (this.#state === 'open') this.#handler?.drain()
-    })
-    if (source.destroyed) queueMicrotask(() => this.#closed())
+    const wrapped = source as Wrapped
+    wrapped[stream] = this
+    wrapped.on('error', onError)
+    wrapped.on('close', onClose)
+    wrapped.on('end', onEnd)
+    wrapped.on('drain', onDrain)
+    if (source.destroyed) queueMicrotask(() => this.sourceClosed())
   }
 
   get bufferedBytes(): number {
@@ -58,15 +54,34 @@ class DuplexStream implements ByteStream {
       queueMicrotask(() => handler.closed(this.#error))
       return
     }
-    this.source.on('data', (bytes: Buffer) => {
-      if (this.#state !== 'open') return
-      try {
-        handler.data(bytes)
-      } catch (error) {
-        this.#error ??= new SluiceError('invariant', 'a stream handler threw', { cause: error })
-        this.destroy()
-      }
-    })
+    ;(this.source as Wrapped).on('data', onData)
+  }
+
+  sourceRead(bytes: Buffer): void {
+    if (this.#state !== 'open') return
+    try {
+      this.#handler?.data(bytes)
+    } catch (error) {
+      this.#error ??= new SluiceError('invariant', 'a stream handler threw', { cause: error })
+      this.destroy()
+    }
+  }
+
+  sourceDrained(): void {
+    if (this.#state === 'open') this.#handler?.drain()
+  }
+
+  sourceFailed(error: Error): void {
+    this.#error ??= error
+    // A Duplex made without autoDestroy would stay open after its error.
+    this.source.destroy()
+  }
+
+  sourceClosed(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#cancelLinger?.()
+    this.#handler?.closed(this.#error)
   }
 
   write(bytes: Buffer, written?: () => void): boolean {
@@ -104,11 +119,24 @@ class DuplexStream implements ByteStream {
       else this.source.destroy()
     })
   }
+}
 
-  #closed(): void {
-    if (this.#state === 'closed') return
-    this.#state = 'closed'
-    this.#cancelLinger?.()
-    this.#handler?.closed(this.#error)
-  }
+const stream = Symbol('the stream that wraps this Duplex')
+type Wrapped = Duplex & { [stream]: DuplexStream }
+
+// One function each for all streams: closures of its own would cost every connection half a kilobyte.
+function onData(this: Wrapped, bytes: Buffer): void {
+  this[stream].sourceRead(bytes)
+}
+function onDrain(this: Wrapped): void {
+  this[stream].sourceDrained()
+}
+function onEnd(this: Wrapped): void {
+  this[stream].end()
+}
+function onError(this: Wrapped, error: Error): void {
+  this[stream].sourceFailed(error)
+}
+function onClose(this: Wrapped): void {
+  this[stream].sourceClosed()
 }

@@ -19,6 +19,9 @@ export interface Run {
   count: number
 }
 
+/** The run of a connection that has published nothing yet. */
+export const NO_RUN: Run = Object.freeze({ match: null, buf: null, start: 0, end: 0, count: 0 })
+
 const PUBLISH_QOS0 = 0x30
 
 /**
@@ -63,6 +66,10 @@ function extendRun(c: Connection, buf: Buffer, start: number, bodyStart: number,
   const hooks = c.core.hooks
   if (hooks.authorizePublish !== null || hooks.published !== null) return false
   if (!c.core.router.copies(match, c.version5)) return false
+  if (run === NO_RUN) {
+    c.run = { match, buf, start, end, count: 1 }
+    return true
+  }
   run.match = match
   run.buf = buf
   run.start = start
