@@ -33,7 +33,7 @@ export function refuse(
   if (c.state === 'connecting') {
     const reason = isReasonCodeFor(PacketType.CONNACK, reasonCode) ? reasonCode : 0x80
     const connack = encodeConnack(c.version, { sessionPresent: false, reasonCode: reason, properties })
-    if (connack.length > 0) {
+    if (connack.length > 0 && connack.length <= c.maximumPacketSize) {
       c.out.write(connack)
       c.core.hooks.connackSent(c, reason, false)
     }
@@ -49,6 +49,12 @@ export function disconnect(c: Connection, reasonCode: number, message: string, c
     c.out.write(fitting(c, (properties) => encodeDisconnect(5, reason, properties), message))
   }
   c.close(message, code, true)
+}
+
+/** Sends what a packet asked for. An answer that is larger than the client takes ends the connection [v5 MQTT-3.1.2-24]. */
+export function reply(c: Connection, answer: Buffer): void {
+  if (answer.length <= c.maximumPacketSize) c.out.write(answer)
+  else disconnect(c, 0x95, `an answer of ${answer.length} bytes; you take ${c.maximumPacketSize}`, 'packet_too_large')
 }
 
 /** A PUBACK or PUBREC that says no. */

@@ -166,8 +166,11 @@ function open(c: Connection, packet: ConnectPacket, answer: Properties): void {
   c.hasWill = packet.will !== null
   if (c.version5) announceLimits(c, packet, answer)
   const proceed = (): void => {
-    if (c.state !== 'closed') {
-      c.out.write(encodeConnack(c.version, { sessionPresent: present, reasonCode: 0, properties: answer }))
+    const connack = encodeAnswer(c, present, answer)
+    if (c.state !== 'closed' && connack === null)
+      c.close('CONNACK is larger than the client takes', 'packet_too_large', false)
+    if (c.state !== 'closed' && connack !== null) {
+      c.out.write(connack)
       c.connected(session)
       core.hooks.registered(c)
       session.delivery.attach(c)
@@ -193,6 +196,18 @@ function open(c: Connection, packet: ConnectPacket, answer: Properties): void {
       c.release()
     },
   })
+}
+
+/**
+ * CONNACK of success. Response Information is left out where it would make the packet larger than the client takes; null:
+ * it does not fit even so [v5 MQTT-3.1.2-24].
+ */
+function encodeAnswer(c: Connection, sessionPresent: boolean, properties: Properties): Buffer | null {
+  const connack = encodeConnack(c.version, { sessionPresent, reasonCode: 0, properties })
+  if (connack.length <= c.maximumPacketSize) return connack
+  if (properties.responseInformation === undefined) return null
+  delete properties.responseInformation
+  return encodeAnswer(c, sessionPresent, properties)
 }
 
 /** Seconds the session outlives the connection. MQTT 3: until the configured maximum, unless it is clean. */

@@ -8,6 +8,7 @@ import { encodeSuback } from '../../wire/suback.ts'
 import { decodeSubscribe, type SubscriptionRequest } from '../../wire/subscribe.ts'
 import { countLevels } from '../../wire/topic.ts'
 import type { Connection } from '../connection.ts'
+import { reply } from '../goodbye.ts'
 import { mayRead } from '../reserved-topics.ts'
 
 const UNSPECIFIED = 0x80
@@ -31,7 +32,7 @@ export function handleSubscribe(c: Connection, buf: Buffer, start: number, end: 
   const packet = decodeSubscribe(buf, start, end, c.version)
   judgeAll(c, packet.subscriptions, (codes, granted) => {
     subscribe(c, granted, packet.subscriptionIdentifier, codes, () => {
-      c.out.write(encodeSuback(c.version, packet.packetId, codes))
+      reply(c, encodeSuback(c.version, packet.packetId, codes))
     })
   })
 }

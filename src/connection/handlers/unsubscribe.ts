@@ -1,6 +1,7 @@
 import { encodeUnsuback } from '../../wire/suback.ts'
 import { decodeUnsubscribe } from '../../wire/unsubscribe.ts'
 import type { Connection } from '../connection.ts'
+import { reply } from '../goodbye.ts'
 
 /** UNSUBSCRIBE ([v5 3.10] [v3 3.10]). The answer waits until a persistent session's change is durable. */
 export function handleUnsubscribe(c: Connection, buf: Buffer, start: number, end: number): void {
@@ -17,11 +18,11 @@ export function handleUnsubscribe(c: Connection, buf: Buffer, start: number, end
   for (const topicFilter of removed) c.core.events.emit('clientUnsubscribed', { clientId: c.clientId, topicFilter })
   const answer = encodeUnsuback(c.version, packet.packetId, codes)
   if (session.lane === null || removed.length === 0) {
-    c.out.write(answer)
+    reply(c, answer)
     return
   }
   c.core.commits.wait({
-    committed: () => c.out.write(answer),
+    committed: () => reply(c, answer),
     notCommitted: (error) => c.fail(error),
   })
 }
