@@ -5,6 +5,7 @@ import { Publication } from '../router/publication.ts'
 import type { Publisher, Router } from '../router/router.ts'
 import type { Store, WillRecord } from '../store.ts'
 import type { Events } from '../telemetry/events.ts'
+import type { Session } from './session.ts'
 
 export interface WillsContext {
   readonly store: Store
@@ -12,6 +13,8 @@ export interface WillsContext {
   readonly clock: Clock
   readonly events: Events
   readonly router: Router
+  /** The client's session, where it outlived the connection. */
+  session(clientId: string): Session | undefined
 }
 
 /**
@@ -77,7 +80,9 @@ export class Wills {
     const message = decodeMessage(record.message)
     const publication = new Publication()
     publication.load(encodeMessage({ ...message, time: this.#c.clock.now() }), this.#c.clock.now())
-    const publisher: Publisher = { session: null, origin: new Origin(message.clientId, message.userName) }
+    // A client's will is its own message: No Local keeps it from its session [v5 MQTT-3.8.3-3].
+    const session = this.#c.session(clientId) ?? null
+    const publisher: Publisher = { session, origin: new Origin(message.clientId, message.userName) }
     const match = this.#c.router.match(publication.topicBuf, publication.topicStart, publication.topicEnd)
     this.#c.router.publish(publication, match, publisher)
     this.#c.store.deleteWill(clientId)
