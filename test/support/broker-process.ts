@@ -81,6 +81,7 @@ export class BrokerProcess {
   /** Starts (again), on the ports of the last start. */
   async start(): Promise<void> {
     const { args = [], config, env = {}, store, readyTimeoutMs = 20_000 } = this.options
+    if (!fs.existsSync(mainFile())) throw new Error(`${mainFile()} is missing: run npm run build first`)
     const httpPort = this.http ? new URL(this.http).port : '0'
     const all = [mainFile(), 'start', '--mqtt-port', String(this.mqtt.port), '--http-port', httpPort]
     all.push('--data-dir', this.dataDir)
