@@ -179,7 +179,7 @@ export function laneTarget(session: Session, grant: Grant, qos: number, retain: 
 
 /** A Subscription Identifier as property bytes ([v5 3.3.2.3.8]). */
 export function identifierProperty(identifier: number): Buffer {
-  const bytes = Buffer.allocUnsafe(1 + varintBytes(identifier))
+  const bytes = Buffer.allocUnsafeSlow(1 + varintBytes(identifier))
   bytes[0] = 0x0b
   writeVarint(bytes, 1, identifier)
   return bytes

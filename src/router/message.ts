@@ -12,6 +12,7 @@
  *     24 u32  length of the properties (MQTT 5, as received, without Topic Alias)
  *     28      Client Identifier, User Name, Topic Name, properties, payload
  */
+import { ownMemory } from '../base/own-memory.ts'
 import { SluiceError } from '../errors.ts'
 
 export const HEADER_BYTES = 28
@@ -45,7 +46,7 @@ export class Origin {
     const name = userName === undefined ? null : Buffer.from(userName)
     this.clientIdBytes = id.length
     this.userNameBytes = name === null ? ABSENT : name.length
-    this.bytes = name === null ? id : Buffer.concat([id, name])
+    this.bytes = ownMemory(name === null ? id : Buffer.concat([id, name]))
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts'
+import { ownMemory } from '../base/own-memory.ts'
 import { SluiceError } from '../errors.ts'
 import type { Loan } from '../session/loan.ts'
 import { type Session, TAG_RETAIN, TAG_SHARED } from '../session/session.ts'
@@ -9,13 +10,11 @@ import { checkTopicName, countLevelBytes } from '../wire/topic.ts'
 import type { Commits } from './commits.ts'
 import type { Destination, Group } from './destinations.ts'
 import { type LaneSet, laneTarget, Match, type Receiver } from './match.ts'
+import { MatchCache } from './match-cache.ts'
 import { decodeMessage, Origin, secondsLeft } from './message.ts'
 import { Publication } from './publication.ts'
 import { isSys, type RetainedIndex } from './retained.ts'
 import type { TopicTree } from './topic-tree.ts'
-
-/** Topics whose matches are remembered; the oldest goes first. */
-const MATCHES_MAX = 16_384
 
 export interface RouterLimits {
   readonly topicLevelsMax: number
@@ -52,7 +51,8 @@ export interface RouterContext {
 export class Router {
   readonly #c: RouterContext
   /** By the topic's bytes as Latin-1: one character a byte, whatever the text. */
-  readonly #matches = new Map<string, Match>()
+  readonly #matches = new MatchCache()
+  readonly #holds = (match: Match): boolean => this.isCurrent(match) || this.#stillHolds(match)
 
   constructor(context: RouterContext) {
     this.#c = context
@@ -70,19 +70,14 @@ export class Router {
     const key = buf.toString('latin1', start, end)
     const known = this.#matches.get(key)
     if (known !== undefined) {
-      if (this.isCurrent(known)) return known
-      if (this.#stillHolds(known)) return known
+      if (this.#holds(known)) return known
       const again = this.#find(known.topic)
-      this.#matches.set(key, again)
+      this.#matches.put(key, again, this.#holds)
       return again
     }
     this.#check(buf, start, end)
     const match = this.#find(buf.toString('utf8', start, end))
-    if (this.#matches.size >= MATCHES_MAX) {
-      const oldest = this.#matches.keys().next().value
-      if (oldest !== undefined) this.#matches.delete(oldest)
-    }
-    this.#matches.set(key, match)
+    this.#matches.put(key, match, this.#holds)
     return match
   }
 
@@ -258,7 +253,7 @@ export class Router {
     const { retained, store, limits } = this.#c
     if (isSys(topic)) {
       if (publication.payloadStart === publication.payloadEnd) retained.delete(topic)
-      else retained.set(topic, stored)
+      else retained.set(topic, ownMemory(stored))
       return false
     }
     if (publication.payloadStart === publication.payloadEnd) {
@@ -270,7 +265,7 @@ export class Router {
       this.#c.dropped(null, 'retained_full', 1)
       return false
     }
-    retained.set(topic, stored)
+    retained.set(topic, ownMemory(stored))
     store.putRetained(topic, stored)
     return true
   }
