@@ -235,7 +235,7 @@ function acknowledge(c: Connection, firstByte: number, packetId: number, durable
   }
 }
 
-/** [v5 MQTT-3.3.5-2] [v3 MQTT-3.3.5-2]: MQTT 5 hears the reason; MQTT 3 can only be closed. */
+/** [v5 3.3.5] [v3 MQTT-3.3.5-2]: MQTT 5 hears the reason; MQTT 3 can only be closed. */
 function refused(c: Connection, publication: Publication, refusal: Refusal): void {
   if (!c.version5) throw new SluiceError('not_authorized', refusal.message)
   if (publication.qos === 0) {

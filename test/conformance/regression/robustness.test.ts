@@ -34,7 +34,7 @@ describe('packet size', () => {
     await client.expectClosed()
   })
 
-  test('aedes#34: a Remaining Length of five bytes ends the connection [v3 MQTT-2.2.3]', async () => {
+  test('aedes#34: a Remaining Length of five bytes ends the connection [v3 2.2.3]', async () => {
     const client = await open('r34-five')
     client.send(Buffer.from([0x30, 0xff, 0xff, 0xff, 0xff, 0x01]))
     await client.expectClosed()
