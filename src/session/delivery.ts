@@ -1,5 +1,4 @@
 import { SLOW_DOWN_BYTES } from '../connection/backpressure.ts'
-import { SluiceError } from '../errors.ts'
 import type { Publication } from '../router/publication.ts'
 import type { Chunk, Lane } from '../store.ts'
 import type { DropCause } from '../telemetry/events.ts'
@@ -7,7 +6,7 @@ import { encodeAck } from '../wire/ack.ts'
 import { PacketType } from '../wire/control.ts'
 import type { EncodedPublish } from '../wire/publish.ts'
 import { aliased, encodeFor } from './encoding.ts'
-import { Exchange, Inflight } from './inflight.ts'
+import { Exchange, Inflight, wrongAck } from './inflight.ts'
 import { LaneReader } from './lane-reader.ts'
 import type { Link } from './link.ts'
 import type { Loan } from './loan.ts'
@@ -212,9 +211,10 @@ export class Delivery {
     this.#context.counters.delivered[qos as 1 | 2]++
   }
 
-  /** The client answered PUBREC on an earlier connection: goes on with PUBREL [v5 MQTT-4.4.0-1]. */
+  /** The client answered PUBREC on an earlier connection: goes on with PUBREL, once [v5 MQTT-4.4.0-1]. */
   resumeRelease(link: Link, seq: number): void {
     this.#inflight ??= new Inflight(seq)
+    if (this.#inflight.find(packetIdOf(seq)) === seq) return
     link.out.ack(0x62, this.#inflight.open(seq, Exchange.awaitingPubcomp))
   }
 
@@ -296,8 +296,4 @@ export class Delivery {
 function pubrelUnknown(link: Link, packetId: number): void {
   if (link.version5) link.out.write(encodeAck(PacketType.PUBREL, 5, packetId, 0x92))
   else link.out.ack(0x62, packetId)
-}
-
-function wrongAck(name: string, packetId: number): SluiceError {
-  return new SluiceError('protocol_error', `${name} for Packet Identifier ${packetId}, which waits for another packet`)
 }

@@ -1,3 +1,4 @@
+import { SluiceError } from '../errors.ts'
 import { packetIdOf, SEQ_SPAN_MAX, seqOf } from './packet-ids.ts'
 
 /**
@@ -48,18 +49,24 @@ export class Inflight {
 
   /** True when `seq` may be sent without its Packet Identifier meeting one in use. */
   fits(seq: number): boolean {
-    return seq - (this.count === 0 ? seq : this.#base) < SEQ_SPAN_MAX
+    return this.count === 0 || Math.max(this.#next, seq + 1) - Math.min(this.#base, seq) <= SEQ_SPAN_MAX
   }
 
-  /** Records that `seq` (not below any earlier one) is sent. Returns its Packet Identifier. */
+  /**
+   * Records that `seq` is sent; returns its Packet Identifier. In order, but for a session that is resumed: its PUBRELs
+   * come before its PUBLISH packets. What lies outside base and next is `none` in the ring.
+   */
   open(seq: number, state: Exchange): number {
-    if (this.count === 0) this.#base = seq
-    const span = seq - this.#base + 1
-    if (span > this.#states.length) this.#grow(span)
-    const mask = this.#states.length - 1
-    for (let skipped = Math.max(this.#next, this.#base); skipped < seq; skipped++) this.#states[skipped & mask] = 0
-    this.#states[seq & mask] = state
-    this.#next = seq + 1
+    if (this.count === 0) {
+      this.#base = seq
+      this.#next = seq
+    }
+    const base = Math.min(this.#base, seq)
+    const next = Math.max(this.#next, seq + 1)
+    if (next - base > this.#states.length) this.#grow(next - base)
+    this.#base = base
+    this.#next = next
+    this.#states[seq & (this.#states.length - 1)] = state
     this.count++
     return packetIdOf(seq)
   }
@@ -99,4 +106,9 @@ export class Inflight {
     for (let seq = this.#base; seq < this.#next; seq++) states[seq & (slots - 1)] = old[seq & (old.length - 1)]!
     this.#states = states
   }
+}
+
+/** An acknowledgement that does not fit its exchange. */
+export function wrongAck(name: string, packetId: number): SluiceError {
+  return new SluiceError('protocol_error', `${name} for Packet Identifier ${packetId}, which waits for another packet`)
 }

@@ -22,6 +22,10 @@ export class LaneReader {
   readonly #backlog: Backlog
   /** Entries below this may have been sent on an earlier connection. */
   #maybeSentBefore: number
+  /** Raised with every connection, so that what an older one waited for is recognised. */
+  #connections = 0
+  /** It is not known yet which messages of an earlier connection are to be released. */
+  #waitsForMarks = false
 
   constructor(context: SessionContext, delivery: Delivery, lane: Lane, maybeSentBefore: number) {
     this.#context = context
@@ -31,8 +35,21 @@ export class LaneReader {
     this.#backlog = new Backlog(context.store, lane, () => delivery.wake())
   }
 
+  /** A connection serves the session: what was sent before and not acknowledged comes first. */
   rewind(): void {
     this.#backlog.rewind()
+    const connection = ++this.#connections
+    this.#waitsForMarks = this.#maybeSentBefore > 1
+    if (!this.#waitsForMarks) return
+    // PUBREL waits for no window, so those of the last connection do not stand in line with PUBLISH [v5 MQTT-3.3.4-10].
+    const go = (marks: readonly { seq: number }[]): void => {
+      const link = this.#delivery.link
+      if (connection !== this.#connections || link === null) return
+      this.#waitsForMarks = false
+      for (const { seq } of marks) this.#delivery.resumeRelease(link, seq)
+      this.#delivery.wake()
+    }
+    this.#context.store.marks(this.#lane).then(go, () => go([]))
   }
 
   /** @param next one past the newest entry sent on this connection, or 0 */
@@ -47,12 +64,16 @@ export class LaneReader {
   }
 
   pump(link: Link): void {
+    if (this.#waitsForMarks) return
     const backlog = this.#backlog
     while (link.out.waitingBytes < UNSENT_MAX && this.#delivery.inflightCount < link.window && backlog.peek()) {
       const seq = backlog.seq
-      if (!this.#delivery.opens(link, seq)) return
-      if (backlog.marked) this.#delivery.resumeRelease(link, seq)
-      else this.#send(link, seq)
+      if (backlog.marked) {
+        this.#delivery.resumeRelease(link, seq)
+      } else {
+        if (!this.#delivery.opens(link, seq)) return
+        this.#send(link, seq)
+      }
       backlog.next()
     }
   }
