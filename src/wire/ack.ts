@@ -38,7 +38,7 @@ export function readPacketId(buf: Uint8Array, start: number, end: number): numbe
  *     PUBACK, PUBREC, PUBREL, PUBCOMP body = Packet Identifier, [v5 Reason Code, [v5 Properties]]
  *
  * @throws SluiceError malformed_packet; protocol_error for a reason code that does not belong to the packet [v5 MQTT-3.4.2-1,
- *   3.5.2-1, 3.6.2-1, 3.7.2-1]
+ *   MQTT-3.5.2-1, MQTT-3.6.2-1, MQTT-3.7.2-1]
  */
 export function decodeAck(type: AckType, buf: Buffer, start: number, end: number, version: ProtocolVersion): Ack {
   const ack: Ack = { packetId: readPacketId(buf, start, end), reasonCode: 0 }
