@@ -133,6 +133,19 @@ describe('SCRAM-SHA-256', () => {
     expect((await client.receive()).payload.toString()).toBe('in')
   })
 
+  test('AUTH has the method and its data and nothing else, and is never larger than the client takes [v5 MQTT-3.15.2-2, -3] [v5 MQTT-3.1.2-24]', async () => {
+    const scram = new ScramClient('alice', 'pencil')
+    const { client } = await begin(scram)
+    const { properties } = await client.expectNext('auth')
+    expect(Object.keys(properties).sort()).toEqual(['authenticationData', 'authenticationMethod'])
+    const narrow = await open()
+    const small = { authenticationMethod: SCRAM, authenticationData: scram.first, maximumPacketSize: 30 }
+    narrow.connect({ version: 5, clientId: 'narrow', properties: small }).catch(() => {})
+    await narrow.expectClosed()
+    expect(narrow.takeAll('auth')).toEqual([])
+    expect(narrow.bytesReceived).toBeLessThanOrEqual(30)
+  })
+
   test.each([
     ['a wrong password', 'alice', 'pencils', {}],
     ['an unknown user', 'mallory', 'pencil', {}],
