@@ -5,8 +5,9 @@
 import { queueRoutes } from './admin/routes/queues.ts'
 import { sample } from './admin/sample.ts'
 import { closeAdmin, createAdminServer, listenAdmin } from './admin/server.ts'
-import { type AedesOptions, Broker } from './aedes/broker.ts'
+import { type AedesOptions, Broker, type BrokerParts } from './aedes/broker.ts'
 import { Emitter } from './aedes/emitter.ts'
+import { configFor } from './aedes/options.ts'
 import type { AedesPacket } from './aedes/packets.ts'
 import { Persistence } from './aedes/persistence.ts'
 import type { AuthenticationMethod } from './authenticator.ts'
@@ -14,7 +15,7 @@ import { scramSha256 } from './authenticators/scram-sha-256.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { type Random, systemRandom } from './base/random.ts'
 import { compileRules, type Rules } from './bridge/rule.ts'
-import { type Config, defaultConfig } from './config/schema.ts'
+import type { Config } from './config/schema.ts'
 import { Backpressure } from './connection/backpressure.ts'
 import type { Core } from './connection/core.ts'
 import { Flusher } from './connection/flusher.ts'
@@ -67,8 +68,21 @@ export interface Built {
   readonly events: Events
 }
 
+/** What a broker is made of, apart from itself. */
+export interface Prepared {
+  readonly parts: BrokerParts
+  readonly queues: Queues
+  readonly events: Events
+}
+
 export function build(options: BuildOptions): Built {
-  const { config, clock = systemClock, random = systemRandom, events = new Events() } = options
+  const { parts, queues, events } = prepare(options)
+  return { broker: new Broker(parts, options.aedes), queues, events }
+}
+
+export function prepare(options: BuildOptions): Prepared {
+  const { clock = systemClock, random = systemRandom, events = new Events(), aedes = {} } = options
+  const config = configFor(aedes, options.config)
   const store = options.store ?? makeStore(config, clock, events)
   const counters = new Counters()
   const backpressure = new Backpressure(store, config.limits.inboundPausedBytes, clock)
@@ -104,7 +118,9 @@ export function build(options: BuildOptions): Built {
     const nodeId = config.nodeId ?? 'local'
     const redistribute = (loans: Iterable<Loan>): void => router.redistribute(loans)
     const sessions = new Sessions({ ...shared, random, subscriptions, nodeId, now, redistribute })
-    const wills = new Wills({ store, commits, clock, events, router, session: (id) => sessions.find(id) })
+    const published = (will: Publication): void => hooks.published?.(null, will, () => {})
+    const session = (clientId: string): Session | undefined => sessions.find(clientId)
+    const wills = new Wills({ store, commits, clock, events, router, session, published })
     return {
       config,
       clock,
@@ -128,43 +144,32 @@ export function build(options: BuildOptions): Built {
   }
 
   const reports: SelfReport[] = []
-  const broker = new Broker(
-    {
-      assemble,
-      emitter: new Emitter<AedesPacket>({
-        concurrency: 0,
-        onError: (error) => events.emit('internalError', { where: 'a subscriber of the broker', error }),
-      }),
-      persistence: new Persistence(),
-      wrap: (stream, peer) => duplexStream(stream, peer, clock),
-      restore: async (core) => {
-        for await (const { topic, message } of store.retained()) core.retained.set(topic, message)
-        const wanted = Object.keys(config.authentication.scram.users).length > 0
-        if (wanted && store.meta(SCRAM_SECRET).size === 0) store.putMeta(SCRAM_SECRET, random.id(32))
-        await core.sessions.restore()
-        await queues.open()
-        linkRules(rules, store, tree)
-        reports.push(...selfReports(core, queues))
-        for (const report of reports) report.start()
-      },
-      release: async () => {
-        for (const report of reports) report.stop()
-        drops.stop()
-        await queues.close()
-        await store.close()
-      },
+  const parts: BrokerParts = {
+    assemble,
+    emitter: new Emitter<AedesPacket>({
+      concurrency: 0,
+      onError: (error) => events.emit('internalError', { where: 'a subscriber of the broker', error }),
+    }),
+    persistence: new Persistence(),
+    wrap: (stream, peer) => duplexStream(stream, peer, clock),
+    restore: async (core) => {
+      for await (const { topic, message } of store.retained()) core.retained.set(topic, message)
+      const wanted = Object.keys(config.authentication.scram.users).length > 0
+      if (wanted && store.meta(SCRAM_SECRET).size === 0) store.putMeta(SCRAM_SECRET, random.id(32))
+      await core.sessions.restore()
+      await queues.open()
+      linkRules(rules, store, tree)
+      reports.push(...selfReports(core, queues))
+      for (const report of reports) report.start()
     },
-    options.aedes,
-  )
-  return { broker, queues, events }
-}
-
-/** A broker in this process, started, without listeners: give it streams by `broker.handle`. In memory by default. */
-export async function createBroker(options: Partial<BuildOptions> = {}): Promise<Broker> {
-  const config = options.config ?? { ...defaultConfig(), store: 'memory' }
-  const { broker } = build({ ...options, config })
-  await broker.listen()
-  return broker
+    release: async () => {
+      for (const report of reports) report.stop()
+      drops.stop()
+      await queues.close()
+      await store.close()
+    },
+  }
+  return { parts, queues, events }
 }
 
 function makeStore(config: Config, clock: Clock, events: Events): Store {

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Aedes, type AedesOptions, type PublishPacket } from 'aedes'
 import { Connection } from '../connection/connection.ts'
@@ -8,10 +9,13 @@ import { Origin } from '../router/message.ts'
 import type { Publication } from '../router/publication.ts'
 import type { Observers, Publisher } from '../router/router.ts'
 import type { ByteStream, Peer } from '../transport.ts'
+import { countLevels } from '../wire/topic.ts'
 import { Client } from './client.ts'
 import { clientRegistry } from './client-registry.ts'
 import type { Emitter } from './emitter.ts'
 import { AedesHooks } from './hooks.ts'
+import { LaterStream } from './later-stream.ts'
+import { checkOptions, mqtt3LimitsFor } from './options.ts'
 import { type AedesPacket, type PublishRequest, packetOf, publicationOf } from './packets.ts'
 
 export type { AedesOptions } from 'aedes'
@@ -41,33 +45,76 @@ export interface BrokerParts {
 export class Broker extends Aedes {
   readonly core: Core
   readonly #parts: BrokerParts
+  readonly #options: AedesOptions
+  readonly #hooks: AedesHooks
+  readonly #observers: EmitterObservers
   readonly #origin = new Origin('', undefined)
-  /** Counts packets shown to hooks and events. */
-  #counter = 0
   #publishListeners = 0
   declare readonly mq: Emitter<AedesPacket>
   declare clients: Record<string, Client>
   declare connectedClients: number
+  /** Number of the last packet shown to hooks, events and subscribers. */
+  declare counter: number
 
   constructor(parts: BrokerParts, options: AedesOptions = {}) {
     super({ ...options, mq: parts.emitter, persistence: parts.persistence })
     this.#parts = parts
+    this.#options = options
+    this.#hooks = new AedesHooks(this, mqtt3LimitsFor(options))
+    this.#observers = new EmitterObservers(this, parts.emitter)
+    this.core = parts.assemble(this.#hooks, this.#observers)
+    this.clients = clientRegistry(this.core.sessions, ({ owner }) =>
+      owner?.state === 'connected' ? this.#hooks.clientOf(owner) : undefined,
+    )
+    this.#watchListeners()
+    this.#watchForward()
+    this.handle = (stream: Duplex, request?: IncomingMessage) => {
+      const peer: Peer = request === undefined ? peerOf(stream) : { ...peerOf(stream), request }
+      const bytes = parts.wrap(stream, peer)
+      const connection = this.accept(stream instanceof Socket ? bytes : new LaterStream(bytes))
+      return this.#hooks.clientOf(connection) as never
+    }
+  }
+
+  /** Whether anybody listens to `publish` is asked for each message, so it is counted and not looked up. */
+  #watchListeners(): void {
     const on = EventEmitter.prototype.on
     on.call(this, 'newListener', (event: string | symbol) => {
       if (event === 'publish') this.#publishListeners++
+      if (event === 'ack') this.#rehook(true)
     })
     on.call(this, 'removeListener', (event: string | symbol) => {
       if (event === 'publish') this.#publishListeners--
+      if (event === 'ack') this.#rehook()
     })
-    const hooks = new AedesHooks(this)
-    this.core = parts.assemble(hooks, new EmitterObservers(this, parts.emitter))
-    this.clients = clientRegistry(this.core.sessions, ({ owner }) =>
-      owner?.state === 'connected' ? hooks.clientOf(owner) : undefined,
-    )
-    this.handle = (stream: Duplex, request?: IncomingMessage) => {
-      const peer: Peer = request === undefined ? peerOf(stream) : { ...peerOf(stream), request }
-      return hooks.clientOf(this.accept(parts.wrap(stream, peer))) as never
+  }
+
+  override removeAllListeners(event?: string | symbol): this {
+    super.removeAllListeners(event)
+    if (event === undefined || event === 'newListener' || event === 'removeListener') {
+      this.#publishListeners = this.listenerCount('publish')
+      this.#watchListeners()
+      this.#rehook()
     }
+    return this
+  }
+
+  /** Connections keep whether `authorizeForward` is hooked; it may be assigned while clients are connected. */
+  #watchForward(): void {
+    let authorizeForward = this.authorizeForward
+    Object.defineProperty(this, 'authorizeForward', {
+      configurable: true,
+      enumerable: true,
+      get: () => authorizeForward,
+      set: (hook: Broker['authorizeForward']) => {
+        authorizeForward = hook
+        this.#rehook()
+      },
+    })
+  }
+
+  #rehook(acks?: boolean): void {
+    for (const { owner } of this.core.sessions.values()) if (owner?.state === 'connected') this.#hooks.hook(owner, acks)
   }
 
   /** Serves a byte stream. */
@@ -82,49 +129,69 @@ export class Broker extends Aedes {
   }
 
   nextCounter(): number {
-    return ++this.#counter
+    return ++this.counter
   }
 
+  /** A message as hooks, events and subscribers are shown it. */
+  packetOf(publication: Publication): AedesPacket {
+    return packetOf(publication, this.id, this.nextCounter())
+  }
+
+  /** A listener or hook of the program threw. */
+  report(where: string, error: unknown): void {
+    this.core.events.emit('internalError', { where, error })
+  }
+
+  /** @throws SluiceError config_invalid for an option that asks for a part which is built in; what the store throws */
   override async listen(): Promise<void> {
+    checkOptions(this.#options)
     await this.core.store.open()
     await this.#parts.restore(this.core)
     this.core.watch.start()
     await super.listen()
     // Wills are ours: durable, published once, and not on a sweep every few minutes (facts: wills of live clients, twice).
     clearInterval((this as unknown as { _clearWillInterval: NodeJS.Timeout })._clearWillInterval)
-    await this.core.wills.restore()
+    await this.core.wills.restore((will) => this.#hooks.authorizeWill(will))
   }
 
-  /** Publishes on behalf of the broker or of a client. Calls back when it is durable, if anything of it has to be. */
+  /**
+   * Publishes on behalf of the broker or of a client. Calls back when it is durable, if anything of it has to be, and every
+   * subscriber of the broker is done with it.
+   */
   override publish(packet: PublishRequest | PublishPacket, clientOrDone?: unknown, callback?: Done): void {
     const client = clientOrDone instanceof Client ? clientOrDone : null
     const done = (typeof clientOrDone === 'function' ? (clientOrDone as Done) : callback) ?? noop
     const { core } = this
-    let durable: boolean
     let publication: Publication
+    let open = 2
+    let failure: Error | null = null
+    const settle = (error?: Error | null): void => {
+      failure ??= error ?? null
+      if (--open > 0) return
+      if (failure !== null) done(failure)
+      else if (core.hooks.published === null) done()
+      else core.hooks.published(client?.connection ?? null, publication, done)
+    }
+    let durable: boolean
     try {
       publication = publicationOf(packet as PublishRequest, client?.id ?? '', core.clock.now())
       const publisher: Publisher = client?.connection.session
         ? client.connection
         : { session: null, origin: this.#origin }
       const match = core.router.match(publication.topicBuf, publication.topicStart, publication.topicEnd)
-      durable = core.router.publish(publication, match, publisher)
+      durable = this.#observers.following(settle, () => core.router.publish(publication, match, publisher))
     } catch (error) {
-      done(error as Error)
-      return
+      return done(error as Error)
     }
-    const finish = (): void => {
-      const published = core.hooks.published
-      if (published === null) done()
-      else published(client?.connection ?? null, publication, done)
-    }
-    if (durable) core.commits.wait({ committed: finish, notCommitted: (error) => done(error as Error) })
-    else finish()
+    if (durable) core.commits.wait({ committed: settle, notCommitted: (error) => settle(error as Error) })
+    else settle()
   }
 
   /** Publishes one of Aedes' $SYS topics, if anybody listens. */
   announce(suffix: string, payload: () => string): void {
     const topic = `$SYS/${this.id}/${suffix}`
+    // As in Aedes, a limit on levels holds for these topics too.
+    if (countLevels(topic) > this.core.config.limits.topicLevelsMax) return
     const bytes = Buffer.from(topic)
     const match = this.core.router.match(bytes, 0, bytes.length)
     if (match.empty && !match.observed && this.core.hooks.published === null) return
@@ -144,7 +211,7 @@ export class Broker extends Aedes {
       core.sessions.stop()
       core.wills.stop()
       this.#parts.release(core).then(callback, (error: unknown) => {
-        core.events.emit('internalError', { where: 'close', error })
+        this.report('close', error)
         callback()
       })
     })
@@ -155,20 +222,38 @@ export class Broker extends Aedes {
 class EmitterObservers implements Observers {
   readonly #broker: Broker
   readonly #emitter: Emitter<AedesPacket>
+  /** Who waits for the subscribers of the message that is being published. */
+  #follower: Done | null = null
+
   constructor(broker: Broker, emitter: Emitter<AedesPacket>) {
     this.#broker = broker
     this.#emitter = emitter
   }
+
   get generation(): number {
     return this.#emitter.generation
   }
+
   observes(topic: string): boolean {
     return this.#emitter.has(topic)
   }
-  notify(publication: Publication, publisher: Publisher): void {
-    const packet = packetOf(publication, this.#broker.id, this.#broker.nextCounter())
-    if (publisher.session !== null) packet.clientId = publisher.session.clientId
-    this.#emitter.emit(packet, noop)
+
+  notify(publication: Publication): void {
+    const follower = this.#follower ?? noop
+    this.#follower = null
+    this.#emitter.emit(this.#broker.packetOf(publication), follower)
+  }
+
+  /** Publishes; `done` follows when the subscribers are done with the message, at once when there are none. */
+  following(done: Done, publish: () => boolean): boolean {
+    this.#follower = done
+    try {
+      return publish()
+    } finally {
+      const unheard = this.#follower === done
+      this.#follower = null
+      if (unheard) done()
+    }
   }
 }
 

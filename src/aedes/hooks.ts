@@ -1,29 +1,37 @@
+import { EventEmitter } from 'node:events'
 import { Aedes } from 'aedes'
 import type { Connection } from '../connection/connection.ts'
-import type { Hooks, Refusal } from '../connection/hooks.ts'
-import type { Subscription } from '../router/destinations.ts'
+import type { Hooks, Mqtt3Limits, Refusal, SubscriptionOutcome } from '../connection/hooks.ts'
+import { isGranted } from '../connection/permission.ts'
 import type { Publication } from '../router/publication.ts'
-import type { ConnectPacket } from '../wire/connect.ts'
+import type { AckListener } from '../session/link.ts'
 import { connackReturnCode } from '../wire/reason-codes.ts'
 import type { SubscriptionRequest } from '../wire/subscribe.ts'
 import type { Broker } from './broker.ts'
 import { Client } from './client.ts'
-import { type AedesPacket, packetOf, publicationOf, wasChanged } from './packets.ts'
+import { adoptConnect, connectPacketOf } from './connect-packet.ts'
+import { aedesError, authenticationRefusal } from './errors.ts'
+import { type AedesPacket, packetOfStored, publicationOf, publishPacketOf, wasChanged } from './packets.ts'
+import { type AedesSubscription, requestOf, subscriptionOf } from './subscriptions.ts'
 
 /** What Aedes puts where no hook was given: recognised by identity, and then not called. */
 const unhooked = new Aedes()
 
-/** MQTT 5 reason codes for the return codes that Aedes' `authenticate` may name. */
-const reasonCodeOfReturnCode: Record<number, number> = { 2: 0x85, 3: 0x88, 4: 0x86, 5: 0x87 }
-
 type Callback = (error?: Error | null) => void
 
-/** Aedes' hooks and events, called in the terms of a connection. */
+/**
+ * Aedes' hooks and events, called in the terms of a connection.
+ *
+ * What a listener throws never reaches the broker's own work: it is reported as `internalError`, with the name of the
+ * event. What a hook throws fails the connection it was asked about: an unknown error means no.
+ */
 export class AedesHooks implements Hooks {
   readonly #broker: Broker
+  readonly mqtt3: Mqtt3Limits
 
-  constructor(broker: Broker) {
+  constructor(broker: Broker, mqtt3: Mqtt3Limits) {
     this.#broker = broker
+    this.mqtt3 = mqtt3
   }
 
   /** The client that hooks and events show for the connection. Made when it is asked for: most are never. */
@@ -36,9 +44,12 @@ export class AedesHooks implements Hooks {
     return this.#broker.preConnect === unhooked.preConnect ? null : this.#preConnect
   }
   readonly #preConnect: NonNullable<Hooks['preConnect']> = (connection, packet, done) => {
-    this.#broker.preConnect(this.clientOf(connection) as never, connectPacketOf(packet) as never, (error, success) => {
-      if (error) this.failed(connection, error)
-      done(error || success !== true ? { message: error?.message ?? 'refused by preConnect', reasonCode: 0x87 } : null)
+    const shown = connectPacketOf(packet)
+    this.#broker.preConnect(this.clientOf(connection) as never, shown as never, (error, success) => {
+      if (error) return done({ message: error.message, reasonCode: 0x87, error })
+      if (success !== true) return done({ message: 'refused by preConnect', reasonCode: 0x87 })
+      adoptConnect(packet, shown)
+      done(null)
     })
   }
 
@@ -48,9 +59,7 @@ export class AedesHooks implements Hooks {
   readonly #authenticate: NonNullable<Hooks['authenticate']> = (connection, packet, done) => {
     const client = this.clientOf(connection) as never
     this.#broker.authenticate(client, packet.userName, packet.password, (error, success) => {
-      if (!error && success) return done(null)
-      const reasonCode = reasonCodeOfReturnCode[error?.returnCode ?? 0] ?? 0x87
-      done({ message: error?.message || messageOf(reasonCode), reasonCode })
+      done(!error && success ? null : authenticationRefusal(error))
     })
   }
 
@@ -58,11 +67,24 @@ export class AedesHooks implements Hooks {
     return this.#broker.authorizePublish === unhooked.authorizePublish ? null : this.#authorizePublish
   }
   readonly #authorizePublish: NonNullable<Hooks['authorizePublish']> = (connection, publication, done) => {
-    const packet = this.#packet(publication)
+    const packet = publishPacketOf(publication)
     this.#broker.authorizePublish(this.clientOf(connection) as never, packet as never, (error) => {
       if (error) return done(refusal(error))
-      if (wasChanged(packet, publication)) this.#replace(publication, packet, connection)
+      try {
+        if (wasChanged(packet, publication)) this.#replace(publication, packet, connection)
+      } catch (cause) {
+        return done(refusal(cause as Error))
+      }
       done(null)
+    })
+  }
+
+  /** A will of a client that the last process took with it: `authorizePublish` is asked without a client. */
+  authorizeWill(will: Publication): Promise<boolean> {
+    const { authorizePublish } = this.#broker
+    if (authorizePublish === unhooked.authorizePublish) return Promise.resolve(true)
+    return new Promise((resolve) => {
+      authorizePublish.call(this.#broker, null, publishPacketOf(will) as never, (error) => resolve(!error))
     })
   }
 
@@ -70,53 +92,60 @@ export class AedesHooks implements Hooks {
     return this.#broker.authorizeSubscribe === unhooked.authorizeSubscribe ? null : this.#authorizeSubscribe
   }
   readonly #authorizeSubscribe: NonNullable<Hooks['authorizeSubscribe']> = (connection, request, done) => {
-    const { topicFilter, qos, noLocal, retainAsPublished, retainHandling } = request
-    const asked = { topic: topicFilter, qos, nl: noLocal, rap: retainAsPublished, rh: retainHandling }
+    const asked = subscriptionOf(request, connection.version5)
     this.#broker.authorizeSubscribe(this.clientOf(connection) as never, asked as never, (error, allowed) => {
-      if (error) return done(refusal(error), null)
-      if (!allowed) return done(null, null)
-      const granted: SubscriptionRequest = { ...request, topicFilter: allowed.topic, qos: allowed.qos }
-      done(null, granted)
+      if (error) return this.#denied(connection, error, done)
+      // Aedes takes anything that is no object for a no.
+      if (!allowed || typeof allowed !== 'object') return done(null, null)
+      try {
+        done(null, requestOf(allowed as AedesSubscription, request))
+      } catch (cause) {
+        this.#denied(connection, cause as Error, done)
+      }
     })
+  }
+
+  #denied(
+    connection: Connection,
+    error: Error,
+    done: (refusal: Refusal | null, granted: SubscriptionRequest | null) => void,
+  ): void {
+    this.failed(connection, error)
+    done(refusal(error), null)
   }
 
   get authorizeForward(): Hooks['authorizeForward'] {
     return this.#broker.authorizeForward === unhooked.authorizeForward ? null : this.#authorizeForward
   }
   readonly #authorizeForward: NonNullable<Hooks['authorizeForward']> = (connection, publication) => {
-    const packet = this.#packet(publication)
+    const packet = this.#broker.packetOf(publication)
     const forwarded = this.#broker.authorizeForward(this.clientOf(connection) as never, packet as never)
     if (!forwarded) return null
     const answer = forwarded as unknown as AedesPacket
-    return answer === packet && !wasChanged(packet, publication)
-      ? publication
-      : publicationOf(answer, '', this.#broker.core.clock.now())
+    if (answer === packet && !wasChanged(packet, publication)) return publication
+    return publicationOf(answer, publication.publisherId, this.#broker.core.clock.now())
   }
 
   get published(): Hooks['published'] {
     return this.#broker.published === unhooked.published && !this.#broker.hasPublishListeners ? null : this.#published
   }
   readonly #published: NonNullable<Hooks['published']> = (connection, publication, done) => {
-    const packet = this.#packet(publication)
+    const packet = this.#broker.packetOf(publication)
+    if (publication.packetId > 0) packet.messageId = publication.packetId
     const client = connection === null ? null : this.clientOf(connection)
-    if (client !== null && client.id !== null) packet.clientId = client.id
     this.#broker.published(packet as never, client as never, ((error) => done(error ?? null)) as Callback)
-    this.#broker.emit('publish', packet, client)
-  }
-
-  get acknowledged(): Hooks['acknowledged'] {
-    return this.#broker.listenerCount('ack') === 0 ? null : this.#acknowledged
-  }
-  readonly #acknowledged: NonNullable<Hooks['acknowledged']> = (connection, packetId) => {
-    this.#broker.emit('ack', { cmd: 'publish', messageId: packetId }, this.clientOf(connection))
+    this.#tell('publish', packet, client)
   }
 
   registered(connection: Connection): void {
-    if (this.authorizeForward !== null) connection.forward = (publication) => this.#forward(connection, publication)
-    const acknowledged = this.acknowledged
-    if (acknowledged !== null) connection.acknowledged = (packetId) => acknowledged(connection, packetId)
+    this.hook(connection)
     this.#broker.connectedClients++
-    if (this.#hears('client')) this.#broker.emit('client', this.clientOf(connection))
+    if (this.#hears('client')) {
+      // Until `ready`, it is shown as connecting.
+      const client = this.clientOf(connection)
+      client.ready = false
+      this.#tell('client', client)
+    }
     this.#broker.announce('new/clients', () => connection.clientId)
   }
 
@@ -124,99 +153,139 @@ export class AedesHooks implements Hooks {
     return this.#broker.listenerCount(event) > 0
   }
 
+  /** Has the connection ask what is hooked now: hooks may come and go while clients are connected. */
+  hook(connection: Connection, acks = this.#broker.listenerCount('ack') > 0): void {
+    const forward = this.authorizeForward
+    connection.forward = forward === null ? null : (publication) => this.#forward(connection, publication)
+    if (!acks) connection.acks = null
+    else connection.acks ??= this.#ackListener(connection)
+  }
+
+  /** A hook that throws does not say yes. */
   #forward(connection: Connection, publication: Publication): Publication | null {
-    const authorize = this.authorizeForward
-    return authorize === null ? publication : authorize(connection, publication)
+    try {
+      return this.#authorizeForward(connection, publication)
+    } catch (error) {
+      this.#broker.report('authorizeForward', error)
+      return null
+    }
+  }
+
+  #ackListener(connection: Connection): AckListener {
+    const sent = new Map<number, Buffer>()
+    return {
+      sent: (packetId, message) => void sent.set(packetId, message),
+      acknowledged: (packetId, qos) => {
+        const message = sent.get(packetId)
+        sent.delete(packetId)
+        this.#tell('ack', this.#acknowledgedPacket(packetId, qos, message), this.clientOf(connection))
+      },
+    }
+  }
+
+  /** As in Aedes: the message for QoS 1, PUBREL for QoS 2, and nothing for a session that ends with its connection. */
+  #acknowledgedPacket(packetId: number, qos: 1 | 2, message: Buffer | undefined): object | undefined {
+    if (message === undefined) return undefined
+    if (qos === 2) return { cmd: 'pubrel', messageId: packetId }
+    const counters = { brokerId: this.#broker.id, brokerCounter: this.#broker.nextCounter() }
+    return { ...packetOfStored(message), ...counters, qos, messageId: packetId }
   }
 
   connackSent(connection: Connection, reasonCode: number, sessionPresent: boolean): void {
     if (!this.#hears('connackSent')) return
     const returnCode = connection.version5 ? reasonCode : connackReturnCode(reasonCode)
-    this.#broker.emit('connackSent', { cmd: 'connack', returnCode, sessionPresent }, this.clientOf(connection))
+    this.#tell('connackSent', { cmd: 'connack', returnCode, sessionPresent }, this.clientOf(connection))
   }
 
-  ready(connection: Connection): void {
-    if (this.#hears('clientReady')) this.#broker.emit('clientReady', this.clientOf(connection))
+  /** Whoever waits for the CONNACK may listen after it came: told in the next turn, before the client's next packet. */
+  ready(connection: Connection, proceed: () => void): void {
+    setImmediate(() => {
+      if (connection.state === 'connected') this.#ready(connection)
+      proceed()
+    })
+  }
+
+  #ready(connection: Connection): void {
     // Nobody listens to a client that nobody has seen.
-    if (connection.client !== null) this.clientOf(connection).emit('connected')
+    const known = connection.client !== null
+    if (!known && !this.#hears('clientReady')) return
+    const client = this.clientOf(connection)
+    client.ready = true
+    this.#tell('clientReady', client)
+    if (known) this.#guard('connected', () => client.emit('connected'))
   }
 
   pinged(connection: Connection): void {
-    if (this.#hears('ping')) this.#broker.emit('ping', { cmd: 'pingreq' }, this.clientOf(connection))
+    if (!this.#hears('ping')) return
+    const packet = { cmd: 'pingreq', retain: false, qos: 0, dup: false, length: 0, topic: null, payload: null }
+    this.#tell('ping', packet, this.clientOf(connection))
   }
 
   keepAliveTimeout(connection: Connection): void {
-    if (this.#hears('keepaliveTimeout')) this.#broker.emit('keepaliveTimeout', this.clientOf(connection))
+    if (this.#hears('keepaliveTimeout')) this.#tell('keepaliveTimeout', this.clientOf(connection))
   }
 
-  subscribed(connection: Connection, subscriptions: readonly Subscription[]): void {
-    const subs = subscriptions.map((s) => ({
-      topic: s.topicFilter,
-      qos: s.qos,
-      nl: s.noLocal,
-      rap: s.retainAsPublished,
-      rh: s.retainHandling,
-    }))
-    if (this.#hears('subscribe')) this.#broker.emit('subscribe', subs, this.clientOf(connection))
-    this.#broker.announce('new/subscribes', () => JSON.stringify({ clientId: connection.clientId, subs }))
+  /** Told with the last word on each Topic Filter; `qos` 128: refused. */
+  subscribed(connection: Connection, outcomes: readonly SubscriptionOutcome[]): void {
+    const byFilter = new Map<string, object>()
+    for (const outcome of outcomes) {
+      const { request } = outcome
+      const subscription = subscriptionOf(request, connection.version5)
+      subscription.qos = (isGranted(outcome) ? outcome.code : 128) as 0
+      byFilter.set(request.topicFilter, subscription)
+    }
+    const subs = [...byFilter.values()]
+    if (this.#hears('subscribe')) this.#tell('subscribe', subs, this.clientOf(connection))
+    const { clientId } = connection
+    this.#broker.announce('new/subscribes', () => JSON.stringify({ clientId, subs }))
   }
 
   unsubscribed(connection: Connection, topicFilters: readonly string[]): void {
-    if (this.#hears('unsubscribe')) this.#broker.emit('unsubscribe', topicFilters, this.clientOf(connection))
+    if (this.#hears('unsubscribe')) this.#tell('unsubscribe', topicFilters, this.clientOf(connection))
     const { clientId } = connection
     this.#broker.announce('new/unsubscribes', () => JSON.stringify({ clientId, subs: topicFilters }))
   }
 
   failed(connection: Connection, error: Error): void {
-    const event = connection.clientId === '' ? 'connectionError' : 'clientError'
-    if (this.#hears(event)) this.#broker.emit(event, this.clientOf(connection), error)
+    const told = aedesError(error)
+    const client = connection.client as Client | null
+    if (client !== null && client.listenerCount('error') > 0)
+      this.#guard("the client's error", () => client.emit('error', told))
+    const event = connection.introduced ? 'clientError' : 'connectionError'
+    if (this.#hears(event)) this.#tell(event, this.clientOf(connection), told)
   }
 
-  closed(connection: Connection): void {
+  closed(connection: Connection, ended: readonly string[]): void {
     // Without a session it was never announced.
     if (connection.session === null) return
+    if (ended.length > 0) this.unsubscribed(connection, ended)
     this.#broker.connectedClients--
-    if (this.#hears('clientDisconnect')) this.#broker.emit('clientDisconnect', this.clientOf(connection))
+    if (this.#hears('clientDisconnect')) this.#tell('clientDisconnect', this.clientOf(connection))
     this.#broker.announce('disconnect/clients', () => connection.clientId)
-  }
-
-  #packet(publication: Publication): AedesPacket {
-    return packetOf(publication, this.#broker.id, this.#broker.nextCounter())
   }
 
   /** The hook changed the packet: what travels on is the changed one, with the old Packet Identifier. */
   #replace(publication: Publication, packet: AedesPacket, connection: Connection): void {
     const { packetId, dup } = publication
-    const changed = publicationOf(packet, connection.clientId, this.#broker.core.clock.now())
-    publication.load(changed.buf, this.#broker.core.clock.now())
+    const now = this.#broker.core.clock.now()
+    publication.load(publicationOf(packet, connection.clientId, now).buf, now)
     publication.packetId = packetId
     publication.dup = dup
+  }
+
+  #tell(event: string, ...args: unknown[]): void {
+    this.#guard(event, () => EventEmitter.prototype.emit.call(this.#broker, event, ...args))
+  }
+
+  #guard(event: string, call: () => void): void {
+    try {
+      call()
+    } catch (error) {
+      this.#broker.report(`a listener of ${event}`, error)
+    }
   }
 }
 
 function refusal(error: Error): Refusal {
-  return { message: error.message, reasonCode: 0x87 }
-}
-
-function messageOf(reasonCode: number): string {
-  return (
-    { 133: 'identifier rejected', 136: 'Server unavailable', 134: 'bad user name or password' }[reasonCode] ??
-    'not authorized'
-  )
-}
-
-/** CONNECT in the form that Aedes' `preConnect` expects. */
-function connectPacketOf(packet: ConnectPacket): Record<string, unknown> {
-  return {
-    cmd: 'connect',
-    protocolId: packet.version === 3 ? 'MQIsdp' : 'MQTT',
-    protocolVersion: packet.version,
-    clean: packet.clean,
-    clientId: packet.clientId,
-    keepalive: packet.keepAliveSeconds,
-    username: packet.userName,
-    password: packet.password,
-    will: packet.will ?? undefined,
-    properties: packet.properties ?? undefined,
-  }
+  return { message: error.message, reasonCode: 0x87, error }
 }

@@ -8,6 +8,7 @@ import { varintBytes, writeVarint } from '../wire/varint.ts'
 /** A PUBLISH as Aedes' hooks, events and subscribers see it. */
 export interface AedesPacket {
   cmd: 'publish'
+  /** The broker that took it, and its number there. */
   brokerId?: string
   brokerCounter?: number
   topic: string
@@ -15,7 +16,11 @@ export interface AedesPacket {
   qos: 0 | 1 | 2
   retain: boolean
   dup: boolean
-  messageId?: number
+  /** Packet Identifier. Undefined while it has none; absent at QoS 0. */
+  messageId?: number | undefined
+  /** Remaining Length of the packet that came. */
+  length?: number
+  /** The publisher; absent when the broker itself publishes. */
   clientId?: string
   properties?: Properties
 }
@@ -24,6 +29,30 @@ export interface AedesPacket {
 export type PublishRequest = Partial<AedesPacket> & { topic: string }
 
 const NOTHING = Buffer.alloc(0)
+
+/** The packet as it came from the client, before anything is decided about it. */
+export function publishPacketOf(publication: Publication): AedesPacket {
+  const packet: AedesPacket = {
+    cmd: 'publish',
+    retain: publication.retain,
+    qos: publication.qos,
+    dup: publication.dup,
+    topic: publication.topic,
+    payload: Buffer.from(publication.payload),
+  }
+  // A will does not come as a PUBLISH.
+  if (publication.buf[publication.start]! >> 4 === PacketType.PUBLISH) packet.length = remainingLengthOf(publication)
+  if (publication.packetId > 0) packet.messageId = publication.packetId
+  addProperties(packet, publication)
+  return packet
+}
+
+/** What is between the fixed header and the end. */
+function remainingLengthOf({ buf, start, end }: Publication): number {
+  let at = start + 1
+  while (buf[at]! > 127) at++
+  return end - at - 1
+}
 
 /** The packet for a message that passes the router. */
 export function packetOf(publication: Publication, brokerId: string, counter: number): AedesPacket {
@@ -37,13 +66,16 @@ export function packetOf(publication: Publication, brokerId: string, counter: nu
     retain: publication.retain,
     dup: publication.dup,
   }
-  if (publication.packetId > 0) packet.messageId = publication.packetId
-  if (publication.propsEnd > publication.propsStart) packet.properties = propertiesOf(publication)
+  const clientId = publication.publisherId
+  if (clientId !== '') packet.clientId = clientId
+  if (publication.qos > 0) packet.messageId = undefined
+  addProperties(packet, publication)
   return packet
 }
 
-function propertiesOf(publication: Publication): Properties {
-  return decodePropertyBytes(publication.propsBuf.subarray(publication.propsStart, publication.propsEnd))
+function addProperties(packet: AedesPacket, publication: Publication): void {
+  const { propsBuf, propsStart, propsEnd } = publication
+  if (propsEnd > propsStart) packet.properties = decodePropertyBytes(propsBuf.subarray(propsStart, propsEnd))
 }
 
 /** Decodes the property bytes of a PUBLISH (without their length). */
@@ -62,53 +94,64 @@ export function encodePropertyBytes(properties: Properties): Buffer {
   return encoded.subarray(at + 1)
 }
 
-/** @throws Error when the topic is not a Topic Name */
+/** @throws Error when there is no such message: not a Topic Name, not a QoS */
 export function publicationOf(request: PublishRequest, clientId: string, now: number): Publication {
   const publication = new Publication()
   publication.load(encodeMessage(messageOf(request, clientId, now)), now)
   return publication
 }
 
-function messageOf(request: PublishRequest, clientId: string, now: number): Message {
+/** @throws Error as `publicationOf` does */
+export function messageOf(request: PublishRequest, clientId: string, now: number): Message {
   if (typeof request.topic !== 'string' || !isTopicName(request.topic))
     throw new Error(`not a Topic Name: ${String(request.topic)}`)
-  const payload = request.payload ?? NOTHING
+  const qos = request.qos ?? 0
+  if (qos !== 0 && qos !== 1 && qos !== 2) throw new Error(`not a QoS: ${String(qos)}`)
   const properties = request.properties
   return {
     topic: request.topic,
     clientId,
-    qos: request.qos ?? 0,
+    qos,
     retain: request.retain ?? false,
     time: now,
     properties: properties === undefined ? NOTHING : encodePropertyBytes(properties),
-    payload: typeof payload === 'string' ? Buffer.from(payload) : payload,
+    payload: bytesOf(request.payload ?? NOTHING),
     expirySeconds: properties?.messageExpiryInterval ?? NO_EXPIRY,
   }
 }
 
 /** True when a hook changed what travels. */
 export function wasChanged(packet: AedesPacket, publication: Publication): boolean {
-  const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload
   return (
     packet.topic !== publication.topic ||
     packet.qos !== publication.qos ||
     packet.retain !== publication.retain ||
-    !payload.equals(publication.payload)
+    !bytesOf(packet.payload).equals(publication.payload) ||
+    propertiesWereChanged(packet, publication)
   )
 }
 
+function propertiesWereChanged({ properties }: AedesPacket, { propsBuf, propsStart, propsEnd }: Publication): boolean {
+  if (properties === undefined) return propsEnd > propsStart
+  return !encodePropertyBytes(properties).equals(propsBuf.subarray(propsStart, propsEnd))
+}
+
+function bytesOf(payload: Buffer | string): Buffer {
+  return typeof payload === 'string' ? Buffer.from(payload) : payload
+}
+
 /** The packet for a stored message. */
-export function packetOfStored(stored: Buffer, brokerId: string): AedesPacket {
+export function packetOfStored(stored: Buffer): AedesPacket {
   const message = decodeMessage(stored)
   const packet: AedesPacket = {
     cmd: 'publish',
-    brokerId,
     topic: message.topic,
     payload: message.payload,
     qos: message.qos,
     retain: message.retain,
     dup: false,
   }
+  if (message.clientId !== '') packet.clientId = message.clientId
   if (message.properties.length > 0) packet.properties = decodePropertyBytes(message.properties)
   return packet
 }

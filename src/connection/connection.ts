@@ -2,7 +2,7 @@ import { type ErrorCode, SluiceError } from '../errors.ts'
 import type { AckReceiver } from '../router/commits.ts'
 import type { Publication } from '../router/publication.ts'
 import type { Publisher } from '../router/router.ts'
-import type { Link } from '../session/link.ts'
+import type { AckListener, Link } from '../session/link.ts'
 import type { Session } from '../session/session.ts'
 import type { ByteStream, StreamHandler } from '../transport.ts'
 import { checkFixedHeaderFlags, PacketType } from '../wire/control.ts'
@@ -44,9 +44,13 @@ export class Connection
   version: ProtocolVersion = 4
   version5 = false
   clientId = ''
+  /** CONNECT was acceptable, and the client has an identifier; whether it may connect is another question. */
+  introduced = false
   userName: string | undefined
   keepAliveSeconds = 0
   clean = true
+  /** It connected as a bridge: it gets nothing it sent itself, and RETAIN as it was published. */
+  bridge = false
   #session: Session | null = null
   /** The Aedes client of this connection, once something asked for it. */
   client: object | null = null
@@ -57,7 +61,7 @@ export class Connection
   maximumPacketSize = Number.POSITIVE_INFINITY
   readonly outboundBytesMax: number
   forward: ((publication: Publication) => Publication | null) | null = null
-  acknowledged: ((packetId: number) => void) | null = null
+  acks: AckListener | null = null
   aliases: OutboundAliases | null = null
   /** QoS 1 and 2 PUBLISH packets taken whose acknowledgement waits for the disk. */
   unacknowledged = 0
@@ -279,13 +283,16 @@ export class Connection
       this.stream.destroy()
     }
     this.out.close()
-    const expirySeconds = this.#session?.expirySeconds ?? 0
+    const session = this.#session
+    const expirySeconds = session?.expirySeconds ?? 0
+    const ends = session !== null && expirySeconds === 0
+    const topicFilters = ends ? [...session.subscriptions.keys()] : []
     this.core.sessions.released(this)
     if (this.hasWill) {
       if (wasConnected) publishWill(this, expirySeconds)
       else this.core.wills.discard(this.clientId)
     }
-    this.core.hooks.closed(this)
-    if (this.#session !== null) announceEnd(this)
+    this.core.hooks.closed(this, topicFilters)
+    if (session !== null) announceEnd(this)
   }
 }

@@ -13,20 +13,28 @@ export function fail(c: Connection, cause: unknown): void {
   if (c.state === 'closed') return
   const error = cause instanceof SluiceError ? cause : new SluiceError('invariant', String(cause), { cause })
   if (error.kind === 'invariant') c.core.events.emit('internalError', { where: 'connection', error: cause })
-  c.core.hooks.failed(c, error)
-  if (c.state === 'connected') disconnect(c, error.reasonCode, error.message, error.code)
-  else refuse(c, error.reasonCode, error.message, error.code, null)
+  if (c.state === 'connected') {
+    c.core.hooks.failed(c, error)
+    disconnect(c, error.reasonCode, error.message, error.code)
+  } else {
+    refuse(c, error.reasonCode, error.message, error.code, null, error)
+  }
 }
 
-/** Answers CONNECT with a refusal and closes [v5 MQTT-3.2.2-7] [v3 MQTT-3.2.2-5]. */
+/**
+ * Answers CONNECT with a refusal and closes [v5 MQTT-3.2.2-7] [v3 MQTT-3.2.2-5].
+ * @param error what the embedding program is told, once the answer is on its way; null: nothing
+ */
 export function refuse(
   c: Connection,
   reasonCode: number,
   message: string,
   code: ErrorCode | null,
   properties: Properties | null,
+  error: Error | null = null,
 ): void {
   if (c.state === 'closed') return
+  if (error !== null) setImmediate(() => c.core.hooks.failed(c, error))
   c.core.counters.connectionsRefused++
   const { address } = c.stream.peer
   c.core.events.emit('connectionRefused', { address, clientId: c.clientId || null, reason: message, error: code })
@@ -38,7 +46,8 @@ export function refuse(
       c.core.hooks.connackSent(c, reason, false)
     }
   }
-  c.close(message, code, true)
+  // Without an answer there is nothing to wait for.
+  c.close(message, code, c.state === 'connecting')
 }
 
 /** Ends a connection that stands: DISCONNECT with a reason in MQTT 5, then the end of the stream [v5 MQTT-4.13.2-1]. */

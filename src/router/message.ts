@@ -37,6 +37,7 @@ export interface Message {
 
 /** Who published, encoded once per connection and copied into every stored message. */
 export class Origin {
+  readonly clientId: string
   readonly bytes: Buffer
   readonly clientIdBytes: number
   readonly userNameBytes: number
@@ -44,6 +45,7 @@ export class Origin {
   constructor(clientId: string, userName: string | undefined) {
     const id = Buffer.from(clientId)
     const name = userName === undefined ? null : Buffer.from(userName)
+    this.clientId = clientId
     this.clientIdBytes = id.length
     this.userNameBytes = name === null ? ABSENT : name.length
     this.bytes = ownMemory(name === null ? id : Buffer.concat([id, name]))
@@ -140,7 +142,7 @@ export function decodeMessage(stored: Buffer): Message {
   const userNameBytes = (stored[4]! << 8) | stored[5]!
   const clientIdEnd = HEADER_BYTES + ((stored[2]! << 8) | stored[3]!)
   const message: Message = {
-    clientId: stored.toString('utf8', HEADER_BYTES, clientIdEnd),
+    clientId: storedClientId(stored),
     topic: stored.toString('utf8', at.topicStart, at.propsStart),
     qos: (stored[1]! & 3) as 0 | 1 | 2,
     retain: (stored[1]! & 4) !== 0,
@@ -161,6 +163,11 @@ export function offsets(stored: Buffer): { topicStart: number; propsStart: numbe
   if (stored.length < HEADER_BYTES || stored[0] !== FORMAT || payloadStart > stored.length)
     throw new SluiceError('store_corrupt', 'the bytes are not a stored message')
   return { topicStart, propsStart, payloadStart }
+}
+
+/** Client Identifier of the publisher; empty: the broker. */
+export function storedClientId(stored: Buffer): string {
+  return stored.toString('utf8', HEADER_BYTES, HEADER_BYTES + ((stored[2]! << 8) | stored[3]!))
 }
 
 export function storedTopicStart(stored: Buffer): number {

@@ -1,5 +1,5 @@
 import { type EncodedPublish, encodePublish, PublishFrame } from '../wire/publish.ts'
-import { encodeStored, get32, NO_EXPIRY, type Origin, offsets, secondsLeft } from './message.ts'
+import { encodeStored, get32, NO_EXPIRY, type Origin, offsets, secondsLeft, storedClientId } from './message.ts'
 
 /** Properties that were left out of a PUBLISH would make both forms differ; index by form and packet identifier. */
 const VARIANTS = 4
@@ -10,6 +10,8 @@ const VARIANTS = 4
  * the packet came in that very form, the encoding is the bytes that came.
  */
 export class Publication extends PublishFrame {
+  /** Who publishes it: set by the router. Null: the stored form says it. */
+  origin: Origin | null = null
   /** True when the bytes that came can be forwarded as they are. */
   #verbatim = false
   #encoded: (EncodedPublish | null)[] = new Array(VARIANTS).fill(null)
@@ -19,6 +21,11 @@ export class Publication extends PublishFrame {
     super.parse(buf, start, bodyStart, end, version5)
     this.#verbatim = this.topicAlias === 0
     this.#forget()
+  }
+
+  /** Client Identifier of the publisher; empty: the broker. */
+  get publisherId(): string {
+    return this.origin === null ? storedClientId(this.buf) : this.origin.clientId
   }
 
   /** The topic a Topic Alias stands for. */
@@ -34,6 +41,7 @@ export class Publication extends PublishFrame {
    */
   load(stored: Buffer, now: number): void {
     const { topicStart, propsStart, payloadStart } = offsets(stored)
+    this.origin = null
     this.buf = stored
     this.start = 0
     this.end = stored.length

@@ -154,12 +154,12 @@ export class Delivery {
   }
 
   /** @throws SluiceError protocol_error when the acknowledgement does not fit the exchange */
-  puback(packetId: number): void {
+  puback(packetId: number, reasonCode: number): void {
     const inflight = this.#inflight
     const seq = inflight === null ? -1 : inflight.find(packetId)
     if (seq === -1) return
     if (inflight!.state(seq) !== Exchange.awaitingPuback) throw wrongAck('PUBACK', packetId)
-    this.#complete(seq)
+    this.#complete(seq, reasonCode >= 0x80 ? 0 : 1)
   }
 
   /** PUBREC: the client has the message. A reason code of 0x80 or more ends the exchange [v5 MQTT-4.3.3-4]. */
@@ -174,7 +174,7 @@ export class Delivery {
     }
     switch (inflight!.state(seq)) {
       case Exchange.awaitingPubrec:
-        if (reasonCode >= 0x80) this.#complete(seq)
+        if (reasonCode >= 0x80) this.#complete(seq, 0)
         else this.#release(seq)
         return
       case Exchange.awaitingPubcomp:
@@ -192,7 +192,7 @@ export class Delivery {
     const seq = inflight === null ? -1 : inflight.find(packetId)
     if (seq === -1) return
     if (inflight!.state(seq) !== Exchange.awaitingPubcomp) throw wrongAck('PUBCOMP', packetId)
-    this.#complete(seq)
+    this.#complete(seq, 2)
   }
 
   /** True when one more message of QoS 1 or 2 may be sent now. */
@@ -202,13 +202,14 @@ export class Delivery {
     return link.out.waitingBytes < link.outboundBytesMax
   }
 
-  /** Sends a PUBLISH of QoS 1 or 2; `opens` was asked. */
-  send(link: Link, encoded: EncodedPublish, firstByte: number, seq: number): void {
+  /** Sends a PUBLISH of QoS 1 or 2 (`opens` was asked); returns its Packet Identifier. */
+  send(link: Link, encoded: EncodedPublish, firstByte: number, seq: number): number {
     this.#inflight ??= new Inflight(seq)
     const qos = (firstByte >> 1) & 3
     const packetId = this.#inflight.open(seq, qos === 1 ? Exchange.awaitingPuback : Exchange.awaitingPubrec)
     link.out.publish(encoded, firstByte, packetId)
     this.#context.counters.delivered[qos as 1 | 2]++
+    return packetId
   }
 
   /** The client answered PUBREC on an earlier connection: goes on with PUBREL, once [v5 MQTT-4.4.0-1]. */
@@ -251,10 +252,11 @@ export class Delivery {
     })
   }
 
-  #complete(seq: number): void {
+  /** @param qos 0: the client refused the message */
+  #complete(seq: number, qos: 0 | 1 | 2): void {
     this.#inflight!.close(seq)
     this.#loans?.delete(seq)
-    this.link?.acknowledged?.(packetIdOf(seq))
+    if (qos > 0) this.link?.acks?.acknowledged(packetIdOf(seq), qos as 1 | 2)
     if (this.#lane !== null) {
       this.#context.store.settle(this.#lane, seq)
       this.#context.commits.scheduleLazily()

@@ -107,7 +107,8 @@ export class LaneReader {
     // [v5 MQTT-3.3.1-1]
     const dup = sentBefore ? 8 : 0
     const firstByte = 0x30 | dup | (qos << 1) | ((tag & TAG_RETAIN) !== 0 ? 1 : 0)
-    this.#delivery.send(link, aliased(link, message, extra, encoded) ?? encoded, firstByte, seq)
+    const packetId = this.#delivery.send(link, aliased(link, message, extra, encoded) ?? encoded, firstByte, seq)
+    link.acks?.sent(packetId, stored)
   }
 
   #discard(seq: number, cause: DropCause | null): void {

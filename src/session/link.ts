@@ -2,6 +2,14 @@ import type { Outbound } from '../connection/outbound.ts'
 import type { OutboundAliases } from '../connection/topic-alias.ts'
 import type { Publication } from '../router/publication.ts'
 
+/** Hears what becomes of the QoS 1 and 2 messages sent to a client. */
+export interface AckListener {
+  /** A message of a persistent session goes out, in its stored form. */
+  sent(packetId: number, message: Buffer): void
+  /** The client has it: PUBACK, or PUBCOMP. */
+  acknowledged(packetId: number, qos: 1 | 2): void
+}
+
 /** What a session needs of the connection that serves it. */
 export interface Link {
   readonly out: Outbound
@@ -19,6 +27,6 @@ export interface Link {
   readonly forward: ((publication: Publication) => Publication | null) | null
   /** Another connection takes the session over [v5 MQTT-3.1.4-3] [v3 MQTT-3.1.4-2]. */
   takenOver(): void
-  /** Aedes' `ack` event; null: nobody listens. */
-  readonly acknowledged: ((packetId: number) => void) | null
+  /** Who hears of acknowledgements (Aedes' `ack` event); null: nobody. */
+  readonly acks: AckListener | null
 }

@@ -15,6 +15,8 @@ export interface WillsContext {
   readonly router: Router
   /** The client's session, where it outlived the connection. */
   session(clientId: string): Session | undefined
+  /** Hears of each will that was published. */
+  published(publication: Publication): void
 }
 
 /**
@@ -88,14 +90,24 @@ export class Wills {
     this.#c.store.deleteWill(clientId)
     this.#c.commits.schedule()
     this.#c.events.emit('willPublished', { clientId, topic: message.topic })
+    this.#c.published(publication)
   }
 
-  /** After the start: wills of connections that the last process took with it are due. */
-  async restore(): Promise<void> {
+  /**
+   * After the start: wills of connections that the last process took with it are due.
+   * @param allowed asked about each; those it says no to are discarded
+   */
+  async restore(allowed: (will: Publication) => Promise<boolean>): Promise<void> {
     const { clock } = this.#c
     const due: string[] = []
     for await (const record of this.#c.store.wills()) {
       this.#wills.set(record.clientId, record)
+      const will = new Publication()
+      will.load(record.message, clock.now())
+      if (!(await allowed(will))) {
+        this.discard(record.clientId)
+        continue
+      }
       if (record.dueAt === 0) {
         record.dueAt = clock.now() + record.delaySeconds * 1000
         this.#c.store.putWill(record)

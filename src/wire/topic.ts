@@ -28,7 +28,8 @@ export function checkTopicName(buf: Uint8Array, start: number, end: number): voi
 function checkTopicNameSlowly(buf: Uint8Array, start: number, end: number): void {
   if (!checkUtf8(buf, start, end)) throw malformed('the Topic Name is not a valid UTF-8 string')
   for (let pos = start; pos < end; pos++) {
-    if (buf[pos] === PLUS || buf[pos] === HASH) throw topicNameInvalid('the Topic Name contains a wildcard')
+    if (buf[pos] === PLUS || buf[pos] === HASH)
+      throw topicNameInvalid(`the Topic Name contains the wildcard ${buf[pos] === PLUS ? '+' : '#'}`)
   }
 }
 

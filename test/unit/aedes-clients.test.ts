@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
-import { createBroker } from '../../src/broker.ts'
+import { createBroker } from '../../src/embed.ts'
 import { tcpListener } from '../../src/transports/tcp.ts'
 
 const cleanups: (() => unknown)[] = []

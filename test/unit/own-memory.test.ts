@@ -1,8 +1,8 @@
 /** What is kept has memory of its own, or a few bytes would keep a slab of 8 KiB. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { ownMemory } from '../../src/base/own-memory.ts'
-import { createBroker } from '../../src/broker.ts'
 import { configSchema } from '../../src/config/schema.ts'
+import { createBroker } from '../../src/embed.ts'
 import { identifierProperty } from '../../src/router/match.ts'
 import { Origin } from '../../src/router/message.ts'
 import { serve } from '../support/broker-inline.ts'

@@ -7,12 +7,11 @@ import { countLevels } from '../../wire/topic.ts'
 import { answerVersion } from '../../wire/versions.ts'
 import type { Connection } from '../connection.ts'
 import { EnhancedAuth } from '../enhanced-auth.ts'
-import type { Refusal } from '../hooks.ts'
+import { refuse } from '../goodbye.ts'
+import type { Mqtt3Limits, Refusal } from '../hooks.ts'
+import { resume } from '../permission.ts'
 import { reservedTopic } from '../reserved-topics.ts'
 import { OutboundAliases } from '../topic-alias.ts'
-
-/** Longest Client Identifier of MQTT 3.1, in characters (MQTT 3.1, CONNECT, Client Identifier). */
-const CLIENT_ID_CHARACTERS_V31 = 23
 
 /**
  * CONNECT ([v5 3.1] [v3 3.1]): checks, permission, session, will, then CONNACK once all that has to be durable is.
@@ -23,14 +22,20 @@ export function handleConnect(c: Connection, buf: Buffer, start: number, end: nu
   c.version = packet.version
   c.version5 = packet.version === 5
   c.connecting()
-  adopt(c, packet)
   c.hold()
   ask(c, c.core.hooks.preConnect, packet, (refusal) => {
     // Aedes' preConnect refuses without a word.
-    if (refusal !== null) c.close(refusal.message, 'not_authorized', false)
+    if (refusal !== null) {
+      c.close(refusal.message, 'not_authorized', false)
+      if (refusal.error !== undefined) c.core.hooks.failed(c, refusal.error)
+    }
     if (c.state === 'closed') return c.release()
     try {
+      adopt(c, packet)
       check(c, packet)
+      // [v5 MQTT-3.1.3-6] [v3 MQTT-3.1.3-6]
+      if (c.clientId === '') c.clientId = c.core.sessions.newClientId()
+      c.introduced = true
       authenticate(c, packet, (answer) => open(c, packet, answer))
     } catch (error) {
       if (error instanceof Redirect)
@@ -60,8 +65,8 @@ function authenticate(c: Connection, packet: ConnectPacket, accepted: (answer: P
   ask(c, hooks.authenticate, packet, (denied) => {
     if (c.state === 'closed') return c.release()
     if (denied !== null) {
-      c.core.hooks.failed(c, new SluiceError('not_authorized', denied.message))
-      c.refuse(denied.reasonCode, denied.message, 'not_authorized')
+      const error = denied.error ?? new SluiceError('not_authorized', denied.message)
+      refuse(c, denied.reasonCode, denied.message, 'not_authorized', null, error)
       return c.release()
     }
     c.authenticated = !anonymous
@@ -115,6 +120,7 @@ function adopt(c: Connection, packet: ConnectPacket): void {
   const limits = c.core.config.limits
   const properties = packet.properties
   c.clientId = packet.clientId
+  c.bridge = packet.bridge
   c.userName = packet.userName
   c.clean = packet.clean
   c.keepAliveSeconds = packet.keepAliveSeconds
@@ -131,8 +137,7 @@ function check(c: Connection, packet: ConnectPacket): void {
   const limits = c.core.config.limits
   const redirect = c.core.config.mqtt.redirect
   if (redirect !== undefined) throw new Redirect(redirect.permanent ? 0x9d : 0x9c, redirect.serverReference)
-  if (packet.version === 3 && packet.clientId.length > CLIENT_ID_CHARACTERS_V31)
-    throw new SluiceError('client_identifier_not_valid', 'identifier rejected')
+  if (packet.version < 5) checkMqtt3(packet, c.core.hooks.mqtt3)
   if (countLevels(packet.will?.topic ?? '') > limits.topicLevelsMax)
     throw new SluiceError('topic_name_invalid', `Will Topic of more than ${limits.topicLevelsMax} levels`)
   const reserved = reservedTopic(packet.will?.topic ?? '')
@@ -141,15 +146,22 @@ function check(c: Connection, packet: ConnectPacket): void {
     throw new SluiceError('server_unavailable', `limits.connectionsMax of ${limits.connectionsMax} is reached`)
 }
 
+function checkMqtt3(packet: ConnectPacket, limits: Mqtt3Limits): void {
+  // MQTT 3.1, CONNECT, Client Identifier
+  if (packet.version === 3 && packet.clientId.length > limits.clientIdCharactersMax)
+    throw new SluiceError('client_identifier_not_valid', 'identifier rejected')
+  const { keepAliveSecondsMax } = limits
+  const keepAlive = packet.keepAliveSeconds
+  if (keepAliveSecondsMax > 0 && (keepAlive === 0 || keepAlive > keepAliveSecondsMax))
+    throw new SluiceError('not_authorized', 'keep alive limit exceeded')
+}
+
 /** @param answer properties of CONNACK so far */
 function open(c: Connection, packet: ConnectPacket, answer: Properties): void {
   const { core } = c
   const limits = core.config.limits
-  if (c.clientId === '') {
-    // [v5 MQTT-3.1.3-6] [v3 MQTT-3.1.3-6]
-    c.clientId = core.sessions.newClientId()
-    answer.assignedClientIdentifier = c.clientId
-  }
+  // [v5 MQTT-3.2.2-16]
+  if (packet.clientId === '') answer.assignedClientIdentifier = c.clientId
   const expirySeconds = expiryOf(c, packet, answer)
   if (limits.keepAliveSecondsMax > 0 && c.version5) {
     // [v5 MQTT-3.2.2-21]
@@ -158,7 +170,8 @@ function open(c: Connection, packet: ConnectPacket, answer: Properties): void {
       answer.serverKeepAlive = c.keepAliveSeconds
     }
   }
-  const { session, present, durable } = core.sessions.open(c, expirySeconds)
+  const opened = core.sessions.open(c, expirySeconds)
+  const { session, present } = opened
   // A will whose delay runs: the client is back in time [v5 MQTT-3.1.3-9], or its session ended just now [v5 MQTT-3.1.2-8].
   if (present) core.wills.discard(c.clientId)
   else core.wills.publish(c.clientId)
@@ -169,33 +182,37 @@ function open(c: Connection, packet: ConnectPacket, answer: Properties): void {
     const connack = encodeAnswer(c, present, answer)
     if (c.state !== 'closed' && connack === null)
       c.close('CONNACK is larger than the client takes', 'packet_too_large', false)
-    if (c.state !== 'closed' && connack !== null) {
-      c.out.write(connack)
-      c.connected(session)
-      core.hooks.registered(c)
-      session.delivery.attach(c)
-      core.hooks.connackSent(c, 0, present)
-      core.events.emit('clientConnected', {
-        clientId: c.clientId,
-        userName: c.userName ?? null,
-        address: c.stream.peer.address,
-        protocol: c.stream.peer.protocol,
-        version: c.version,
-        sessionPresent: present,
-      })
-      core.hooks.ready(c)
-      session.delivery.wake()
-    }
-    c.release()
-  }
-  if (!durable && packet.will === null) return proceed()
-  core.commits.wait({
-    committed: proceed,
-    notCommitted: (error) => {
-      c.fail(error instanceof SluiceError ? error : new SluiceError('store_unavailable', String(error)))
+    if (c.state === 'closed' || connack === null) return c.release()
+    c.out.write(connack)
+    c.connected(session)
+    session.delivery.attach(c)
+    core.hooks.registered(c)
+    core.hooks.connackSent(c, 0, present)
+    core.events.emit('clientConnected', {
+      clientId: c.clientId,
+      userName: c.userName ?? null,
+      address: c.stream.peer.address,
+      protocol: c.stream.peer.protocol,
+      version: c.version,
+      sessionPresent: present,
+    })
+    core.hooks.ready(c, () => {
+      if (c.state !== 'closed') session.delivery.wake()
       c.release()
-    },
-  })
+    })
+  }
+  const settle = (durable: boolean): void => {
+    if (!durable && packet.will === null) return proceed()
+    core.commits.wait({
+      committed: proceed,
+      notCommitted: (error) => {
+        c.fail(error instanceof SluiceError ? error : new SluiceError('store_unavailable', String(error)))
+        c.release()
+      },
+    })
+  }
+  if (!present || session.subscriptions.size === 0) settle(opened.durable)
+  else resume(c, session, () => settle(true))
 }
 
 /**

@@ -15,10 +15,11 @@ function read(
   return [ack.packetId, ack.reasonCode]
 }
 
-/** PUBACK from a subscriber ([v5 3.4] [v3 3.4]): the message is delivered. */
+/** PUBACK from a subscriber ([v5 3.4] [v3 3.4]): the message is delivered, or refused for good. */
 export function handlePuback(c: Connection, buf: Buffer, start: number, end: number): void {
-  if (end - start === 2) c.session!.delivery.puback(readPacketId(buf, start, end))
-  else c.session!.delivery.puback(decodeAck(PacketType.PUBACK, buf, start, end, c.version).packetId)
+  if (end - start === 2) return c.session!.delivery.puback(readPacketId(buf, start, end), 0)
+  const ack = decodeAck(PacketType.PUBACK, buf, start, end, c.version)
+  c.session!.delivery.puback(ack.packetId, ack.reasonCode)
 }
 
 /** PUBREC from a subscriber ([v5 3.5] [v3 3.5]). */

@@ -162,16 +162,26 @@ function matchOf(c: Connection, publication: Publication): Match {
   return match
 }
 
-/** [v5 MQTT-3.3.4-7]: more unacknowledged messages than our Receive Maximum allows. */
+/** [v5 MQTT-3.3.4-7]: more unacknowledged messages than our Receive Maximum allows. MQTT 3 clients do not know of one. */
 function checkWindow(c: Connection, publication: Publication): void {
   const inbound = c.session!.inbound
   if (publication.qos === 2 && inbound?.has(publication.packetId)) return
-  const open = c.openQos1 + (inbound === null ? 0 : inbound.size)
-  if (c.version5 && open >= c.core.config.limits.receiveMaximum)
+  const unreleased = inbound === null ? 0 : inbound.size
+  if (!c.version5) {
+    if (publication.qos === 2) checkUnreleased(unreleased, c.core.hooks.mqtt3.unreleasedMax)
+    return
+  }
+  if (c.openQos1 + unreleased >= c.core.config.limits.receiveMaximum)
     throw new SluiceError(
       'receive_maximum_exceeded',
       `more than ${c.core.config.limits.receiveMaximum} messages unacknowledged`,
     )
+}
+
+function checkUnreleased(unreleased: number, unreleasedMax: number): void {
+  if (unreleased < unreleasedMax) return
+  const what = 'inbound QoS 2 messages already awaiting PUBREL'
+  throw new SluiceError('quota_exceeded', `maxInflightInbound exceeded: ${unreleasedMax} ${what}`)
 }
 
 /** [v5 3.3.2.3.2] */
@@ -237,7 +247,9 @@ function acknowledge(c: Connection, firstByte: number, packetId: number, durable
 
 /** [v5 3.3.5] [v3 MQTT-3.3.5-2]: MQTT 5 hears the reason; MQTT 3 can only be closed. */
 function refused(c: Connection, publication: Publication, refusal: Refusal): void {
-  if (!c.version5) throw new SluiceError('not_authorized', refusal.message)
+  const error = new SluiceError('not_authorized', refusal.message, { cause: refusal.error })
+  if (!c.version5) throw error
+  c.core.hooks.failed(c, error)
   if (publication.qos === 0) {
     // A QoS 0 message has no answer of its own; one that is not what it says ends the connection [v5 3.3.2.3.2].
     if (refusal.reasonCode === 0x99) throw new SluiceError('payload_format_invalid', refusal.message)

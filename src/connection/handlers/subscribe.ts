@@ -1,4 +1,3 @@
-import { errorTable } from '../../errors.ts'
 import type { Subscription } from '../../router/destinations.ts'
 import { identifierProperty } from '../../router/match.ts'
 import { secondsLeft } from '../../router/message.ts'
@@ -6,15 +5,11 @@ import { Publication } from '../../router/publication.ts'
 import { TAG_RETAIN } from '../../session/session.ts'
 import { encodeSuback } from '../../wire/suback.ts'
 import { decodeSubscribe, type SubscriptionRequest } from '../../wire/subscribe.ts'
-import { countLevels } from '../../wire/topic.ts'
+import { isShared } from '../../wire/topic.ts'
 import type { Connection } from '../connection.ts'
 import { reply } from '../goodbye.ts'
-import { mayRead } from '../reserved-topics.ts'
-
-const UNSPECIFIED = 0x80
-const NOT_AUTHORIZED = 0x87
-const TOPIC_FILTER_INVALID = 0x8f
-const QUOTA_EXCEEDED = 0x97
+import type { SubscriptionOutcome } from '../hooks.ts'
+import { isGranted, judge, recordOf } from '../permission.ts'
 
 /** Retained messages read for a subscription go through one publication: each is sent before the next is loaded. */
 const retainedMessage = new Publication()
@@ -30,75 +25,21 @@ interface Grant {
  */
 export function handleSubscribe(c: Connection, buf: Buffer, start: number, end: number): void {
   const packet = decodeSubscribe(buf, start, end, c.version)
-  judgeAll(c, packet.subscriptions, (codes, granted) => {
-    subscribe(c, granted, packet.subscriptionIdentifier, codes, () => {
-      reply(c, encodeSuback(c.version, packet.packetId, codes))
-    })
+  const requests = c.bridge ? packet.subscriptions.map(asBridge) : packet.subscriptions
+  judge(c, requests, (outcomes) => {
+    subscribe(c, outcomes, packet.subscriptionIdentifier, () => suback(c, packet.packetId, outcomes))
   })
 }
 
-/**
- * Asks the limits and the hook about each request, in order. `done` gets a reason code per request (the granted QoS, or
- * a refusal) and the requests granted.
- */
-export function judgeAll(
-  c: Connection,
-  requests: readonly SubscriptionRequest[],
-  done: (codes: number[], granted: (SubscriptionRequest | null)[]) => void,
-): void {
-  const authorize = c.core.hooks.authorizeSubscribe
-  const codes: number[] = []
-  const granted: (SubscriptionRequest | null)[] = []
-  const settle = (request: SubscriptionRequest | null, code: number): void => {
-    codes.push(code)
-    granted.push(request)
-  }
-  const step = (at: number): void => {
-    for (let i = at; i < requests.length; i++) {
-      const request = requests[i]!
-      const refusal = refusalOf(c, request)
-      if (refusal !== 0) settle(null, refusal)
-      else if (authorize === null) settle(request, request.qos)
-      else {
-        let synchronous = true
-        let answered = false
-        authorize(c, request, (denied, allowed) => {
-          if (denied !== null) settle(null, denied.reasonCode)
-          else if (allowed === null) settle(null, UNSPECIFIED)
-          else settle(allowed, allowed.qos)
-          answered = true
-          if (!synchronous) finishLater(i + 1)
-        })
-        synchronous = false
-        if (!answered) {
-          c.hold()
-          return
-        }
-      }
-    }
-    done(codes, granted)
-  }
-  const finishLater = (next: number): void => {
-    if (c.state !== 'closed') step(next)
-    c.release()
-  }
-  step(0)
+/** One reason code for each Topic Filter, in their order [v5 MQTT-3.9.3-1] [v3 MQTT-3.9.3-1]. */
+export function suback(c: Connection, packetId: number, outcomes: readonly SubscriptionOutcome[]): void {
+  const codes = outcomes.map((outcome) => outcome.code)
+  reply(c, encodeSuback(c.version, packetId, codes))
 }
 
-/** A reason code, or 0 when nothing of ours is against it. */
-function refusalOf(c: Connection, request: SubscriptionRequest): number {
-  if (request.error !== undefined) return errorTable[request.error].reasonCode
-  if (!mayRead(c, request.topicFilter)) return NOT_AUTHORIZED
-  const limits = c.core.config.limits
-  if (countLevels(request.topicFilter) > limits.topicLevelsMax) return TOPIC_FILTER_INVALID
-  if (Buffer.byteLength(request.topicFilter) > limits.topicBytesMax) return TOPIC_FILTER_INVALID
-  const session = c.session!
-  if (
-    session.subscriptions.size >= limits.subscriptionsPerSessionMax &&
-    !session.subscriptions.has(request.topicFilter)
-  )
-    return QUOTA_EXCEEDED
-  return 0
+/** A bridge of MQTT 3 says once, in CONNECT, what MQTT 5 says with each subscription. */
+function asBridge(request: SubscriptionRequest): SubscriptionRequest {
+  return { ...request, noLocal: !isShared(request.topicFilter), retainAsPublished: true }
 }
 
 /**
@@ -107,22 +48,21 @@ function refusalOf(c: Connection, request: SubscriptionRequest): number {
  */
 export function subscribe(
   c: Connection,
-  granted: readonly (SubscriptionRequest | null)[],
+  outcomes: readonly SubscriptionOutcome[],
   subscriptionIdentifier: number,
-  codes: readonly number[],
   acknowledge: () => void,
 ): void {
   const session = c.session!
   const grants: Grant[] = []
-  for (const request of granted) {
-    if (request === null) continue
-    const { topicFilter, qos, noLocal, retainAsPublished, retainHandling } = request
-    const record = { topicFilter, qos, noLocal, retainAsPublished, retainHandling, subscriptionIdentifier }
+  for (const outcome of outcomes) {
+    if (!isGranted(outcome)) continue
+    const record = { ...recordOf(outcome.request), subscriptionIdentifier }
     const { subscription, isNew } = c.core.subscriptions.add(session, record)
+    const { retainHandling } = record
     const sendRetained = subscription.member === null && (retainHandling === 0 || (retainHandling === 1 && isNew))
     grants.push({ subscription, sendRetained })
   }
-  announce(c, grants)
+  announce(c, outcomes, grants)
   if (session.lane === null || grants.length === 0) {
     acknowledge()
     for (const { subscription, sendRetained } of grants) if (sendRetained) sendRetainedTo(c, subscription, false)
@@ -137,18 +77,13 @@ export function subscribe(
     },
     notCommitted: (error) => {
       for (const { subscription } of grants) c.core.subscriptions.remove(session, subscription.topicFilter)
-      // The codes promised what is not durable: MQTT 5 and 3.1.1 both have a failure code.
-      if (codes.length > 0) c.fail(error)
+      c.fail(error)
     },
   })
 }
 
-function announce(c: Connection, grants: readonly Grant[]): void {
-  if (grants.length === 0) return
-  c.core.hooks.subscribed(
-    c,
-    grants.map((grant) => grant.subscription),
-  )
+function announce(c: Connection, outcomes: readonly SubscriptionOutcome[], grants: readonly Grant[]): void {
+  c.core.hooks.subscribed(c, outcomes)
   if (!c.core.events.has('clientSubscribed')) return
   for (const { subscription } of grants)
     c.core.events.emit('clientSubscribed', {

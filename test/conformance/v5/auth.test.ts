@@ -1,8 +1,8 @@
 /** Enhanced authentication ([v5 4.12]) and SCRAM-SHA-256, spoken in bytes. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { AuthenticationMethod, AuthenticationStep } from '../../../src/authenticator.ts'
-import { createBroker } from '../../../src/broker.ts'
 import { configSchema } from '../../../src/config/schema.ts'
+import { createBroker } from '../../../src/embed.ts'
 import { SluiceError } from '../../../src/errors.ts'
 import { Events } from '../../../src/telemetry/events.ts'
 import { serve } from '../../support/broker-inline.ts'
