@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import type { RawClient } from '../../support/raw-client.ts'
 import { brokerUnderTest, persistent } from '../table/subject.ts'
 
-const subject = brokerUnderTest()
+const subject = brokerUnderTest({ store: 'lmdb' })
 
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 const expiring = (topic: string, seconds: number, qos = 1) => ({

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { brokerUnderTest, persistent } from '../table/subject.ts'
 
-const subject = brokerUnderTest()
+const subject = brokerUnderTest({ store: 'lmdb' })
 
 const properties = {
   payloadFormatIndicator: 1,

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { encodeRawDisconnect } from '../../support/raw-packets.ts'
 import { brokerUnderTest, ending, persistent } from '../table/subject.ts'
 
-const subject = brokerUnderTest()
+const subject = brokerUnderTest({ store: 'lmdb' })
 
 const present = async (clientId: string): Promise<boolean> => {
   const client = await subject.dial()

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { brokerUnderTest, persistent } from '../table/subject.ts'
 
-const subject = brokerUnderTest()
+const subject = brokerUnderTest({ store: 'lmdb' })
 
 /** Which of the topics reach a subscriber of the filter. */
 async function matching(topicFilter: string, topics: string[]): Promise<string[]> {
