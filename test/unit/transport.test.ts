@@ -101,7 +101,7 @@ async function webSocketServer(
   })
   const accepted: ByteStream[] = []
   const waiting: ((stream: ByteStream) => void)[] = []
-  const listener = websocketListener(server, { path: '/mqtt', packetBytesMax: 1000, origins }, (stream) => {
+  const listener = websocketListener(server, { path: '/mqtt', origins }, (stream) => {
     cleanups.push(() => stream.destroy())
     const waiter = waiting.shift()
     if (waiter === undefined) accepted.push(stream)
@@ -369,7 +369,7 @@ describe('WebSocket', () => {
     const { server } = await webSocketServer()
     const { port } = server.address() as { port: number }
     const second = createServer()
-    const listening = websocketListener(second, { path: '/mqtt', packetBytesMax: 1000 }, () => {}).listen()
+    const listening = websocketListener(second, { path: '/mqtt' }, () => {}).listen()
     second.listen(port, '127.0.0.1')
     const error = await listening.catch((e) => e)
     expect(error.code).toBe('address_in_use')
@@ -405,30 +405,18 @@ describe('WebSocket', () => {
     expect(recorder.frames).toBe(0)
   })
 
-  test('refuses a frame larger than the largest packet before keeping it', async () => {
-    const { recorder, peer } = await webSocketPair()
-    peer.send(Buffer.alloc(1000 + 64 * 1024 + 1))
-    const [code] = await once(peer, 'close')
-    expect(code).toBe(1009)
-    await recorder.until(() => recorder.closes.length === 1)
-    expect((recorder.closes[0] as SluiceError).code).toBe('packet_too_large')
-  })
-
-  test('after pause not even the frames of the same segment are handed on; resume brings them in order', async () => {
+  test('pause stops the bytes and resume brings them all, in order', async () => {
     const { stream, recorder, peer } = await webSocketPair()
     recorder.onData = () => stream.pause()
-    for (let i = 0; i < 5; i++) peer.send(Buffer.from([i]))
-    for (let i = 1; i < 4; i++) {
-      await recorder.until(() => recorder.frames === i)
-      await turns(5)
-      expect(recorder.frames).toBe(i)
-      stream.resume()
-    }
-    await recorder.until(() => recorder.frames === 4)
+    peer.send(Buffer.from('first'))
+    await recorder.until(() => recorder.frames === 1)
+    for (const text of ['second', 'third']) await new Promise((resolve) => peer.send(Buffer.from(text), resolve))
+    await turns(5)
+    expect(recorder.bytes.toString()).toBe('first')
     recorder.onData = null
     stream.resume()
-    await recorder.until(() => recorder.bytes.length === 5)
-    expect([...recorder.bytes]).toEqual([0, 1, 2, 3, 4])
+    await recorder.until(() => recorder.bytes.length === 16)
+    expect(recorder.bytes.toString()).toBe('firstsecondthird')
   })
 
   test('write says when to wait, counts what is unsent, and drain follows', async () => {
@@ -457,6 +445,65 @@ describe('WebSocket', () => {
     expect(received).toBe(500_000)
     await recorder.until(() => recorder.closes.length === 1)
     expect(recorder.closes).toEqual([null])
+  })
+
+  test('answers a ping, and the close frame of the peer with its code', async () => {
+    const { recorder, peer } = await webSocketPair()
+    const pong = once(peer, 'pong')
+    peer.ping('are you there')
+    expect(String((await pong)[0])).toBe('are you there')
+    peer.close(4321)
+    expect((await once(peer, 'close'))[0]).toBe(4321)
+    await recorder.until(() => recorder.closes.length === 1)
+    expect(recorder.closes).toEqual([null])
+  })
+
+  test('a frame of any size is passed on as it comes', async () => {
+    const { recorder, peer } = await webSocketPair()
+    const large = Buffer.alloc(1_000_000, 'abcdefg')
+    peer.send(large)
+    await recorder.until(() => recorder.bytes.length === large.length)
+    expect(recorder.bytes.equals(large)).toBe(true)
+    expect(recorder.frames).toBeGreaterThan(1)
+  })
+
+  test('a handshake of another version or without a key is refused', async () => {
+    const { server } = await webSocketServer()
+    const { port } = server.address() as { port: number }
+    const upgrade = async (...headers: string[]): Promise<string> => {
+      const socket = connect(port, '127.0.0.1')
+      cleanups.push(() => socket.destroy())
+      const lines = ['GET /mqtt HTTP/1.1', 'Host: x', 'Connection: Upgrade', 'Upgrade: websocket', ...headers]
+      socket.write([...lines, 'Sec-WebSocket-Protocol: mqtt', '', ''].join('\r\n'))
+      return String((await once(socket, 'data'))[0])
+    }
+    const key = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='
+    expect(await upgrade('Sec-WebSocket-Version: 8', key)).toMatch(/^HTTP\/1.1 426 .*\r\nSec-WebSocket-Version: 13\r\n/)
+    expect(await upgrade('Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: short')).toMatch(/^HTTP\/1.1 400 /)
+    // The example of RFC 6455, 1.3.
+    expect(await upgrade('Sec-WebSocket-Version: 13', key)).toContain('Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n')
+  })
+
+  test('bytes that follow the handshake at once are not lost', async () => {
+    const { server, next } = await webSocketServer()
+    const { port } = server.address() as { port: number }
+    const socket = connect(port, '127.0.0.1')
+    cleanups.push(() => socket.destroy())
+    const frame = Buffer.from([0x82, 0x81, 0, 0, 0, 0, 0x78])
+    const head = [
+      'GET /mqtt HTTP/1.1',
+      'Host: x',
+      'Connection: Upgrade',
+      'Upgrade: websocket',
+      'Sec-WebSocket-Version: 13',
+    ]
+    const more = ['Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', 'Sec-WebSocket-Protocol: mqtt', '', '']
+    socket.write(Buffer.concat([Buffer.from([...head, ...more].join('\r\n')), frame]))
+    const stream = await next()
+    const recorder = new Recorder()
+    stream.setHandler(recorder)
+    await recorder.until(() => recorder.bytes.length === 1)
+    expect(recorder.bytes.toString()).toBe('x')
   })
 
   test('a dead peer closes once and calls every written callback', async () => {
