@@ -39,6 +39,8 @@ export function websocketListener(server: Server, options: WebSocketOptions, acc
       return
     }
     const stream = new WebSocketStream(socket, peerOf(request))
+    // What is left of the HTTP server's timeouts.
+    request.socket.setTimeout(0)
     socket.write(switching(request))
     if (head.length > 0) socket.unshift(head)
     accept(stream)
