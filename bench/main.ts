@@ -10,9 +10,12 @@ import { machine } from './machine.ts'
 import type { Peer } from './peers/peer.ts'
 import { markdown } from './report.ts'
 import { type RunRecord, run } from './run.ts'
-import { needOf, scenarios } from './scenarios.ts'
+import { needOf } from './scenario.ts'
+import { scenarios } from './scenarios.ts'
+import type { Choice } from './sets.ts'
 import { type BenchSettings, parseSettings, USAGE } from './settings.ts'
-import { figure, notesOf, type Row, rowsOf, verdictsOf } from './summary.ts'
+import { figure, notesOf, type Row, rowsOf, withShares } from './summary.ts'
+import { verdictsOf } from './targets.ts'
 
 type Present = { readonly peer: Peer; readonly version: string }
 
@@ -33,28 +36,26 @@ async function bench(settings: BenchSettings): Promise<void> {
   })
   const runs: RunRecord[] = []
   const rows: Row[] = []
-  for (const scenario of settings.scenarios) {
-    print(`\n${scenario.name}: ${scenario.title}`)
-    const able = peers.filter(({ peer }) => {
-      const reason = peer.refuses(needOf(scenario))
-      if (reason) print(`  ${peer.name}: left out, ${reason}`)
-      return reason === null
-    })
+  for (const group of settings.groups) {
+    const pairs = group.flatMap((choice) => able(choice, peers).map((one) => ({ ...one, scenario: choice.scenario })))
     for (let number = 1; number <= settings.runs; number++) {
-      for (const { peer, version } of able) {
+      for (const { scenario, peer, version } of pairs) {
+        if (scenario.program && number > 1) continue
         const record = await run(scenario, peer, version, number, settings.run)
         runs.push(record)
         await keep(record)
-        print(`  ${peer.name} #${number}: ${oneLine(record, scenario.metrics)}`)
+        print(`  ${scenario.name}, ${peer.name} #${number}: ${oneLine(record, scenario.metrics)}`)
       }
     }
     const names = peers.map(({ peer }) => peer.name)
-    const scenarioRows = rowsOf(scenario, names, runs)
-    rows.push(...scenarioRows)
-    for (const { metric, cells } of scenarioRows) {
+    const groupRows = withShares(group.flatMap(({ scenario }) => rowsOf(scenario, names, runs)))
+    rows.push(...groupRows)
+    for (const { scenario, metric, cells } of groupRows) {
       await keep({ type: 'summary', scenario: scenario.name, metric: metric.name, unit: metric.unit, cells })
     }
   }
+  const verdicts = verdictsOf(rows)
+  for (const verdict of verdicts) await keep({ type: 'verdict', ...verdict })
   const report = markdown({
     date,
     machine: facts,
@@ -63,13 +64,24 @@ async function bench(settings: BenchSettings): Promise<void> {
     peers,
     rows,
     notes: notesOf(runs),
-    verdicts: verdictsOf(rows),
+    verdicts,
   })
   print(`\n${report}`)
   if (settings.out === null) return
   await writeFile(`${settings.out}.md`, report)
   await writeFile(`${settings.out}.svg`, chart(rows, `SluiceMQ benchmark, ${date}, ${facts.cpu}, ${facts.cores} cores`))
   print(`written: ${settings.out}.jsonl, .md, .svg`)
+}
+
+/** The brokers that can and shall take part, in order; says who is left out and why. */
+function able({ scenario, peers: only }: Choice, peers: readonly Present[]): Present[] {
+  print(`\n${scenario.name}: ${scenario.title}`)
+  return peers.filter(({ peer }) => {
+    if (only !== null && !only.includes(peer.name)) return false
+    const reason = peer.refuses(needOf(scenario))
+    if (reason) print(`  ${peer.name}: left out, ${reason}`)
+    return reason === null
+  })
 }
 
 async function present(settings: BenchSettings): Promise<Present[]> {

@@ -1,5 +1,5 @@
 /** The figures the tables show, each drawn from one load result. */
-import type { LoadResult, TrafficResult } from './load/result.ts'
+import type { HoldResult, LoadResult, TrafficResult } from './load/result.ts'
 
 export interface Metric {
   readonly name: string
@@ -11,7 +11,15 @@ export interface Metric {
 }
 
 function ofTraffic(read: (result: TrafficResult) => number | null | undefined): Metric['of'] {
-  return (result) => (result.mode === 'hold' ? null : (read(result) ?? null))
+  return (result) => (result.mode === 'flood' || result.mode === 'rate' ? (read(result) ?? null) : null)
+}
+
+function ofHold(read: (result: HoldResult) => number | null | undefined): Metric['of'] {
+  return (result) => (result.mode === 'hold' ? (read(result) ?? null) : null)
+}
+
+function ofProgram(figure: string): Metric['of'] {
+  return (result) => (result.mode === 'program' ? (result.figures[figure] ?? null) : null)
 }
 
 /** Messages all subscribers together received per second. */
@@ -20,6 +28,14 @@ export const received: Metric = {
   unit: '/s',
   better: 'higher',
   of: ofTraffic((result) => result.receivedPerSecond),
+}
+
+/** Payload bytes all subscribers together received per second, in 10⁶. */
+export const receivedBytes: Metric = {
+  name: 'payload received',
+  unit: 'MB/s',
+  better: 'higher',
+  of: ofTraffic((result) => (result.receivedPerSecond * result.payloadBytes) / 1e6),
 }
 
 /** Messages per second received; for a load without subscribers, messages acknowledged. */
@@ -42,6 +58,10 @@ function latency(name: string, key: 'p50' | 'p99' | 'p999'): Metric {
   return { name, unit: 'µs', better: 'lower', of: ofTraffic((result) => result.latencyMicroseconds?.[key]) }
 }
 
+function connectLatency(name: string, key: 'p50' | 'p99'): Metric {
+  return { name, unit: 'µs', better: 'lower', of: ofHold((result) => result.latencyMicroseconds?.[key]) }
+}
+
 /** From the moment a message was meant to leave the publisher to its arrival at the subscriber. */
 export const latencies: readonly Metric[] = [
   latency('latency p99', 'p99'),
@@ -49,25 +69,63 @@ export const latencies: readonly Metric[] = [
   latency('latency p99.9', 'p999'),
 ]
 
+/** From the moment a message was meant to leave the publisher to its PUBACK. For loads without subscribers. */
+export const pubackLatencies: readonly Metric[] = [
+  latency('PUBACK p99', 'p99'),
+  latency('PUBACK p50', 'p50'),
+  latency('PUBACK p99.9', 'p999'),
+]
+
+/** From the moment a connection was due to its CONNACK. */
+export const connectLatencies: readonly Metric[] = [
+  connectLatency('CONNACK p99', 'p99'),
+  connectLatency('CONNACK p50', 'p50'),
+]
+
+export const subscribes: Metric = {
+  name: 'subscriptions taken',
+  unit: '/s',
+  better: 'higher',
+  of: ofTraffic((result) => result.background?.subscribesPerSecond),
+}
+
+/** Resident memory, garbage included. */
+export const memoryPerSubscription: Metric = {
+  name: 'memory per subscription',
+  unit: 'bytes',
+  better: 'lower',
+  of: ofTraffic((result) => result.background?.bytesPerSubscription),
+}
+
+/** In our own process, without broker or network: see topic-tree.ts. */
+export const matchP99: Metric = { name: 'match p99', unit: 'µs', better: 'lower', of: ofProgram('matchP99') }
+export const matchP50: Metric = { name: 'match p50', unit: 'µs', better: 'lower', of: ofProgram('matchP50') }
+export const treeBytes: Metric = {
+  name: 'tree and filters per subscription',
+  unit: 'bytes',
+  better: 'lower',
+  of: ofProgram('bytesPerSubscription'),
+}
+
 export const connects: Metric = {
   name: 'connections accepted',
   unit: '/s',
   better: 'higher',
-  of: (result) => (result.mode === 'hold' ? result.connectionsPerSecond : null),
+  of: ofHold((result) => result.connectionsPerSecond),
 }
 
 export const cpuPerConnect: Metric = {
   name: 'broker CPU per connection',
   unit: 'ms',
   better: 'lower',
-  of: (result) => (result.mode === 'hold' ? result.cpuMillisecondsPerConnection : null),
+  of: ofHold((result) => result.cpuMillisecondsPerConnection),
 }
 
 export const memoryPerConnection: Metric = {
   name: 'memory per idle connection',
   unit: 'bytes',
   better: 'lower',
-  of: (result) => (result.mode === 'hold' ? result.bytesPerConnection : null),
+  of: ofHold((result) => result.bytesPerConnection),
 }
 
 /** The middle of the values, the mean of the two in the middle when their number is even; null for none. */

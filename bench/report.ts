@@ -2,7 +2,8 @@
 import type { Machine } from './machine.ts'
 import type { Peer } from './peers/peer.ts'
 import type { RunSettings } from './run.ts'
-import { type Cell, figure, OURS, type Row, type Verdict } from './summary.ts'
+import { type Cell, figure, OURS, type Row } from './summary.ts'
+import type { Verdict } from './targets.ts'
 
 export interface Report {
   readonly date: string
@@ -24,7 +25,7 @@ export function markdown(report: Report): string {
     `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, ${machine.system}, Node ${machine.node}${commit}.`,
     `Data on ${machine.dataFileSystem}. Load average before the first run: ${machine.loadAverage.toFixed(2)}.`,
     `Median of ${report.runs} interleaved runs of ${settings.seconds} s after ${settings.warmupSeconds} s of warm-up; ` +
-      `${settings.pin ? 'broker on core 0, load generator on core 1' : 'nothing pinned'}; 16-byte payloads; loopback.`,
+      `${settings.pin ? 'broker on core 0, load generator on core 1' : 'nothing pinned'}; 16-byte payloads where nothing else is said; loopback.`,
     '',
     ...peers.map(({ peer, version }) => `- **${peer.name}** ${version}: ${peer.settings}`),
     '',
@@ -32,16 +33,31 @@ export function markdown(report: Report): string {
     '',
     `In brackets: how many times better ${OURS} is (above 1 is better, for throughput and for cost alike).`,
   ]
-  if (verdicts.length > 0) {
-    lines.push('', '## Targets', '')
-    for (const { scenario, against, wanted, reached, met } of verdicts) {
-      lines.push(
-        `- ${met ? 'met' : '**missed**'}: ${scenario}, ${reached.toFixed(1)} × ${against} (wanted ${wanted} ×)`,
-      )
-    }
+  for (const issue of [...new Set(verdicts.map(({ target }) => target.issue))]) {
+    lines.push(
+      '',
+      `## Targets of issue ${issue}`,
+      '',
+      ...judgement(verdicts.filter((one) => one.target.issue === issue)),
+    )
   }
   if (notes.length > 0) lines.push('', '## Notes', '', ...notes.map((note) => `- ${note.replaceAll('\n', ' ')}`))
   return `${lines.join('\n')}\n`
+}
+
+function judgement(verdicts: readonly Verdict[]): string[] {
+  const met = verdicts.filter((verdict) => verdict.met).length
+  const open = verdicts.filter((verdict) => verdict.met === null).length
+  return [
+    `${met} of ${verdicts.length} met${open === 0 ? '' : `, ${open} not measured`}.`,
+    '',
+    '| | scenario | figure | wanted | reached |',
+    '|---|---|---|---|---|',
+    ...verdicts.map(({ target, metric, wanted, reached, met }) => {
+      const word = met === null ? '**not measured**' : met ? 'met' : '**not met**'
+      return `| ${word} | \`${target.scenario}\` | ${metric} | ${wanted} | ${reached ?? '–'} |`
+    }),
+  ]
 }
 
 function table(rows: readonly Row[], peers: Report['peers']): string[] {

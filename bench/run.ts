@@ -2,9 +2,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import type { LoadResult } from './load/result.ts'
+import type { LoadResult, ProgramResult } from './load/result.ts'
 import type { Peer, RunningBroker } from './peers/peer.ts'
-import { type LoadFlags, needOf, type Scenario } from './scenarios.ts'
+import { type LoadFlags, needOf, type Program, type Scenario } from './scenario.ts'
 
 export interface RunSettings {
   readonly seconds: number
@@ -31,9 +31,8 @@ export interface RunRecord {
   readonly queued: number | null
 }
 
-const LOAD = fileURLToPath(new URL('load.js', import.meta.url))
-/** What a run may take beyond its own seconds: connecting, draining, ten thousand slow accepts. */
-const RUN_EXTRA_MS = 60_000
+/** What a run may take beyond its own seconds: connecting, draining, ten thousand slow accepts, a million SUBSCRIBEs. */
+const RUN_EXTRA_MS = 120_000
 
 export async function run(
   scenario: Scenario,
@@ -47,12 +46,19 @@ export async function run(
   const failed = (error: unknown): RunRecord => {
     return { type: 'run', ...record, load, result: null, error: (error as Error).message, queued: null }
   }
+  if (scenario.program) {
+    try {
+      return { type: 'run', ...record, load, result: await measure(scenario.program), error: null, queued: null }
+    } catch (error) {
+      return failed(error)
+    }
+  }
   let broker: RunningBroker
   try {
     broker = await peer.start({
       ...(scenario.queue ? { queue: scenario.queue.name } : {}),
       ...(settings.pin ? { core: 0 } : {}),
-      webSocket: needOf(scenario).webSocket,
+      transport: needOf(scenario).transport,
       dataRoot: settings.dataRoot,
     })
   } catch (error) {
@@ -70,25 +76,37 @@ export async function run(
 }
 
 function flags(scenario: Scenario, peer: Peer, settings: RunSettings): LoadFlags {
-  const queueless = scenario.queue !== undefined && peer.name !== 'sluicemq'
-  const load = queueless ? scenario.queue.substitute : scenario.load
+  const substitute = peer.name === 'sluicemq' ? undefined : scenario.queue?.substitute
+  const load = substitute ?? scenario.load
   return { warmup: settings.warmupSeconds, seconds: settings.seconds, ...load }
 }
 
 /** A queue that holds less than was acknowledged makes the figure worthless. */
 function shortfall(result: LoadResult, queued: number | null): string | null {
-  if (queued === null || result.mode === 'hold' || queued >= result.totals.acknowledged) return null
+  if (queued === null || result.mode === 'hold' || result.mode === 'program' || queued >= result.totals.acknowledged)
+    return null
   return `${result.totals.acknowledged} messages acknowledged, ${queued} in the queue`
 }
 
 /** Runs the load generator in a process of its own. Rejects with its last words when the run is void. */
 async function generate(load: LoadFlags, pin: boolean): Promise<LoadResult> {
-  const args = [LOAD]
+  const args: string[] = []
   for (const [name, value] of Object.entries(load)) args.push(`--${name}`, ...(value === true ? [] : [String(value)]))
-  const line = [...(pin ? ['taskset', '-c', '1'] : []), process.execPath, ...args]
+  const timeoutMs = Number(load['seconds']) * 1000 + Number(load['warmup']) * 1000 + RUN_EXTRA_MS
+  return JSON.parse(await output('load.js', args, timeoutMs, pin)) as LoadResult
+}
+
+async function measure(program: Program): Promise<ProgramResult> {
+  return { mode: 'program', figures: program.figures(await output(program.file, program.args, RUN_EXTRA_MS, false)) }
+}
+
+/** What a program of the benchmark writes to stdout. Rejects with its last words when it fails. */
+async function output(file: string, args: readonly string[], timeoutMs: number, pin: boolean): Promise<string> {
+  const program = fileURLToPath(new URL(file, import.meta.url))
+  const line = [...(pin ? ['taskset', '-c', '1'] : []), process.execPath, program, ...args]
   const child = spawn(line[0]!, line.slice(1), {
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: Number(load['seconds']) * 1000 + Number(load['warmup']) * 1000 + RUN_EXTRA_MS,
+    timeout: timeoutMs,
     killSignal: 'SIGKILL',
   })
   let stdout = ''
@@ -105,6 +123,6 @@ async function generate(load: LoadFlags, pin: boolean): Promise<LoadResult> {
   process.once('exit', kill)
   const [code, signal] = await once(child, 'close')
   process.removeListener('exit', kill)
-  if (code === 0) return JSON.parse(stdout) as LoadResult
-  throw new Error(signal ? 'the load generator did not finish in time' : stderr.trim())
+  if (code === 0) return stdout
+  throw new Error(signal ? `${file} did not finish in time` : stderr.trim())
 }

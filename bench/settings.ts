@@ -1,17 +1,21 @@
 /** The command line of the benchmark. */
 import { parseArgs } from 'node:util'
-import { aedes } from './peers/aedes.ts'
+import { aedes, aedesLevel, aedesRedis } from './peers/aedes.ts'
 import { mirror } from './peers/mirror.ts'
 import { mosquitto } from './peers/mosquitto.ts'
 import { nats } from './peers/nats.ts'
 import type { Peer } from './peers/peer.ts'
+import { rabbitmq } from './peers/rabbitmq.ts'
 import { sluicemq } from './peers/sluicemq.ts'
 import type { RunSettings } from './run.ts'
-import { type Scenario, scenarios } from './scenarios.ts'
+import { scenarios } from './scenarios.ts'
+import { type Choice, choicesOfSet, groups, SETS } from './sets.ts'
 
 export const USAGE = `npm run bench -- [options]
 
-  --scenario NAMES   comma-separated; default: all (--list shows them)
+  --set NAME         core (default), all, or issue4: the figures that issue has targets for, each against the
+                     brokers the targets name; with it 5 runs of 2 s are the default (about 17 minutes)
+  --scenario NAMES   comma-separated, instead of a set (--list shows them)
   --peers NAMES      comma-separated; default: every broker found here
                      (also: mirror, the ceiling of the load generator)
   --runs N           runs of each pair, interleaved; default 3
@@ -27,7 +31,8 @@ export const USAGE = `npm run bench -- [options]
 export interface BenchSettings {
   readonly run: RunSettings
   readonly runs: number
-  readonly scenarios: readonly Scenario[]
+  /** What is measured, in groups whose runs take turns. */
+  readonly groups: readonly (readonly Choice[])[]
   readonly peers: readonly Peer[]
   /** The peers were named: one that is missing is an error. */
   readonly peersNamed: boolean
@@ -36,7 +41,7 @@ export interface BenchSettings {
   readonly list: boolean
 }
 
-const DEFAULT_PEERS: readonly Peer[] = [sluicemq, mosquitto, aedes, nats]
+const DEFAULT_PEERS: readonly Peer[] = [sluicemq, mosquitto, aedes, nats, rabbitmq, aedesLevel, aedesRedis]
 const ALL_PEERS: readonly Peer[] = [...DEFAULT_PEERS, mirror]
 
 /** Throws an Error that names the option and what it expects. */
@@ -44,10 +49,11 @@ export function parseSettings(args: readonly string[], temporary: string, defaul
   const { values } = parseArgs({
     args: [...args],
     options: {
+      set: { type: 'string' },
       scenario: { type: 'string' },
       peers: { type: 'string' },
-      runs: { type: 'string', default: '3' },
-      seconds: { type: 'string', default: '4' },
+      runs: { type: 'string' },
+      seconds: { type: 'string' },
       warmup: { type: 'string', default: '1' },
       pin: { type: 'boolean', default: false },
       'data-root': { type: 'string', default: temporary },
@@ -55,8 +61,19 @@ export function parseSettings(args: readonly string[], temporary: string, defaul
       list: { type: 'boolean', default: false },
     },
   })
-  const runs = Number(values.runs)
-  const seconds = Number(values.seconds)
+  const set = SETS.find((name) => name === (values.set ?? 'core'))
+  if (set === undefined) throw new Error(`--set expects one of: ${SETS.join(', ')}`)
+  if (values.set !== undefined && values.scenario !== undefined)
+    throw new Error('--set and --scenario exclude each other')
+  const choices =
+    values.scenario === undefined
+      ? choicesOfSet(set)
+      : choose('--scenario', values.scenario, scenarios).map((scenario) => ({
+          scenario,
+          peers: scenario.peers ?? null,
+        }))
+  const runs = Number(values.runs ?? (set === 'issue4' ? 5 : 3))
+  const seconds = Number(values.seconds ?? (set === 'issue4' ? 2 : 4))
   const warmupSeconds = Number(values.warmup)
   if (!Number.isInteger(runs) || runs < 1) throw new Error('--runs expects a whole number from 1')
   if (!(seconds >= 0.1)) throw new Error('--seconds expects a number from 0.1')
@@ -64,7 +81,7 @@ export function parseSettings(args: readonly string[], temporary: string, defaul
   return {
     run: { seconds, warmupSeconds, pin: values.pin, dataRoot: values['data-root'] },
     runs,
-    scenarios: values.scenario === undefined ? scenarios : choose('--scenario', values.scenario, scenarios),
+    groups: groups(choices),
     peers: values.peers === undefined ? DEFAULT_PEERS : choose('--peers', values.peers, ALL_PEERS),
     peersNamed: values.peers !== undefined,
     out: values.out === 'none' ? null : values.out,

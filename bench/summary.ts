@@ -1,7 +1,7 @@
 /** Medians over the runs, and what the figures are compared with. */
 import { advantage, type Metric, median } from './metrics.ts'
 import type { RunRecord } from './run.ts'
-import type { Scenario } from './scenarios.ts'
+import type { Scenario } from './scenario.ts'
 
 /** The peer every ratio is about. */
 export const OURS = 'sluicemq'
@@ -45,17 +45,48 @@ export function rowsOf(scenario: Scenario, peers: readonly string[], runs: reado
   })
 }
 
+/** The figure of a broker in the row, or null. */
+export function medianOf(row: Row, peer: string): number | null {
+  return row.cells.find((cell) => cell.peer === peer)?.value ?? null
+}
+
+/** The rows, and for each scenario with a baseline one more: its first figure as a share of the baseline's, in %. */
+export function withShares(rows: readonly Row[]): Row[] {
+  const first = (name: string): Row | undefined => rows.find(({ scenario }) => scenario.name === name)
+  return rows.flatMap((row) => {
+    const { scenario, metric } = row
+    if (scenario.baseline === undefined || row !== first(scenario.name)) return [row]
+    const baseline = first(scenario.baseline)
+    if (baseline === undefined) return [row]
+    const share: Metric = {
+      name: `${metric.name}, of ${scenario.baseline}`,
+      unit: '%',
+      better: 'higher',
+      of: () => null,
+    }
+    const cells = row.cells.map(({ peer, value }): Cell => {
+      const whole = medianOf(baseline, peer)
+      const percent = value === null || whole === null || whole === 0 ? null : (100 * value) / whole
+      return { peer, value: percent, least: null, most: null, advantage: null }
+    })
+    return [row, { scenario, metric: share, cells }]
+  })
+}
+
 /** Things a reader of the table must know: failures, losses, and where the instrument was the limit. */
 export function notesOf(runs: readonly RunRecord[]): string[] {
   const notes = new Set<string>()
   const busiest = new Map<string, number>()
   const disturbed = new Set<string>()
+  const late = new Map<string, number>()
   const missing = new Map<string, { missing: number; owed: number }>()
   for (const { scenario, peer, error, result } of runs) {
     const key = `${scenario}, ${peer}`
     if (error !== null) notes.add(`${key}: ${error}`)
-    if (result === null || result.mode === 'hold') continue
+    if (result === null || result.mode === 'hold' || result.mode === 'program') continue
     if ((result.othersCores ?? 0) > 0.25) disturbed.add(scenario)
+    const { latencyMicroseconds: latency, sendLagMicroseconds: lag } = result
+    if (latency && lag && lag.p99 > latency.p99 / 4) late.set(key, Math.max(late.get(key) ?? 0, lag.p99))
     if (result.mode === 'flood') busiest.set(key, Math.max(busiest.get(key) ?? 0, result.load.cores))
     const lost = result.totals.missing ?? 0
     if (lost > (missing.get(key)?.missing ?? 0))
@@ -67,32 +98,15 @@ export function notesOf(runs: readonly RunRecord[]): string[] {
   for (const [key, cores] of busiest) {
     if (cores > 0.9) notes.add(`${key}: the load generator was busy (${cores.toFixed(2)} cores) and may be the limit`)
   }
+  for (const [key, lag] of late) {
+    notes.add(
+      `${key}: the load generator itself was up to ${integer(lag)} µs late (p99); part of the latency is its own`,
+    )
+  }
   if (disturbed.size > 0) {
     notes.add(`other programs used more than a quarter of a core during: ${[...disturbed].join(', ')}; provisional`)
   }
   return [...notes]
-}
-
-export interface Verdict {
-  readonly scenario: string
-  readonly against: string
-  readonly wanted: number
-  readonly reached: number
-  readonly met: boolean
-}
-
-/** The promised ratios for which this run has both figures. */
-export function verdictsOf(rows: readonly Row[]): Verdict[] {
-  const verdicts: Verdict[] = []
-  for (const { scenario, metric, cells } of rows) {
-    if (metric !== scenario.metrics[0]) continue
-    for (const [against, wanted] of Object.entries(scenario.targets ?? {})) {
-      const reached = cells.find((cell) => cell.peer === against)?.advantage
-      if (reached == null) continue
-      verdicts.push({ scenario: scenario.name, against, wanted, reached, met: reached >= wanted })
-    }
-  }
-  return verdicts
 }
 
 export function integer(value: number): string {

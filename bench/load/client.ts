@@ -1,16 +1,17 @@
 /** What publishers, subscribers and idle connections share: connect, say CONNECT, wait for the answer. */
 import { FrameScanner, type FrameSink } from './frame-scanner.ts'
-import { type Address, type Link, type LinkHandler, TcpLink } from './link.ts'
+import { type Address, type Link, type LinkHandler, TcpLink, TlsLink, type Transport } from './link.ts'
 import { Outbox } from './outbox.ts'
 import { connackReceiveMaximum, connectPacket, type Version } from './packets.ts'
 import { WebSocketLink } from './websocket-link.ts'
 
 export interface ClientOptions extends Address {
-  readonly webSocket: boolean
+  readonly transport: Transport
   readonly version: Version
   readonly clientId: string
   readonly clean: boolean
   readonly receiveMaximum: number
+  readonly keepAliveSeconds: number
 }
 
 /** Who waits for the client. */
@@ -36,7 +37,7 @@ export abstract class LoadClient implements LinkHandler, FrameSink {
     this.watcher = watcher
     this.#options = options
     this.#scanner = new FrameScanner(this)
-    this.link = options.webSocket ? new WebSocketLink(options, this) : new TcpLink(options, this)
+    this.link = link(options, this)
   }
 
   /** The broker accepted the connection. */
@@ -94,6 +95,11 @@ export abstract class LoadClient implements LinkHandler, FrameSink {
     this.link.close()
     this.watcher.failed(`${this.clientId}: ${reason}`)
   }
+}
+
+function link(options: ClientOptions, handler: LinkHandler): Link {
+  if (options.transport === 'websocket') return new WebSocketLink(options, handler)
+  return options.transport === 'tls' ? new TlsLink(options, handler) : new TcpLink(options, handler)
 }
 
 /** A connection that does nothing once it stands. */

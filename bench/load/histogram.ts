@@ -5,6 +5,8 @@
  * Values below 256 µs have a bucket each. Above, every doubling is split into 128 buckets.
  */
 
+import type { Latency } from './result.ts'
+
 const SPLIT_BITS = 7
 const SPLIT = 1 << SPLIT_BITS
 const VALUE_MAX = 0xffff_ffff
@@ -21,6 +23,18 @@ function upperValue(bucket: number): number {
   if (bucket < 2 * SPLIT) return bucket
   const shift = (bucket >> SPLIT_BITS) - 1
   return ((bucket & (SPLIT - 1)) + SPLIT + 1) * 2 ** shift - 1
+}
+
+/** The percentiles a result reports. */
+export function percentiles(histogram: Histogram): Latency {
+  return {
+    count: histogram.total,
+    p50: histogram.percentile(50),
+    p90: histogram.percentile(90),
+    p99: histogram.percentile(99),
+    p999: histogram.percentile(99.9),
+    max: histogram.max,
+  }
 }
 
 export class Histogram {

@@ -1,5 +1,8 @@
-/** A byte stream to the broker: raw TCP, or the inside of WebSocket messages. */
+/** A byte stream to the broker: raw TCP, TLS, or the inside of WebSocket messages. */
 import net from 'node:net'
+import tls from 'node:tls'
+
+export type Transport = 'tcp' | 'tls' | 'websocket'
 
 export interface LinkHandler {
   /** The stream stands; `send` may be called from here on. */
@@ -17,7 +20,7 @@ export interface Link {
   readonly busy: boolean
   /** Sends `bytes[from..to)`. True: they have been handed over and may be changed. False: not before `flushed`. */
   send(bytes: Buffer, from: number, to: number): boolean
-  /** Drops the connection at once (RST), so that no port lingers in TIME_WAIT. */
+  /** Drops the connection at once (TCP: RST), so that no port lingers in TIME_WAIT. */
   close(): void
 }
 
@@ -32,26 +35,16 @@ export interface Address {
   readonly port: number
 }
 
-export class TcpLink implements Link {
+/** A socket; which kind, the subclasses say. */
+abstract class SocketLink implements Link {
   busy = false
+  protected readonly handler: LinkHandler
   readonly #socket: net.Socket
-  readonly #handler: LinkHandler
   #closed = false
 
   constructor(address: Address, handler: LinkHandler) {
-    this.#handler = handler
-    this.#socket = net.connect({
-      ...address,
-      noDelay: true,
-      onread: {
-        buffer: readBuffer,
-        callback: (bytesRead) => {
-          if (!this.#closed) handler.received(readBuffer, 0, bytesRead)
-          return true
-        },
-      },
-    })
-    this.#socket.on('connect', () => handler.opened())
+    this.handler = handler
+    this.#socket = this.connect(address)
     this.#socket.on('error', (error) => this.#lost(error.message))
     this.#socket.on('close', () => this.#lost('closed by the broker'))
   }
@@ -68,18 +61,52 @@ export class TcpLink implements Link {
 
   close(): void {
     this.#closed = true
-    this.#socket.resetAndDestroy()
+    // A TLS socket cannot be reset; a TLS run has few of them.
+    if (this.#socket instanceof tls.TLSSocket) this.#socket.destroy()
+    else this.#socket.resetAndDestroy()
+  }
+
+  /** Opens a socket that calls `read` with what comes in and `handler.opened` once the stream stands. */
+  protected abstract connect(address: Address): net.Socket
+
+  protected read(bytes: Buffer, length: number): void {
+    if (!this.#closed) this.handler.received(bytes, 0, length)
   }
 
   readonly #written = (error?: Error | null): void => {
     if (!this.busy || error || this.#closed || this.#socket.writableLength > 0) return
     this.busy = false
-    this.#handler.flushed()
+    this.handler.flushed()
   }
 
   #lost(reason: string): void {
     if (this.#closed) return
     this.#closed = true
-    this.#handler.lost(reason)
+    this.handler.lost(reason)
+  }
+}
+
+export class TcpLink extends SocketLink {
+  protected connect(address: Address): net.Socket {
+    const onread = {
+      buffer: readBuffer,
+      callback: (bytesRead: number) => {
+        this.read(readBuffer, bytesRead)
+        return true
+      },
+    }
+    return net.connect({ ...address, noDelay: true, onread }).on('connect', () => this.handler.opened())
+  }
+}
+
+/** TLS as Node negotiates it by default. The certificate is not checked: the benchmark made it a moment ago. */
+export class TlsLink extends SocketLink {
+  protected connect(address: Address): net.Socket {
+    // Node's TLS sockets have no `onread`; they hand out a buffer per record.
+    return tls
+      .connect({ ...address, rejectUnauthorized: false })
+      .setNoDelay(true)
+      .on('secureConnect', () => this.handler.opened())
+      .on('data', (bytes: Buffer) => this.read(bytes, bytes.length))
   }
 }

@@ -50,12 +50,19 @@ export interface ConnectOptions {
   readonly clean: boolean
   /** What we accept in flight; sent by MQTT 5 clients only. 0: not sent. */
   readonly receiveMaximum: number
+  /** Sent as it is; no PINGREQ follows, so it must be 0 or longer than the run. */
+  readonly keepAliveSeconds: number
 }
 
-/** CONNECT with Keep Alive 0, so that an idle client owes nothing. */
+/** CONNECT; with Keep Alive 0 an idle client owes nothing. */
 export function connectPacket(options: ConnectOptions): Buffer {
   const flags = options.clean ? 0x02 : 0x00
-  const variableHeader: number[] = [options.version, flags, 0, 0]
+  const variableHeader: number[] = [
+    options.version,
+    flags,
+    options.keepAliveSeconds >> 8,
+    options.keepAliveSeconds & 0xff,
+  ]
   if (options.version === 5) {
     const properties: number[] = []
     if (!options.clean) properties.push(0x11, 0xff, 0xff, 0xff, 0xff)
@@ -65,9 +72,20 @@ export function connectPacket(options: ConnectOptions): Buffer {
   return frame(0x10, utf8String('MQTT'), variableHeader, utf8String(options.clientId))
 }
 
-export function subscribePacket(packetId: number, topicFilter: string, qos: QoS, version: Version): Buffer {
+/** SUBSCRIBE with every Topic Filter at the same QoS. */
+export function subscribePacket(packetId: number, filters: readonly string[], qos: QoS, version: Version): Buffer {
   const properties = version === 5 ? [0] : []
-  return frame(0x82, [packetId >> 8, packetId & 0xff], properties, utf8String(topicFilter), [qos])
+  const entries = filters.flatMap((topicFilter) => [utf8String(topicFilter), [qos]])
+  return frame(0x82, [packetId >> 8, packetId & 0xff], properties, ...entries)
+}
+
+/** `count` different User Properties of 25 bytes, with their Property Length in front [v5 3.3.2.3.7]. */
+function userProperties(count: number): Buffer {
+  const pairs = Array.from({ length: count }, (_, i) =>
+    Buffer.concat([Buffer.from([0x26]), utf8String(`name-${i % 10}`), utf8String(`the value no ${i % 10}`)]),
+  )
+  const properties = Buffer.concat(pairs)
+  return Buffer.concat([Buffer.from(variableByteInteger(properties.length)), properties])
 }
 
 export interface PublishOptions {
@@ -76,13 +94,16 @@ export interface PublishOptions {
   readonly payloadBytes: number
   readonly qos: QoS
   readonly version: Version
+  /** User Properties of every PUBLISH; 0 unless `version` is 5. */
+  readonly userProperties: number
   /** The block holds as many frames as fit, at least one. */
   readonly blockBytes: number
 }
 
 export function publishBlock(options: PublishOptions): PublishBlock {
   const { qos, version } = options
-  const afterTopic = [...(qos > 0 ? [0, 0] : []), ...(version === 5 ? [0] : [])]
+  const properties = version === 5 ? [...userProperties(options.userProperties)] : []
+  const afterTopic = [...(qos > 0 ? [0, 0] : []), ...properties]
   const payload = Buffer.alloc(options.payloadBytes, 'x')
   const frames = options.topics.map((topic) => frame(0x30 | (qos << 1), utf8String(topic), afterTopic, payload))
   const frameBytes = frames[0]!.length

@@ -9,12 +9,14 @@ import { type ClientOptions, type ClientWatcher, LoadClient } from './client.ts'
 import type { Histogram } from './histogram.ts'
 import { PacketIds } from './packet-ids.ts'
 import { type PublishBlock, publishBlock, type QoS } from './packets.ts'
+import { microseconds } from './stopwatch.ts'
 
 export interface PublisherOptions extends ClientOptions {
   /** Topics of equal length, used in turn. */
   readonly topics: readonly string[]
   readonly qos: QoS
   readonly payloadBytes: number
+  readonly userProperties: number
   readonly window: number
 }
 
@@ -29,6 +31,8 @@ export class Publisher extends LoadClient {
   refusedCount = 0
   /** Called when the publisher could send more although nothing will tell it so; null while it should not send. */
   wantsTurn: ((publisher: Publisher) => void) | null = null
+  /** Where times from due to acknowledged go while measuring; null: nobody asks. Open loop, QoS 1 and 2. */
+  latency: Histogram | null = null
   readonly #qos: QoS
   readonly #window: number
   readonly #block: PublishBlock
@@ -40,6 +44,8 @@ export class Publisher extends LoadClient {
   #firstDue = 0
   #gap = 0
   #dueIndex = 0
+  /** Open loop: when the message of each Packet Identifier was due. */
+  #dueById = new Float64Array(0)
 
   constructor(options: PublisherOptions, watcher: ClientWatcher) {
     super(options, watcher)
@@ -59,6 +65,7 @@ export class Publisher extends LoadClient {
   schedule(firstDue: number, gap: number): void {
     this.#firstDue = firstDue
     this.#gap = gap
+    if (this.#ids !== null) this.#dueById = new Float64Array(65_536)
   }
 
   stop(): void {
@@ -103,7 +110,10 @@ export class Publisher extends LoadClient {
     } else if ((type === 4 && this.#qos === 1) || (type === 7 && this.#qos === 2) || (type === 5 && refused)) {
       if (!this.#ids!.release(packetId)) this.fail(`packet type ${type} for identifier ${packetId}, not in flight`)
       else if (refused) this.refusedCount++
-      else this.acknowledgedCount++
+      else {
+        this.acknowledgedCount++
+        this.latency?.record(microseconds() - this.#dueById[packetId]!)
+      }
     } else {
       this.fail(`a QoS ${this.#qos} publisher got packet type ${type}`)
     }
@@ -141,8 +151,14 @@ export class Publisher extends LoadClient {
     const from = this.#nextFrame * frameBytes
     const ids = this.#ids
     if (ids !== null) {
+      const timed = this.#gap > 0
+      let due = this.#firstDue + (this.#dueIndex - count) * this.#gap
       for (let i = 0, at = from + packetIdOffset; i < count; i++, at += frameBytes) {
         const packetId = ids.take()
+        if (timed) {
+          this.#dueById[packetId] = due
+          due += this.#gap
+        }
         bytes[at] = packetId >> 8
         bytes[at + 1] = packetId & 0xff
       }

@@ -20,6 +20,12 @@ export interface TrafficResult {
      */
     readonly missing: number | null
   }
+  /** PUBLISH payload, in bytes. */
+  readonly payloadBytes: number
+  /**
+   * Mode rate: from the moment a message was due to its arrival at the subscriber; without subscribers, to its PUBACK
+   * (QoS 1) or PUBCOMP (QoS 2).
+   */
   readonly latencyMicroseconds: Latency | null
   /** Mode rate: how late the generator itself was. The instrument's own error. */
   readonly sendLagMicroseconds: Latency | null
@@ -27,6 +33,20 @@ export interface TrafficResult {
   readonly load: ProcessCost
   /** Cores that processes other than these two kept busy meanwhile; null where the system does not tell. */
   readonly othersCores: number | null
+  /** Null without background subscriptions. */
+  readonly background: Background | null
+}
+
+/** Subscriptions that stood before the traffic began. */
+export interface Background {
+  readonly subscriptions: number
+  /** From the first SUBSCRIBE sent to the last SUBACK received. */
+  readonly subscribesPerSecond: number
+  /**
+   * Growth of the broker's resident memory from the connections alone to a while after the last SUBACK, divided by
+   * `subscriptions`. Garbage not yet collected is in it.
+   */
+  readonly bytesPerSubscription: number | null
 }
 
 export interface Latency {
@@ -58,6 +78,15 @@ export interface HoldResult {
   readonly bytesPerConnection: number | null
   /** Broker CPU ms per accepted connection. */
   readonly cpuMillisecondsPerConnection: number | null
+  /** With `connectRate`: from the moment a connection was due to its CONNACK. */
+  readonly latencyMicroseconds: Latency | null
 }
 
-export type LoadResult = TrafficResult | HoldResult
+/** What a program of the benchmark that needs no broker measured; made from its output, not printed by `load.js`. */
+export interface ProgramResult {
+  readonly mode: 'program'
+  /** Figures by the names the metrics know. */
+  readonly figures: Readonly<Record<string, number>>
+}
+
+export type LoadResult = TrafficResult | HoldResult | ProgramResult

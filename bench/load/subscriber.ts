@@ -30,7 +30,7 @@ export class Subscriber extends LoadClient {
   }
 
   protected connected(): void {
-    this.outbox.add(subscribePacket(SUBSCRIBE_PACKET_ID, this.#topicFilter, this.#qos, this.#version))
+    this.outbox.add(subscribePacket(SUBSCRIBE_PACKET_ID, [this.#topicFilter], this.#qos, this.#version))
   }
 
   protected message(header: number, bytes: Buffer, from: number, to: number): void {

@@ -3,12 +3,13 @@
  * still owed.
  */
 import { setTimeout as delay } from 'node:timers/promises'
+import { BackgroundLoad } from './background.ts'
 import { Gate } from './gate.ts'
-import { Histogram } from './histogram.ts'
+import { Histogram, percentiles } from './histogram.ts'
 import { type LoadOptions, receiversOf, topicFilterOf, topicsOf } from './options.ts'
 import { cpuSeconds, machineCpuSeconds, residentBytes } from './process-cost.ts'
 import { Publisher } from './publisher.ts'
-import type { Latency, ProcessCost, TrafficResult } from './result.ts'
+import type { ProcessCost, TrafficResult } from './result.ts'
 import { microseconds } from './stopwatch.ts'
 import { Subscriber } from './subscriber.ts'
 
@@ -35,15 +36,18 @@ export class Traffic {
   readonly #publishers: Publisher[] = []
   readonly #latency = new Histogram()
   readonly #lag = new Histogram()
+  readonly #background: BackgroundLoad
   #measuring = false
   #running = false
 
   constructor(options: LoadOptions) {
     this.#options = options
+    this.#background = new BackgroundLoad(options, this.#gate)
   }
 
   async run(): Promise<TrafficResult> {
     const options = this.#options
+    await this.#background.open()
     await this.#connect()
     await this.#gate.race(delay(SETTLE_MS))
     if (options.mode === 'rate') this.#startClock()
@@ -63,12 +67,13 @@ export class Traffic {
   close(): void {
     this.#gate.close()
     for (const client of [...this.#publishers, ...this.#subscribers]) client.close()
+    this.#background.close()
   }
 
   async #connect(): Promise<void> {
     const options = this.#options
-    const { host, port, webSocket, version, clean, window, connectsAtOnce } = options
-    const shared = { host, port, webSocket, version }
+    const { host, port, transport, version, keepAliveSeconds, clean, window, connectsAtOnce } = options
+    const shared = { host, port, transport, version, keepAliveSeconds }
     await this.#gate.openAll(options.subscribers, connectsAtOnce, (index, watcher) => {
       const own = { clientId: `bench-s-${index}`, clean, receiveMaximum: clean ? 0 : window }
       const topicFilter = topicFilterOf(options, index)
@@ -76,8 +81,8 @@ export class Traffic {
     })
     await this.#gate.openAll(options.publishers, connectsAtOnce, (index, watcher) => {
       const own = { clientId: `bench-p-${index}`, clean: true, receiveMaximum: 0, topics: topicsOf(options, index) }
-      const { qos, payloadBytes } = options
-      this.#publishers.push(new Publisher({ ...shared, ...own, qos, payloadBytes, window }, watcher))
+      const { qos, payloadBytes, userProperties } = options
+      this.#publishers.push(new Publisher({ ...shared, ...own, qos, payloadBytes, userProperties, window }, watcher))
     })
   }
 
@@ -127,7 +132,8 @@ export class Traffic {
   #measure(on: boolean): void {
     this.#measuring = on
     if (this.#options.mode !== 'rate') return
-    for (const subscriber of this.#subscribers) subscriber.latency = on ? this.#latency : null
+    const receivers = this.#subscribers.length > 0 ? this.#subscribers : this.#publishers
+    for (const receiver of receivers) receiver.latency = on ? this.#latency : null
   }
 
   #snapshot(): Snapshot {
@@ -198,6 +204,7 @@ export class Traffic {
         duplicates: sum(this.#subscribers, (subscriber) => subscriber.duplicateCount),
         missing: owed === null ? null : Math.max(0, owed - last.received),
       },
+      payloadBytes: this.#options.payloadBytes,
       latencyMicroseconds: rate ? percentiles(this.#latency) : null,
       sendLagMicroseconds: rate ? percentiles(this.#lag) : null,
       broker:
@@ -206,18 +213,8 @@ export class Traffic {
           : cost(this.#options.brokerPid, end.brokerCpu - begin.brokerCpu),
       load: cost(process.pid, end.loadCpu - begin.loadCpu),
       othersCores: othersCores(begin, end),
+      background: this.#background.result,
     }
-  }
-}
-
-function percentiles(histogram: Histogram): Latency {
-  return {
-    count: histogram.total,
-    p50: histogram.percentile(50),
-    p90: histogram.percentile(90),
-    p99: histogram.percentile(99),
-    p999: histogram.percentile(99.9),
-    max: histogram.max,
   }
 }
 

@@ -13,6 +13,8 @@ export interface BrokerCommand {
   readonly command: string
   readonly args: readonly string[]
   readonly core?: number | undefined
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>
 }
 
 export class BrokerProcess {
@@ -45,9 +47,21 @@ export class BrokerProcess {
     ready: (broker: BrokerProcess) => Promise<T>,
   ): Promise<{ broker: BrokerProcess; facts: T }> {
     const directory = await mkdtemp(join(dataRoot, 'sluicemq-bench-'))
-    const { command: file, args, core } = await command(directory)
+    const {
+      command: file,
+      args,
+      core,
+      env,
+    } = await command(directory).catch(async (error: unknown) => {
+      await rm(directory, { recursive: true, force: true })
+      throw error
+    })
     const line = core === undefined ? [file, ...args] : ['taskset', '-c', String(core), file, ...args]
-    const child = spawn(line[0]!, line.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], cwd: directory })
+    const child = spawn(line[0]!, line.slice(1), {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: directory,
+      env: { ...process.env, ...env },
+    })
     const broker = new BrokerProcess(directory, child)
     try {
       await once(child, 'spawn')

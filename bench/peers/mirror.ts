@@ -9,6 +9,10 @@ export const mirror: Peer = {
   name: 'mirror',
   settings: 'no broker: the ceiling of the load generator',
   version: async () => process.versions.node,
-  refuses: (need: Need) => (need.qos > 0 || need.webSocket || need.version !== 4 ? 'QoS 0 over TCP only' : null),
+  refuses: (need: Need) => (unlike(need) ? 'QoS 0 over TCP only' : null),
   start: (options) => startNodeBroker('mirror-server.js', options),
+}
+
+function unlike({ qos, transport, version, shared, queue }: Need): boolean {
+  return qos > 0 || transport !== 'tcp' || version !== 4 || shared || queue
 }

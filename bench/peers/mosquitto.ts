@@ -2,21 +2,24 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BrokerProcess, freePort } from './broker-process.ts'
+import { type Certificate, makeCertificate } from './certificate.ts'
 import { programVersion } from './installed.ts'
-import type { Peer, RunningBroker, StartOptions } from './peer.ts'
+import type { Need, Peer, RunningBroker, StartOptions } from './peer.ts'
 
 export const mosquitto: Peer = {
   name: 'mosquitto',
   settings: 'no persistence; set_tcp_nodelay true; max_queued_messages 0, max_inflight_messages 100: drops nothing',
   version: () => programVersion('mosquitto', ['-h'], /mosquitto version (\S+)/),
-  refuses: () => null,
+  refuses: (need: Need) => (need.queue ? 'no work queues' : null),
 
   async start(options: StartOptions): Promise<RunningBroker> {
     const port = await freePort()
-    const plainPort = options.webSocket ? await freePort() : port
+    const webSocket = options.transport === 'websocket'
+    const plainPort = webSocket ? await freePort() : port
     const command = async (directory: string) => {
       const file = join(directory, 'mosquitto.conf')
-      await writeFile(file, configuration(plainPort, options.webSocket ? port : null))
+      const certificate = options.transport === 'tls' ? await makeCertificate(directory) : null
+      await writeFile(file, configuration(plainPort, webSocket ? port : null, certificate))
       return { command: 'mosquitto', args: ['-c', file], core: options.core }
     }
     const { broker } = await BrokerProcess.start(options.dataRoot, command, (starting) => starting.listening(port))
@@ -24,10 +27,11 @@ export const mosquitto: Peer = {
   },
 }
 
-function configuration(port: number, webSocketPort: number | null): string {
+function configuration(port: number, webSocketPort: number | null, certificate: Certificate | null): string {
   return [
     // Mosquitto 2.0.11 does not start with a WebSocket listener alone.
     `listener ${port} 127.0.0.1`,
+    ...(certificate === null ? [] : [`certfile ${certificate.certFile}`, `keyfile ${certificate.keyFile}`]),
     ...(webSocketPort === null ? [] : [`listener ${webSocketPort} 127.0.0.1`, 'protocol websockets']),
     'allow_anonymous true',
     'persistence false',

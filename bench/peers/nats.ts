@@ -13,7 +13,9 @@ export const nats: Peer = {
   refuses(need: Need): string | null {
     if (need.qos === 2) return 'no QoS 2'
     if (need.version === 5) return 'no MQTT 5'
-    return need.webSocket ? 'not set up for WebSocket here' : null
+    if (need.shared) return 'no shared subscriptions of MQTT'
+    if (need.queue) return 'no work queues fed by MQTT acknowledgements'
+    return need.transport === 'tcp' ? null : `not set up for ${need.transport} here`
   },
 
   async start(options: StartOptions): Promise<RunningBroker> {

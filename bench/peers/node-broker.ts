@@ -3,10 +3,14 @@ import { fileURLToPath } from 'node:url'
 import { BrokerProcess } from './broker-process.ts'
 import type { RunningBroker, StartOptions } from './peer.ts'
 
-/** `program` is a file beside this one; it prints `ready PORT`. */
-export async function startNodeBroker(program: string, options: StartOptions): Promise<RunningBroker> {
+/** `program` is a file beside this one; it takes `more` as arguments, runs in its data directory and prints `ready PORT`. */
+export async function startNodeBroker(
+  program: string,
+  options: StartOptions,
+  more: readonly string[] = [],
+): Promise<RunningBroker> {
   const file = fileURLToPath(new URL(program, import.meta.url))
-  const args = [file, ...(options.webSocket ? ['--websocket'] : [])]
+  const args = [file, ...(options.transport === 'websocket' ? ['--websocket'] : []), ...more]
   const command = async () => ({ command: process.execPath, args, core: options.core })
   const { broker, facts } = await BrokerProcess.start(options.dataRoot, command, (starting) =>
     starting.line(/^ready (\d+)$/m),

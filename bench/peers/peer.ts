@@ -1,11 +1,12 @@
 /** A broker the benchmark can start, by the same contract whoever wrote it. */
+import type { Transport } from '../load/link.ts'
 
 /** What a scenario asks of the broker beyond its defaults. */
 export interface StartOptions {
   /** A bridge rule `b/+/telemetry` → this queue. Only SluiceMQ has queues. */
   readonly queue?: string
-  /** Listen for WebSocket instead of raw TCP on `port`. */
-  readonly webSocket: boolean
+  /** What `port` listens for. */
+  readonly transport: Transport
   /** CPU core to run on; undefined: wherever the system likes. */
   readonly core?: number
   /** Where the temporary data directory is made. */
@@ -37,5 +38,9 @@ export interface Peer {
 export interface Need {
   readonly qos: 0 | 1 | 2
   readonly version: 4 | 5
-  readonly webSocket: boolean
+  readonly transport: Transport
+  /** Shared subscriptions. */
+  readonly shared: boolean
+  /** A durable work queue. */
+  readonly queue: boolean
 }

@@ -2,13 +2,14 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { BrokerProcess } from './broker-process.ts'
+import { BrokerProcess, freePort } from './broker-process.ts'
+import { type Certificate, makeCertificate } from './certificate.ts'
 import type { Peer, RunningBroker, StartOptions } from './peer.ts'
 
 /** From dist/bench/peers to the program and to the manifest of the project. */
 const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
 const MANIFEST = new URL('../../../package.json', import.meta.url)
-const READY = /^ready mqtt=mqtt:\/\/\S+:(\d+) ws=ws:\/\/\S+:(\d+)\/mqtt http=(\S+)$/m
+const READY = /^ready .*\bmqtt=mqtt:\/\/\S+:(\d+).* ws=ws:\/\/\S+:(\d+)\/mqtt.* http=(\S+).*$/m
 
 export const sluicemq: Peer = {
   name: 'sluicemq',
@@ -26,17 +27,23 @@ export const sluicemq: Peer = {
   refuses: () => null,
 
   async start(options: StartOptions): Promise<RunningBroker> {
+    const tlsPort = options.transport === 'tls' ? await freePort() : null
     const command = async (directory: string) => {
       const config = join(directory, 'sluicemq.yaml')
-      await writeFile(config, configuration(options.queue))
+      const certificate = tlsPort === null ? null : await makeCertificate(directory)
+      await writeFile(config, configuration(options.queue, tlsPort, certificate))
       const ports = ['--host', '127.0.0.1', '--mqtt-port', '0', '--http-port', '0']
       const args = [PROGRAM, 'start', '--config', config, ...ports, '--data-dir', join(directory, 'data')]
       return { command: process.execPath, args, core: options.core }
     }
-    const { broker, facts } = await BrokerProcess.start(options.dataRoot, command, (starting) => starting.line(READY))
+    const { broker, facts } = await BrokerProcess.start(options.dataRoot, command, async (starting) => {
+      const ready = await starting.line(READY)
+      if (tlsPort !== null) await starting.listening(tlsPort)
+      return ready
+    })
     const [, mqttPort, webSocketPort, http] = facts
     return {
-      port: Number(options.webSocket ? webSocketPort : mqttPort),
+      port: tlsPort ?? Number(options.transport === 'websocket' ? webSocketPort : mqttPort),
       pid: broker.pid,
       queued: async (queue) => {
         const response = await fetch(`${http}/api/v1/queues/${encodeURIComponent(queue)}`)
@@ -48,7 +55,11 @@ export const sluicemq: Peer = {
   },
 }
 
-function configuration(queue: string | undefined): string {
-  if (queue === undefined) return '{}\n'
-  return `bridge:\n  - topicFilter: b/+/telemetry\n    queue: ${queue}\n`
+function configuration(queue: string | undefined, tlsPort: number | null, certificate: Certificate | null): string {
+  const settings = {
+    ...(queue === undefined ? {} : { bridge: [{ topicFilter: 'b/+/telemetry', queue }] }),
+    ...(tlsPort === null || certificate === null ? {} : { tls: { port: tlsPort, ...certificate } }),
+  }
+  // JSON is YAML.
+  return `${JSON.stringify(settings)}\n`
 }

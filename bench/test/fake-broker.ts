@@ -19,6 +19,8 @@ export class FakeBroker {
   /** The most PUBLISH packets one client ever had unacknowledged. */
   mostInFlight = 0
   readonly topics = new Set<string>()
+  /** Every Topic Filter subscribed to, in order. */
+  readonly filters: string[] = []
   readonly #how: Misbehaviour
   readonly #server: net.Server
   readonly #sockets = new Set<net.Socket>()
@@ -51,9 +53,11 @@ export class FakeBroker {
       if (packet.cmd === 'connect') {
         send({ cmd: 'connack', returnCode: this.#how.connectCode ?? 0, sessionPresent: false })
       } else if (packet.cmd === 'subscribe') {
-        const { topic: filter, qos } = packet.subscriptions[0]!
-        this.#subscribers.push({ socket, filter, qos, nextId: 1 })
-        send({ cmd: 'suback', messageId: packet.messageId!, granted: [qos] })
+        for (const { topic: filter, qos } of packet.subscriptions) {
+          this.filters.push(filter)
+          this.#subscribers.push({ socket, filter, qos, nextId: 1 })
+        }
+        send({ cmd: 'suback', messageId: packet.messageId!, granted: packet.subscriptions.map(({ qos }) => qos) })
       } else if (packet.cmd === 'publish') {
         if (packet.qos > 0) inFlight.add(packet.messageId!)
         this.mostInFlight = Math.max(this.mostInFlight, inFlight.size)
@@ -78,7 +82,11 @@ export class FakeBroker {
       send({ cmd: 'pubrec', messageId })
     }
     if (++this.#published % (this.#how.loseEvery ?? Number.POSITIVE_INFINITY) === 0) return
+    // One group is enough for the tests: its members take turns.
+    const shared = this.#subscribers.filter(({ filter }) => filter.startsWith('$share/'))
+    const member = shared[this.#published % shared.length]
     for (const subscriber of this.#subscribers) {
+      if (shared.includes(subscriber) && subscriber !== member) continue
       if (!matches(subscriber.filter, packet.topic)) continue
       const qos = Math.min(subscriber.qos, packet.qos) as 0 | 1 | 2
       const messageId = qos > 0 ? subscriber.nextId++ : undefined
@@ -91,6 +99,9 @@ export class FakeBroker {
 }
 
 function matches(filter: string, topic: string): boolean {
-  const pattern = filter.replaceAll('+', '[^/]+').replace(/#$/, '.*')
+  const pattern = filter
+    .replace(/^\$share\/[^/]+\//, '')
+    .replaceAll('+', '[^/]+')
+    .replace(/#$/, '.*')
   return new RegExp(`^${pattern}$`).test(topic)
 }

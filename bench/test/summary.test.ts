@@ -3,10 +3,10 @@ import { chart } from '../chart.ts'
 import type { TrafficResult } from '../load/result.ts'
 import { advantage, cpuPerMessage, median, received } from '../metrics.ts'
 import type { RunRecord } from '../run.ts'
-import { scenarios } from '../scenarios.ts'
-import { notesOf, rowsOf, verdictsOf } from '../summary.ts'
+import { scenarioOf } from '../scenarios.ts'
+import { notesOf, rowsOf, withShares } from '../summary.ts'
 
-const scenario = scenarios.find(({ name }) => name === 'p2p-qos0')!
+const scenario = scenarioOf('p2p-qos0')
 
 function record(peer: string, receivedPerSecond: number, change: Partial<TrafficResult> = {}): RunRecord {
   const cost = {
@@ -22,11 +22,13 @@ function record(peer: string, receivedPerSecond: number, change: Partial<Traffic
     acknowledgedPerSecond: 0,
     receivedPerSecond,
     totals: { sent: 1, acknowledged: 0, refused: 0, received: 1, duplicates: 0, missing: null },
+    payloadBytes: 16,
     latencyMicroseconds: null,
     sendLagMicroseconds: null,
     broker: cost,
     load: cost,
     othersCores: 0,
+    background: null,
     ...change,
   }
   const facts = { date: '', scenario: 'p2p-qos0', peerVersion: '1', run: 1, load: {}, error: null, queued: null }
@@ -71,10 +73,19 @@ describe('a summary', () => {
     expect(notesOf([failed])).toEqual(['p2p-qos0, sluicemq: lost messages'])
   })
 
-  test('judges the promised ratios', () => {
-    expect(verdictsOf(rows)).toEqual([{ scenario: 'p2p-qos0', against: 'mosquitto', wanted: 8, reached: 8, met: true }])
-    const slower = rowsOf(scenario, ['sluicemq', 'mosquitto'], [record('sluicemq', 799), record('mosquitto', 100)])
-    expect(verdictsOf(slower)[0]).toMatchObject({ met: false })
+  test('shows the first figure of a variant as a share of its baseline, broker by broker', () => {
+    const tls = scenarioOf('tls-p2p-qos0')
+    const theirs = { ...record('sluicemq', 200), scenario: tls.name }
+    const shares = withShares([...rows, ...rowsOf(tls, ['sluicemq', 'mosquitto'], [theirs])])
+    const share = shares.find(({ metric }) => metric.unit === '%')!
+    expect(share.scenario).toBe(tls)
+    expect(share.cells.map(({ value }) => value)).toEqual([25, null])
+  })
+
+  test('says when the load generator itself was late', () => {
+    const late = { count: 1, p50: 1, p90: 1, p99: 900, p999: 1, max: 1 }
+    const change = { mode: 'rate', latencyMicroseconds: { ...late, p99: 1000 }, sendLagMicroseconds: late } as const
+    expect(notesOf([record('sluicemq', 1, change)]).join()).toMatch(/generator itself was up to 900 µs late/)
   })
 
   test('says where messages were lost, the instrument was busy or the machine was shared', () => {

@@ -64,6 +64,44 @@ describe('the load generator against a broker that behaves', () => {
     expect(result.sendLagMicroseconds!.p99).toBeGreaterThan(100_000)
   })
 
+  test('without subscribers, latency is the time from due to PUBACK', async () => {
+    const result = await load('--mode rate --rate 500 --publishers 2 --subscribers 0 --qos 1', { delayMs: 20 })
+    expect(result.latencyMicroseconds!.count).toBeGreaterThan(50)
+    expect(result.latencyMicroseconds!.p50).toBeGreaterThan(19_000)
+    expect(result.latencyMicroseconds!.p50).toBeLessThan(500_000)
+    // One in flight and 10 ms each is 100 a second; 500 are due: the wait for the window counts.
+    broker!.close()
+    const full = await load('--mode rate --rate 500 --subscribers 0 --qos 1 --window 1', { delayMs: 10 })
+    expect(full.latencyMicroseconds!.p99).toBeGreaterThan(100_000)
+  })
+
+  test('members of a shared subscription are owed each message once', async () => {
+    const result = await load('--publishers 2 --subscribers 3 --qos 1 --window 5 --share g')
+    expect(broker!.filters).toEqual(['$share/g/b/#', '$share/g/b/#', '$share/g/b/#'])
+    expect(result.totals).toMatchObject({ missing: 0, received: result.totals.sent })
+  })
+
+  test('background subscriptions stand before the traffic and receive none of it', async () => {
+    const background = '--background-connections 3 --background-subscriptions 250'
+    const result = await load(`--publishers 2 --subscribers 2 --qos 1 --window 5 ${background}`)
+    expect(result.background).toMatchObject({ subscriptions: 750, bytesPerSubscription: null })
+    const filters = broker!.filters.slice(0, 750)
+    expect(new Set(filters).size).toBe(750)
+    expect(filters.filter((filter) => filter.includes('+'))).toHaveLength(4 * 75)
+    expect(filters.filter((filter) => filter.endsWith('#'))).toHaveLength(2 * 75)
+    expect(result.totals).toMatchObject({ missing: 0, received: result.totals.sent })
+  })
+
+  test('hold opens connections by the clock and times each from when it was due', async () => {
+    broker = new FakeBroker()
+    await broker.listen()
+    const args = `--mode hold --port ${broker.port} --connections 40 --connect-rate 200 --seconds 0.1`
+    const { result, close } = await hold(parseLoadOptions(args.split(' ')))
+    close()
+    expect(result.connectSeconds).toBeGreaterThan(0.19)
+    expect(result.latencyMicroseconds!.count).toBe(40)
+  })
+
   test('hold opens the connections asked for', async () => {
     broker = new FakeBroker()
     await broker.listen()
