@@ -55,9 +55,23 @@ export class QueueWorker {
         await this.turn()
       } catch {
         this.emptyPulls = 0
-        // Time for the broker to take back what it leased to a connection that is gone: those messages keep their place.
-        await new Promise((resolve) => setTimeout(resolve, 100))
+        await this.takenBack()
       }
+    }
+  }
+
+  /**
+   * Waits until the broker has taken back what it leased to a connection that is gone: those messages keep their place
+   * and their attempt, but a pull that came too early would be given later ones. A broker that is down has no leases
+   * to give back (they are durable), so it is not waited for.
+   */
+  private async takenBack(): Promise<void> {
+    for (let quiet = 0; quiet < 2 && this.running; ) {
+      await sleep(50)
+      const info = await fetch(`${this.options.url()}/api/v1/queues/${this.options.queue}`)
+        .then((answer) => answer.json() as Promise<{ leased: number }>)
+        .catch(() => ({ leased: 0 }))
+      quiet = info.leased === 0 ? quiet + 1 : 0
     }
   }
 
@@ -120,4 +134,8 @@ export class QueueWorker {
       if (breakOff) setTimeout(() => request.destroy(new Error('broken off')), random.int(0, 20))
     })
   }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
 }
