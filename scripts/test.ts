@@ -1,8 +1,8 @@
 /**
- * What `npm test` runs. Says which real servers the tests can speak to, installs missing ones from Debian's packages
- * where it may, runs vitest, and ends with one line: `N passed, N failed, N skipped`.
+ * What `npm test` runs. Says which real servers and clients the tests can speak to, installs missing ones from Debian's
+ * packages where it may, runs vitest, and ends with one line: `N passed, N failed, N skipped`.
  *
- * With CI=true nothing may be skipped: a missing server and a skipped test are failures.
+ * With CI=true nothing may be skipped: a missing server or client and a skipped test are failures.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -10,17 +10,36 @@ import { createRequire } from 'node:module'
 import { availableParallelism, tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 
-interface Server {
-  readonly command: string
+/** A program, or a library of a program, that the tests speak to and that we did not write. */
+interface Peer {
+  readonly name: string
   /** Debian package that brings it. */
   readonly debian: string
   readonly neededFor: string
+  /** Where it is; null when it is not installed. */
+  readonly locate: () => string | null
 }
 
-const servers: readonly Server[] = [
-  { command: 'mosquitto', debian: 'mosquitto', neededFor: 'tests that compare with another broker' },
-  { command: 'mosquitto_pub', debian: 'mosquitto-clients', neededFor: 'tests with clients we did not write' },
+const command = (name: string, debian: string, neededFor: string): Peer => {
+  return { name, debian, neededFor, locate: () => find(name) }
+}
+
+const peers: readonly Peer[] = [
+  command('mosquitto', 'mosquitto', 'tests that compare with another broker'),
+  command('mosquitto_pub', 'mosquitto-clients', 'tests with the clients of Mosquitto'),
+  {
+    name: 'paho-mqtt for Python',
+    debian: 'python3-paho-mqtt',
+    neededFor: 'tests with that client',
+    locate: locatePaho,
+  },
+  command('chromium', 'chromium', 'tests of a client in a web page'),
 ]
+
+/** How long one run may spend fetching packages, all together. */
+const fetchMs = 120_000
+/** How long unpacking one package may take: bounded, but never cut short by what came before. */
+const unpackMs = 60_000
 
 /** The part of vitest's JSON report that is read here. */
 interface Report {
@@ -52,27 +71,45 @@ function find(command: string): string | null {
   return null
 }
 
-function missingServers(): Server[] {
-  return servers.filter(({ command }) => find(command) === null)
+/** Asks Debian's own Python: another one on the PATH does not see Debian's packages. */
+function locatePaho(): string | null {
+  const ask = 'import paho.mqtt; print(paho.mqtt.__path__[0])'
+  const { status, stdout } = spawnSync('/usr/bin/python3', ['-I', '-c', ask], { encoding: 'utf8', timeout: 10_000 })
+  return status === 0 ? stdout.trim() : null
 }
 
-/** Installs the packages; says so when it cannot. */
-function install(missing: readonly Server[]): void {
+const missingPeers = (): Peer[] => peers.filter(({ locate }) => locate() === null)
+
+/** Tries once to install the packages; says so when it cannot. */
+function install(missing: readonly Peer[]): void {
   const packages = missing.map(({ debian }) => debian)
   if (process.getuid?.() !== 0 || find('apt-get') === null) {
     console.log(`not installing ${packages.join(', ')}: that takes root and apt-get`)
     return
   }
   console.log(`installing ${packages.join(', ')} with apt-get`)
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  const apt = (...args: string[]): boolean => {
-    const { status, stderr } = spawnSync('apt-get', args, { env, encoding: 'utf8', timeout: 120_000 })
-    if (status !== 0) console.log(`apt-get ${args[0]} failed: ${(stderr ?? '').trim().split('\n').at(-1)}`)
+  const deadline = Date.now() + fetchMs
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', NEEDRESTART_SUSPEND: '1' }
+  const settings = ['DPkg::Lock::Timeout=20', 'Acquire::Retries=1', 'Acquire::http::Timeout=20', 'Dpkg::Use-Pty=0']
+  const quietly = ['-qq', ...settings.flatMap((setting) => ['-o', setting])]
+  const apt = (timeout: number, ...args: string[]): boolean => {
+    // No terminal and no input: whatever wants to ask a question takes its default.
+    const io = { stdio: ['ignore', 'ignore', 'pipe'] as ['ignore', 'ignore', 'pipe'], encoding: 'utf8' as const }
+    const { status, error, stderr } = spawnSync('apt-get', [...quietly, ...args], { ...io, env, timeout })
+    const reason = error?.message ?? stderr?.trim().split('\n').at(-1)
+    if (status !== 0) console.log(`apt-get ${args.join(' ')} failed: ${reason}`)
     return status === 0
   }
-  // Package lists may be too old to install from: then they are fetched and it is tried once more.
-  const wanted = ['install', '-y', '--no-install-recommends', ...packages]
-  if (!apt(...wanted) && apt('update')) apt(...wanted)
+  const fetch = (...args: string[]): boolean => apt(Math.max(1, deadline - Date.now()), ...args)
+  // Lists that are absent or old name packages that are no longer there. A source that is away does not matter yet.
+  fetch('update')
+  // One by one, because one unknown package fails a whole request; fetched first, because cutting off a download does
+  // no harm and cutting off dpkg does.
+  const options = ['-y', '--no-install-recommends']
+  for (const name of packages) {
+    const fetched = fetch('install', ...options, '--download-only', name)
+    if (fetched) apt(unpackMs, 'install', ...options, '--no-download', name)
+  }
 }
 
 function runVitest(report: string, args: readonly string[]): Promise<number> {
@@ -95,13 +132,13 @@ function readReport(path: string): Report | null {
 
 async function main(): Promise<number> {
   console.log(`Node ${process.version}, ${availableParallelism()} cores`)
-  if (missingServers().length > 0) install(missingServers())
-  const missing = missingServers()
-  for (const server of servers) {
-    const path = find(server.command)
-    console.log(
-      path === null ? `${server.command}: missing; ${server.neededFor} are skipped` : `${server.command}: ${path}`,
-    )
+  const absent = missingPeers()
+  if (absent.length > 0) install(absent)
+  let complete = true
+  for (const { name, neededFor, locate } of peers) {
+    const place = locate()
+    if (place === null) complete = false
+    console.log(place === null ? `${name}: missing; ${neededFor} are skipped` : `${name}: ${place}`)
   }
 
   const folder = mkdtempSync(join(tmpdir(), 'sluicemq-test-'))
@@ -120,7 +157,7 @@ async function main(): Promise<number> {
       .map((test) => `${name}: ${test.fullName}`),
   )
   for (const name of skipped) console.log(`skipped: ${name}`)
-  if (strict && (skipped.length > 0 || missing.length > 0)) {
+  if (strict && (skipped.length > 0 || !complete)) {
     console.log('CI=true: what is skipped counts as failed')
     code ||= 1
   }
