@@ -36,8 +36,10 @@ const peers: readonly Peer[] = [
   command('chromium', 'chromium', 'tests of a client in a web page'),
 ]
 
+/** How long fetching the lists of packages may take. */
+const updateMs = 40_000
 /** How long one run may spend fetching packages, all together. */
-const fetchMs = 120_000
+const fetchMs = 100_000
 /** How long unpacking one package may take: bounded, but never cut short by what came before. */
 const unpackMs = 60_000
 
@@ -88,7 +90,6 @@ function install(missing: readonly Peer[]): void {
     return
   }
   console.log(`installing ${packages.join(', ')} with apt-get`)
-  const deadline = Date.now() + fetchMs
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', NEEDRESTART_SUSPEND: '1' }
   const settings = ['DPkg::Lock::Timeout=20', 'Acquire::Retries=1', 'Acquire::http::Timeout=20', 'Dpkg::Use-Pty=0']
   const quietly = ['-qq', ...settings.flatMap((setting) => ['-o', setting])]
@@ -100,14 +101,14 @@ function install(missing: readonly Peer[]): void {
     if (status !== 0) console.log(`apt-get ${args.join(' ')} failed: ${reason}`)
     return status === 0
   }
-  const fetch = (...args: string[]): boolean => apt(Math.max(1, deadline - Date.now()), ...args)
   // Lists that are absent or old name packages that are no longer there. A source that is away does not matter yet.
-  fetch('update')
+  apt(updateMs, 'update')
   // One by one, because one unknown package fails a whole request; fetched first, because cutting off a download does
   // no harm and cutting off dpkg does.
+  const deadline = Date.now() + fetchMs
   const options = ['-y', '--no-install-recommends']
   for (const name of packages) {
-    const fetched = fetch('install', ...options, '--download-only', name)
+    const fetched = apt(Math.max(1, deadline - Date.now()), 'install', ...options, '--download-only', name)
     if (fetched) apt(unpackMs, 'install', ...options, '--no-download', name)
   }
 }
