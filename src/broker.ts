@@ -255,8 +255,10 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
   await app.register(queueRoutes, { queues })
   const { host, limits } = config
   const tcp = tcpListener({ host, port: config.mqttPort, backlog: limits.listenBacklog }, (s) => broker.accept(s))
-  const webSocket = websocketListener(app.server, { path: '/mqtt', origins: config.webSocket.origins }, (s) =>
-    broker.accept(s),
+  const webSocket = websocketListener(
+    app.server,
+    { path: '/mqtt', packetBytesMax: limits.packetBytesMax, origins: config.webSocket.origins },
+    (s) => broker.accept(s),
   )
   const close = async (): Promise<void> => {
     stopping = true
