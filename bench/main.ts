@@ -8,14 +8,15 @@ import { dirname } from 'node:path'
 import { chart } from './chart.ts'
 import { machine } from './machine.ts'
 import type { Peer } from './peers/peer.ts'
+import { profileLine, readProfile } from './profile.ts'
 import { markdown } from './report.ts'
-import { type RunRecord, run } from './run.ts'
+import { profileFile, type RunRecord, run } from './run.ts'
 import { needOf } from './scenario.ts'
-import { scenarios } from './scenarios.ts'
+import { scenarioOf, scenarios } from './scenarios.ts'
 import type { Choice } from './sets.ts'
 import { type BenchSettings, parseSettings, USAGE } from './settings.ts'
 import { figure, notesOf, type Row, rowsOf, withShares } from './summary.ts'
-import { verdictsOf } from './targets.ts'
+import { type Verdict, verdictsOf } from './targets.ts'
 
 type Present = { readonly peer: Peer; readonly version: string }
 
@@ -65,6 +66,7 @@ async function bench(settings: BenchSettings): Promise<void> {
     rows,
     notes: notesOf(runs),
     verdicts,
+    profiles: await profilesOf(verdicts, settings),
   })
   print(`\n${report}`)
   if (settings.out === null) return
@@ -82,6 +84,24 @@ function able({ scenario, peers: only }: Choice, peers: readonly Present[]): Pre
     if (reason) print(`  ${peer.name}: left out, ${reason}`)
     return reason === null
   })
+}
+
+/** A line for each scenario that missed a target, from the profile of its last run. */
+async function profilesOf(verdicts: readonly Verdict[], settings: BenchSettings): Promise<Map<string, string>> {
+  const lines = new Map<string, string>()
+  const { profiles } = settings.run
+  if (profiles === null) return lines
+  for (const { target, met } of verdicts) {
+    const scenario = scenarioOf(target.scenario)
+    if (met !== false || scenario.program) continue
+    const file = profileFile(profiles, scenario, settings.runs)
+    const line = await readProfile(file).then(
+      (profile) => profileLine(profile),
+      (error: Error) => `no profile, ${error.message}`,
+    )
+    lines.set(scenario.name, line)
+  }
+  return lines
 }
 
 async function present(settings: BenchSettings): Promise<Present[]> {

@@ -14,10 +14,12 @@ export interface Report {
   readonly rows: readonly Row[]
   readonly notes: readonly string[]
   readonly verdicts: readonly Verdict[]
+  /** Where SluiceMQ spent its time, by scenario; empty without profiles. */
+  readonly profiles: ReadonlyMap<string, string>
 }
 
 export function markdown(report: Report): string {
-  const { machine, settings, peers, rows, notes, verdicts } = report
+  const { machine, settings, peers, rows, notes, verdicts, profiles } = report
   const commit = machine.commit === null ? '' : `, commit ${machine.commit}`
   const lines = [
     `# Benchmark of ${report.date}`,
@@ -40,6 +42,11 @@ export function markdown(report: Report): string {
       '',
       ...judgement(verdicts.filter((one) => one.target.issue === issue)),
     )
+  }
+  if (settings.profiles !== null) {
+    lines.push('', '## Profiles', '', 'SluiceMQ ran under the profiler: the figures above are lower than without.', '')
+    lines.push('Self time of its main thread where a target was not met, of the time it was not idle:', '')
+    for (const [scenario, line] of profiles) lines.push(`- \`${scenario}\`: ${line}`)
   }
   if (notes.length > 0) lines.push('', '## Notes', '', ...notes.map((note) => `- ${note.replaceAll('\n', ' ')}`))
   return `${lines.join('\n')}\n`

@@ -1,6 +1,7 @@
 /** One run: start a fresh broker, put the load on it, ask it what it queued, stop it. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { LoadResult, ProgramResult } from './load/result.ts'
 import type { Peer, RunningBroker } from './peers/peer.ts'
@@ -12,6 +13,8 @@ export interface RunSettings {
   /** Broker on core 0, load on core 1. */
   readonly pin: boolean
   readonly dataRoot: string
+  /** Directory for a CPU profile of SluiceMQ for every run; null: none. */
+  readonly profiles: string | null
 }
 
 /** One line of the result file. */
@@ -58,6 +61,7 @@ export async function run(
     broker = await peer.start({
       ...(scenario.queue ? { queue: scenario.queue.name } : {}),
       ...(settings.pin ? { core: 0 } : {}),
+      ...(settings.profiles ? { profile: profileFile(settings.profiles, scenario, number) } : {}),
       transport: needOf(scenario).transport,
       dataRoot: settings.dataRoot,
     })
@@ -73,6 +77,11 @@ export async function run(
   } finally {
     await broker.stop()
   }
+}
+
+/** Where the CPU profile of a run is. */
+export function profileFile(directory: string, scenario: Scenario, number: number): string {
+  return join(directory, `${scenario.name}-${number}.cpuprofile`)
 }
 
 function flags(scenario: Scenario, peer: Peer, settings: RunSettings): LoadFlags {

@@ -122,5 +122,5 @@ function digits(value: number): string {
 }
 
 function percent(share: number): string {
-  return `${(share * 100).toFixed(0)} %`
+  return `${Number((share * 100).toFixed(1))} %`
 }

@@ -1,6 +1,6 @@
 /** SluiceMQ as built in dist/, with its defaults: durable, LMDB in a temporary directory. */
 import { readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { BrokerProcess, freePort } from './broker-process.ts'
 import { type Certificate, makeCertificate } from './certificate.ts'
@@ -33,7 +33,16 @@ export const sluicemq: Peer = {
       const certificate = tlsPort === null ? null : await makeCertificate(directory)
       await writeFile(config, configuration(options.queue, tlsPort, certificate))
       const ports = ['--host', '127.0.0.1', '--mqtt-port', '0', '--http-port', '0']
-      const args = [PROGRAM, 'start', '--config', config, ...ports, '--data-dir', join(directory, 'data')]
+      const args = [
+        ...profiling(options.profile),
+        PROGRAM,
+        'start',
+        '--config',
+        config,
+        ...ports,
+        '--data-dir',
+        join(directory, 'data'),
+      ]
       return { command: process.execPath, args, core: options.core }
     }
     const { broker, facts } = await BrokerProcess.start(options.dataRoot, command, async (starting) => {
@@ -53,6 +62,11 @@ export const sluicemq: Peer = {
       stop: () => broker.stop(),
     }
   },
+}
+
+function profiling(file: string | undefined): string[] {
+  if (file === undefined) return []
+  return ['--cpu-prof', `--cpu-prof-dir=${dirname(file)}`, `--cpu-prof-name=${basename(file)}`]
 }
 
 function configuration(queue: string | undefined, tlsPort: number | null, certificate: Certificate | null): string {
