@@ -50,6 +50,7 @@ export class Broker extends Aedes {
   readonly #observers: EmitterObservers
   readonly #origin = new Origin('', undefined)
   #publishListeners = 0
+  #cancelForgetting = noop
   declare readonly mq: Emitter<AedesPacket>
   declare clients: Record<string, Client>
   declare connectedClients: number
@@ -151,7 +152,19 @@ export class Broker extends Aedes {
     await super.listen()
     // Wills are ours: durable, published once, and not on a sweep every few minutes (facts: wills of live clients, twice).
     clearInterval((this as unknown as { _clearWillInterval: NodeJS.Timeout })._clearWillInterval)
+    this.#forgetBrokersLater()
     await this.core.wills.restore((will) => this.#hooks.authorizeWill(will))
+  }
+
+  /** Brokers whose heartbeat was heard stay in `brokers` for three of their intervals. */
+  #forgetBrokersLater(): void {
+    const { clock } = this.core
+    const interval = this.#options.heartbeatInterval ?? 60_000
+    this.#cancelForgetting = clock.after(4 * interval, () => {
+      const brokers = this.brokers as Record<string, number>
+      for (const [id, heardAt] of Object.entries(brokers)) if (heardAt + 3 * interval < clock.now()) delete brokers[id]
+      this.#forgetBrokersLater()
+    })
   }
 
   /**
@@ -206,6 +219,7 @@ export class Broker extends Aedes {
     const { core } = this
     for (const connection of core.unconnected)
       connection.refuse(0x88, 'the broker is shutting down', 'server_shutting_down')
+    this.#cancelForgetting()
     super.close(() => {
       core.watch.stop()
       core.sessions.stop()

@@ -252,11 +252,10 @@ export class Delivery {
     })
   }
 
-  /** @param qos 0: the client refused the message */
-  #complete(seq: number, qos: 0 | 1 | 2): void {
+  #complete(seq: number, acknowledgedQos: 0 | 1 | 2): void {
     this.#inflight!.close(seq)
     this.#loans?.delete(seq)
-    if (qos > 0) this.link?.acks?.acknowledged(packetIdOf(seq), qos as 1 | 2)
+    if (acknowledgedQos !== 0) this.link?.acks?.acknowledged(packetIdOf(seq), acknowledgedQos)
     if (this.#lane !== null) {
       this.#context.store.settle(this.#lane, seq)
       this.#context.commits.scheduleLazily()

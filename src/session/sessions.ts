@@ -154,6 +154,21 @@ export class Sessions {
     return { session, present: false, durable: durable || persistent }
   }
 
+  /** Finds or makes a persistent session that no connection serves: for what a program keeps for a client. */
+  prepare(clientId: string, version: number, expirySeconds: number): Session {
+    const known = this.#byId.get(clientId)
+    if (known !== undefined) return known
+    const lane = this.#drain.freeName(`s/${clientId}`)
+    const disconnectedAt = this.#c.clock.now()
+    const record: SessionRecord = { clientId, version, expirySeconds, disconnectedAt, maybeSentBefore: 0, lane }
+    const session = new Session(this.#c, record, this.#c.store.lane(lane))
+    this.#c.store.putSession(record)
+    this.#c.commits.scheduleLazily()
+    this.#byId.set(clientId, session)
+    this.#expireLater(session)
+    return session
+  }
+
   /** The connection closed: the session ends or waits for the next one. */
   released(connection: Connection): void {
     const session = this.#byId.get(connection.clientId)

@@ -48,6 +48,15 @@ export class Subscriptions {
     return { subscription, isNew: known === undefined }
   }
 
+  /** Those whose Topic Filter matches the topic, in no order; not the shared ones. */
+  matching(topic: string): Subscription[] {
+    const found: Subscription[] = []
+    this.#c.tree.match(topic, (destination) => {
+      if (destination.kind === 'subscription') found.push(destination)
+    })
+    return found
+  }
+
   /** False when there was no such subscription. */
   remove(session: Session, topicFilter: string): boolean {
     const subscription = session.subscriptions.get(topicFilter)

@@ -37,6 +37,10 @@ export class Wills {
     this.#c = context
   }
 
+  values(): IterableIterator<WillRecord> {
+    return this.#wills.values()
+  }
+
   get(clientId: string): WillRecord | undefined {
     return this.#wills.get(clientId)
   }

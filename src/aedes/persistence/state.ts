@@ -1,0 +1,58 @@
+import { systemClock } from '../../base/clock.ts'
+import { systemRandom } from '../../base/random.ts'
+import { configSchema } from '../../config/schema.ts'
+import { Backpressure } from '../../connection/backpressure.ts'
+import type { Core } from '../../connection/core.ts'
+import { Commits } from '../../router/commits.ts'
+import type { Destination, Member } from '../../router/destinations.ts'
+import { RetainedIndex } from '../../router/retained.ts'
+import { Router } from '../../router/router.ts'
+import { SharedGroup } from '../../router/shared-groups.ts'
+import { TopicTree } from '../../router/topic-tree.ts'
+import { NEVER, Sessions } from '../../session/sessions.ts'
+import { Subscriptions } from '../../session/subscriptions.ts'
+import { Wills } from '../../session/will.ts'
+import type { Store } from '../../store.ts'
+import { Counters } from '../../telemetry/counters.ts'
+import { Events } from '../../telemetry/events.ts'
+
+/** The state that a persistence shows: the broker's own, or one made over a bare store. */
+export interface PersistentState
+  extends Pick<Core, 'clock' | 'commits' | 'retained' | 'sessions' | 'store' | 'subscriptions' | 'wills'> {
+  /** Session Expiry Interval of sessions that the persistence makes. */
+  readonly expirySeconds: number
+}
+
+/** The state of a running broker: what is changed is seen by its clients, and their changes are seen here. */
+export function stateOf(core: Core): PersistentState {
+  const { clock, commits, retained, sessions, store, subscriptions, wills } = core
+  const expirySeconds = core.config.limits.sessionExpirySecondsMax
+  return { clock, commits, retained, sessions, store, subscriptions, wills, expirySeconds }
+}
+
+/** Opens the store and takes up what is in it, without a broker. Sessions made here never expire, as in Aedes. */
+export async function openState(store: Store): Promise<PersistentState> {
+  const { limits } = configSchema.parse({ store: 'memory' })
+  const clock = systemClock
+  const random = systemRandom
+  const events = new Events()
+  const counters = new Counters()
+  const tree = new TopicTree<Destination>()
+  const retained = new RetainedIndex()
+  // Failures reach whoever waits for the commit; nobody counts them.
+  const commits = new Commits(store, { succeeded() {}, failed() {} }, () => {})
+  const backpressure = new Backpressure(store, limits.inboundPausedBytes, clock)
+  const shared = { store, commits, counters, backpressure, clock, events, limits, dropped: () => {} }
+  const observers = { generation: 0, observes: () => false, notify: () => {} }
+  const router = new Router({ ...shared, tree, retained, observers })
+  const makeGroup = (): SharedGroup<Member> => new SharedGroup<Member>('round-robin', random)
+  const subscriptions = new Subscriptions({ store, tree, makeGroup })
+  const now = (): number => clock.now()
+  const sessions = new Sessions({ ...shared, random, subscriptions, nodeId: 'aedes', now, redistribute: () => {} })
+  const wills = new Wills({ ...shared, router, session: (id) => sessions.find(id), published: () => {} })
+  await store.open()
+  for await (const { topic, message } of store.retained()) retained.set(topic, message)
+  await sessions.restore()
+  for await (const record of store.wills()) wills.set(record)
+  return { clock, commits, retained, sessions, store, subscriptions, wills, expirySeconds: NEVER }
+}
