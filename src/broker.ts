@@ -14,7 +14,8 @@ import type { AuthenticationMethod } from './authenticator.ts'
 import { scramSha256 } from './authenticators/scram-sha-256.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { type Random, systemRandom } from './base/random.ts'
-import { compileRules, type Rules } from './bridge/rule.ts'
+import { linkRules } from './bridge/link.ts'
+import { compileRules } from './bridge/rule.ts'
 import type { Config } from './config/schema.ts'
 import { Backpressure } from './connection/backpressure.ts'
 import type { Core } from './connection/core.ts'
@@ -24,7 +25,7 @@ import { Watch } from './connection/watch.ts'
 import { SluiceError } from './errors.ts'
 import { Queues } from './queue/queues.ts'
 import { Commits } from './router/commits.ts'
-import { BridgeTarget, type Destination, type Member } from './router/destinations.ts'
+import type { Destination, Member } from './router/destinations.ts'
 import { Publication } from './router/publication.ts'
 import { RetainedIndex } from './router/retained.ts'
 import { type Observers, Router } from './router/router.ts'
@@ -35,7 +36,7 @@ import type { Session } from './session/session.ts'
 import { Sessions } from './session/sessions.ts'
 import { Subscriptions } from './session/subscriptions.ts'
 import { Wills } from './session/will.ts'
-import type { LaneTarget, Store } from './store.ts'
+import type { Store } from './store.ts'
 import { lmdbStore } from './stores/lmdb.ts'
 import { memoryStore } from './stores/memory.ts'
 import { Counters } from './telemetry/counters.ts'
@@ -45,8 +46,10 @@ import { createLog, type Logger } from './telemetry/log.ts'
 import { createMetrics } from './telemetry/metrics.ts'
 import { type SelfReport, selfReports } from './telemetry/self-reports.ts'
 import { CommitHealth, watchHealth } from './telemetry/store-health.ts'
+import type { Accept } from './transport.ts'
 import { duplexStream } from './transports/duplex.ts'
 import { tcpListener } from './transports/tcp.ts'
+import { type TlsListener, type TlsObserver, tlsListener } from './transports/tls.ts'
 import { websocketListener } from './transports/websocket.ts'
 
 export interface BuildOptions {
@@ -204,28 +207,32 @@ function scramMethods({ authentication }: Config, store: Store, random: Random):
   return [scramSha256({ users: new Map(users), random, secret })]
 }
 
-/** Puts the bridge's rules into the topic tree; rules that lead to one queue share its target. */
-function linkRules(rules: Rules, store: Store, tree: TopicTree<Destination>): void {
-  const targets = new Map<string, LaneTarget>()
-  for (const { topicFilter, queue } of rules.rules) {
-    let target = targets.get(queue)
-    if (target === undefined) {
-      target = { lane: store.lane(`q/${queue}`), tag: 0, extra: null }
-      targets.set(queue, target)
-    }
-    tree.add(topicFilter, new BridgeTarget(target))
+/** The listener for TLS, when the settings name a certificate. */
+function makeTls({ host, tls, limits }: Config, events: Events, accept: Accept): TlsListener | null {
+  if (tls === undefined) return null
+  const handshakeTimeoutMs = limits.connectTimeoutMs
+  const observer: TlsObserver = {
+    certificateLoaded: (validTo) => events.emit('certificateLoaded', { file: tls.certFile, validTo }),
+    certificateRejected: ({ message }) => events.emit('certificateRejected', { error: message }),
+    handshakeFailed: (address, { message }) =>
+      events.emit('connectionRefused', { address, clientId: null, reason: `TLS: ${message}`, error: null }),
   }
+  return tlsListener({ ...tls, host, backlog: limits.listenBacklog, handshakeTimeoutMs }, observer, accept)
 }
 
 export interface Sluice {
   readonly addresses: {
     readonly mqtt: { host: string; port: number }
     readonly http: { host: string; port: number }
+    /** MQTT over TLS, when `tls` is configured. */
+    readonly mqtts?: { host: string; port: number }
     /** URL of MQTT over WebSocket. */
     readonly ws: string
   }
   readonly broker: Broker
   readonly queues: Queues
+  /** Reads certificate files again, when there are any. */
+  reload(): void
   /** Takes no new clients, tells those connected, finishes what is under way, closes the store. */
   stop(): Promise<void>
 }
@@ -243,6 +250,8 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
   const logger = deps.logger ?? createLog({ ...config.log, level: 'silent' }).logger
   const own = makeStore(config, systemClock, events)
   const { broker, queues } = build({ config, events, store: deps.store?.(own) ?? own })
+  const accept: Accept = (stream) => void broker.accept(stream)
+  const tls = makeTls(config, events, accept)
   await broker.listen()
   let stopping = false
   const health = watchHealth(events)
@@ -254,15 +263,15 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
   })
   await app.register(queueRoutes, { queues })
   const { host, limits } = config
-  const tcp = tcpListener({ host, port: config.mqttPort, backlog: limits.listenBacklog }, (s) => broker.accept(s))
+  const tcp = tcpListener({ host, port: config.mqttPort, backlog: limits.listenBacklog }, accept)
   const webSocket = websocketListener(
     app.server,
     { path: '/mqtt', packetBytesMax: limits.packetBytesMax, origins: config.webSocket.origins },
-    (s) => broker.accept(s),
+    accept,
   )
   const close = async (): Promise<void> => {
     stopping = true
-    await Promise.allSettled([tcp.close(), webSocket.close()])
+    await Promise.allSettled([tcp.close(), tls?.close(), webSocket.close()])
     await queues.close()
     for (const { owner } of broker.core.sessions.values())
       owner?.disconnect(0x8b, 'the broker is shutting down', 'server_shutting_down')
@@ -271,6 +280,7 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
   }
   try {
     const mqtt = await tcp.listen()
+    const mqtts = await tls?.listen()
     const [http] = await Promise.all([
       listenAdmin(app, { host, port: config.httpPort, backlog: limits.listenBacklog }),
       webSocket.listen(),
@@ -281,7 +291,8 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
       events.emit('stopping', { drainMs: limits.shutdownMs })
       await close()
     }
-    return { addresses: { mqtt, http, ws: `ws://${authority}/mqtt` }, broker, queues, stop }
+    const addresses = { mqtt, ...(mqtts && { mqtts }), http, ws: `ws://${authority}/mqtt` }
+    return { addresses, broker, queues, reload: () => tls?.reload(), stop }
   } catch (error) {
     await close()
     throw error

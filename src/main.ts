@@ -16,6 +16,10 @@ const port: ProcessPort = {
     process.on('SIGINT', fn)
     return () => void process.off('SIGTERM', fn).off('SIGINT', fn)
   },
+  onReload(fn) {
+    process.on('SIGHUP', fn)
+    return () => void process.off('SIGHUP', fn)
+  },
   onCrash(fn) {
     process.on('uncaughtException', fn)
     return () => void process.off('uncaughtException', fn)

@@ -14,7 +14,9 @@ interface Address {
 
 /** A broker that serves. */
 export interface Running {
-  readonly addresses: { readonly mqtt: Address; readonly http: Address }
+  readonly addresses: { readonly mqtt: Address; readonly http: Address; readonly mqtts?: Address }
+  /** Reads again what can be read again without a restart. */
+  reload?(): void
   /** Takes no new clients, lets what is under way finish, closes the store. */
   stop(): Promise<void>
 }
@@ -31,6 +33,8 @@ export interface ProcessPort {
   readPassword(prompt: string): Promise<string>
   /** Calls `fn` on SIGTERM and SIGINT; returns a function that stops it. */
   onSignal(fn: (signal: 'SIGTERM' | 'SIGINT') => void): () => void
+  /** Calls `fn` on SIGHUP; returns a function that stops it. */
+  onReload?(fn: () => void): () => void
   /** Calls `fn` on an exception nobody caught and a rejection nobody handled. */
   onCrash(fn: (error: unknown) => void): () => void
   /** Ends the process now. */
@@ -92,7 +96,10 @@ async function serve(
     log.flush()
     process.exit(exitCodes.store.code)
   })
+  // Without files to read again, SIGHUP keeps its meaning: the terminal is gone.
+  const offReload = running.addresses.mqtts && process.onReload?.(() => running.reload?.())
   await signals.first
+  offReload?.()
   const cancel = (process.clock ?? systemClock).after(config.limits.shutdownMs + stopGraceMs, () => {
     log.logger.fatal(`not stopped ${stopGraceMs} ms after limits.shutdownMs; exiting`)
     log.flush()
@@ -144,9 +151,10 @@ class Signals {
   }
 }
 
-/** `ready mqtt=… ws=… http=…`: what scripts wait for on stdout. */
-export function readyLine({ mqtt, http }: Running['addresses']): string {
-  return `ready mqtt=mqtt://${authority(mqtt)} ws=ws://${authority(http)}/mqtt http=http://${authority(http)}`
+/** `ready mqtt=… ws=… http=…`, and `mqtts=…` where TLS is configured: what scripts wait for on stdout. */
+export function readyLine({ mqtt, http, mqtts }: Running['addresses']): string {
+  const line = `ready mqtt=mqtt://${authority(mqtt)} ws=ws://${authority(http)}/mqtt http=http://${authority(http)}`
+  return mqtts === undefined ? line : `${line} mqtts=mqtts://${authority(mqtts)}`
 }
 
 function authority({ host, port }: Address): string {
@@ -162,13 +170,18 @@ function nextStep({ bridge }: Config, http: Address): string | null {
   return `publish to ${topic} with any MQTT client, then take the message with: curl -X POST ${url}`
 }
 
+function settingOf(port: number, config: Config): string {
+  if (port === config.mqttPort) return '--mqtt-port'
+  return port === config.tls?.port ? 'the setting tls.port' : '--http-port'
+}
+
 /** Why the broker does not start, and what to do about it. */
 function failureText(error: unknown, config: Config | null): string {
   if (!(error instanceof SluiceError)) {
     return `sluicemq: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`
   }
   const port = error.code === 'address_in_use' ? (error.cause as { port?: number } | undefined)?.port : undefined
-  const flag = port === undefined || config === null ? null : port === config.mqttPort ? '--mqtt-port' : '--http-port'
+  const flag = port === undefined || config === null ? null : settingOf(port, config)
   const action =
     flag === null ? errorTable[error.code].action : `Stop that process or choose another port with ${flag}.`
   return `sluicemq: ${error.message.replaceAll('\n', '\nsluicemq: ')}\n${action}\n`

@@ -31,6 +31,13 @@ export function checkTogether(config: Config, where: Where): string[] {
   if (config.mqttPort === config.httpPort && config.mqttPort !== 0) {
     problem(['httpPort'], `httpPort: ${config.httpPort} is the mqttPort too; choose two ports`)
   }
+  const { tls } = config
+  if (tls !== undefined && tls.port !== 0 && (tls.port === config.mqttPort || tls.port === config.httpPort)) {
+    const other = tls.port === config.mqttPort ? 'mqttPort' : 'httpPort'
+    problem(['tls', 'port'], `tls.port: ${tls.port} is the ${other} too; choose two ports`)
+  }
+  if (tls?.requestCertificate === true && tls.caFile === undefined)
+    problem(['tls', 'requestCertificate'], 'tls.caFile: is missing; requestCertificate needs it')
   if (config.store === 'redis' && config.redisUrl === undefined) {
     problem(['store'], 'redisUrl: is missing; store: redis needs it (--redis-url redis://127.0.0.1:6379)')
   }

@@ -6,6 +6,7 @@
  * the text survives into the JSON Schema from which everything else is made.
  */
 import { z } from 'zod'
+import { tlsSchema } from './tls.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -258,6 +259,7 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .describe('MQTT over WebSocket, at /mqtt on the HTTP port.'),
+  tls: tlsSchema,
   limits,
   log: z
     .strictObject({

@@ -48,6 +48,10 @@ export interface EventMap {
     reason: string
     error: ErrorCode | null
   }
+  /** A certificate for TLS is in use from now on. `validTo`: its end, as OpenSSL writes it. */
+  certificateLoaded: { file: string; validTo: string }
+  /** A certificate or key that changed is no good; the one in use stays. */
+  certificateRejected: { error: string }
   /** A connection that never became a client. */
   connectionRefused: { address: string; clientId: string | null; reason: string; error: ErrorCode | null }
   sessionTakenOver: { clientId: string; address: string }

@@ -54,6 +54,8 @@ const sentences: { readonly [K in EventName]: readonly [Level, string] } = {
   stopping: ['info', 'stopping'],
   clientConnected: ['info', 'client connected'],
   clientDisconnected: ['info', 'client disconnected'],
+  certificateLoaded: ['info', 'certificate loaded'],
+  certificateRejected: ['error', 'a new certificate is no good; the one in use stays'],
   connectionRefused: ['warn', 'connection refused'],
   sessionTakenOver: ['info', 'session taken over by a new connection'],
   sessionExpired: ['info', 'session expired'],

@@ -34,12 +34,14 @@ export function projectRoot(): string {
 
 export const mainFile = (): string => path.join(projectRoot(), 'dist/src/main.js')
 
-const readyLine = /^ready mqtt=mqtt:\/\/(\S+):(\d+) ws=(ws:\/\/\S+) http=(http:\/\/\S+)$/m
+const readyLine = /^ready mqtt=mqtt:\/\/(\S+):(\d+) ws=(ws:\/\/\S+) http=(http:\/\/\S+?)(?: mqtts=(mqtts:\/\/\S+))?$/m
 
 export class BrokerProcess {
   mqtt = { host: '127.0.0.1', port: 0 }
   ws = ''
   http = ''
+  /** URL of MQTT over TLS; '': not configured. */
+  mqtts = ''
   stdout = ''
   stderr = ''
   readonly dataDir: string
@@ -110,10 +112,11 @@ export class BrokerProcess {
         if (found) resolve(found)
       })
     })
-    const [, host, port, ws, http] = await this.inTime(ready, readyTimeoutMs)
+    const [, host, port, ws, http, mqtts] = await this.inTime(ready, readyTimeoutMs)
     this.mqtt = { host: host!, port: Number(port) }
     this.ws = ws!
     this.http = http!
+    this.mqtts = mqtts ?? ''
   }
 
   private async inTime(ready: Promise<RegExpExecArray>, timeoutMs: number): Promise<RegExpExecArray> {

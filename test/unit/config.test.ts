@@ -109,7 +109,11 @@ describe('precedence', () => {
           : key.name === 'redisUrl'
             ? 'redis://h'
             : String(node.enum?.at(-1) ?? (node.type === 'boolean' ? true : (node.minimum ?? 'x')))
-      const together = key.name.startsWith('mqtt.redirect.') ? { SLUICEMQ_MQTT_REDIRECT_SERVER_REFERENCE: 'x' } : {}
+      const groups: Record<string, Record<string, string>> = {
+        redirect: { SLUICEMQ_MQTT_REDIRECT_SERVER_REFERENCE: 'x' },
+        tls: { SLUICEMQ_TLS_CERT_FILE: 'x', SLUICEMQ_TLS_KEY_FILE: 'x', SLUICEMQ_TLS_CA_FILE: 'x' },
+      }
+      const together = groups[String(key.path.at(-2))] ?? {}
       const config: unknown = loadConfig({ env: { ...together, [key.env]: text } })
       const value = key.path.reduce<unknown>((at, name) => (at as Record<string, unknown>)[name], config)
       expect(String(value), key.env).toBe(text)
@@ -229,6 +233,22 @@ describe('settings that have to fit together', () => {
     ])
     expect(checkTogether({ ...defaultConfig(), mqttPort: 0, httpPort: 0 }, () => '')).toEqual([])
   })
+
+  test('tls: a port of its own, and certificates of clients only with what signs them', () => {
+    const tls = { certFile: 'c', keyFile: 'k', minVersion: 'TLSv1.2' as const, requestCertificate: true }
+    expect(checkTogether({ ...defaultConfig(), tls: { ...tls, port: 1883 } }, () => '')).toEqual([
+      'tls.port: 1883 is the mqttPort too; choose two ports',
+      'tls.caFile: is missing; requestCertificate needs it',
+    ])
+    expect(checkTogether({ ...defaultConfig(), tls: { ...tls, port: 8883, caFile: 'ca' } }, () => '')).toEqual([])
+    expect(loadConfig({ file: file('tls:\n  certFile: c\n  keyFile: k\n') }).tls).toEqual({
+      port: 8883,
+      certFile: 'c',
+      keyFile: 'k',
+      requestCertificate: false,
+      minVersion: 'TLSv1.2',
+    })
+  })
 })
 
 describe('made from the schema', () => {
@@ -240,7 +260,7 @@ describe('made from the schema', () => {
 
   test('with every # taken away, the example shows the true default of every key', () => {
     const text = exampleConfig().replace(/^(\s*)#(?=[^\s#])(.*)$/gm, '$1$2')
-    const bare = text.replace(/^( {2})#( {2})/gm, '$1$2').replace(/^ *(redisUrl|nodeId|redirect):.*\n/gm, '')
+    const bare = text.replace(/^( {2})#( {2})/gm, '$1$2').replace(/^ *(redisUrl|nodeId|redirect|tls):.*\n/gm, '')
     const { queues, ...rest } = loadConfig({ file: file(bare) })
     const { queues: none, ...defaults } = defaultConfig()
     expect(none).toEqual({})
