@@ -1,31 +1,42 @@
 import type { Session } from '../session/session.ts'
-import type { LaneTarget } from '../store.ts'
+import type { LaneTarget, SubscriptionRecord } from '../store.ts'
 import { identifierProperty } from './match.ts'
 import type { SharedGroup, ShareMember } from './shared-groups.ts'
 
-/** A Topic Filter of one session ([v5 3.8.3.1]). */
+/** A Topic Filter of one session ([v5 3.8.3.1]). There may be millions: the options share one small integer. */
 export class Subscription {
-  readonly kind = 'subscription'
   readonly session: Session
   /** As the client wrote it, `$share/…` included. */
   readonly topicFilter: string
-  qos: 0 | 1 | 2
-  noLocal: boolean
-  retainAsPublished: boolean
-  retainHandling: 0 | 1 | 2
   /** 0: none. */
-  subscriptionIdentifier: number
+  readonly subscriptionIdentifier: number
+  /** Bits 0-1 QoS, 2 No Local, 3 Retain As Published, 4-5 Retain Handling: as on the wire. */
+  readonly #options: number
   /** The group, when the filter is shared. */
   member: Member | null = null
 
-  constructor(session: Session, topicFilter: string) {
+  constructor(session: Session, record: SubscriptionRecord) {
     this.session = session
-    this.topicFilter = topicFilter
-    this.qos = 0
-    this.noLocal = false
-    this.retainAsPublished = false
-    this.retainHandling = 0
-    this.subscriptionIdentifier = 0
+    this.topicFilter = record.topicFilter
+    this.subscriptionIdentifier = record.subscriptionIdentifier
+    this.#options =
+      record.qos | (record.noLocal ? 4 : 0) | (record.retainAsPublished ? 8 : 0) | (record.retainHandling << 4)
+  }
+
+  get kind(): 'subscription' {
+    return 'subscription'
+  }
+  get qos(): 0 | 1 | 2 {
+    return (this.#options & 3) as 0 | 1 | 2
+  }
+  get noLocal(): boolean {
+    return (this.#options & 4) !== 0
+  }
+  get retainAsPublished(): boolean {
+    return (this.#options & 8) !== 0
+  }
+  get retainHandling(): 0 | 1 | 2 {
+    return (this.#options >> 4) as 0 | 1 | 2
   }
 }
 

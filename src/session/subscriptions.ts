@@ -37,12 +37,7 @@ export class Subscriptions {
     const known = session.subscriptions.get(record.topicFilter)
     // Replaced by a new object even where it exists: matches that were made with the old one must not see new options.
     if (known !== undefined) this.#unlink(known)
-    const subscription = new Subscription(session, record.topicFilter)
-    subscription.qos = record.qos
-    subscription.noLocal = record.noLocal
-    subscription.retainAsPublished = record.retainAsPublished
-    subscription.retainHandling = record.retainHandling
-    subscription.subscriptionIdentifier = record.subscriptionIdentifier
+    const subscription = new Subscription(session, record)
     session.setSubscription(subscription)
     this.#link(subscription)
     return { subscription, isNew: known === undefined }
