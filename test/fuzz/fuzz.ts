@@ -54,7 +54,9 @@ interface Memory {
 /** One conversation as it is played. */
 export interface Spoiled extends Play {
   readonly number: number
-  readonly packets: number
+  /** The same bytes, cut between packets. */
+  readonly packets: readonly Buffer[]
+  /** How many of them are spoiled. */
   readonly mutated: number
 }
 
@@ -71,17 +73,23 @@ export function spoiledConversation(seed: number, number: number): Spoiled {
     pieces: inPieces(said, random),
     leave: random.chance(0.5) ? 'end' : 'reset',
     deaf: random.chance(0.02),
-    packets: said.length,
+    packets: said.map(({ bytes }) => bytes),
     mutated: said.filter(({ mutated }) => mutated).length,
   }
 }
 
 /** Of the conversations that were under way when something went wrong, the cause is looked for in this many. */
 const suspectsMax = 300
-const restMs = 60_000
+/** Longer than sessions, wills and slow readers live. */
+const expiryMs = 6000
+const restMs = 1000
+const restsMax = 10
 const toleratedGrowth = 1.1
+const settleMs = 30
 /** Attempts to make a failure smaller. */
 const shrinkTriesMax = 400
+
+const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 export async function fuzz(target: FuzzTarget, options: FuzzOptions): Promise<FuzzResult> {
   const run = new Run(target, options)
@@ -160,7 +168,7 @@ class Run {
 
   async #one(): Promise<void> {
     const conversation = spoiledConversation(this.#o.seed, this.#next++)
-    this.#packets += conversation.packets
+    this.#packets += conversation.packets.length
     this.#mutated += conversation.mutated
     this.#recent.push(conversation)
     if (this.#recent.length > suspectsMax) this.#recent.shift()
@@ -179,12 +187,13 @@ class Run {
     this.#failure = this.#target.failure() ?? this.#failure ?? failure
   }
 
-  /** Waits until the memory is below the goal, or has had the time to be. */
+  /** Nobody is connected: lets sessions expire and garbage go until the memory is at the goal, or has had the time to be. */
   async #rest(goal: number): Promise<number> {
-    const until = performance.now() + (goal === 0 ? restMs / 4 : restMs)
-    let least = this.#target.residentBytes()
-    while (performance.now() < until && (goal === 0 || least > goal)) {
-      await new Promise((resolve) => setTimeout(resolve, 500))
+    await wait(expiryMs)
+    let least = Number.POSITIVE_INFINITY
+    for (let i = 0; i < restsMax && least > goal; i++) {
+      await this.#target.collectGarbage()
+      await wait(restMs)
       least = Math.min(least, this.#target.residentBytes())
     }
     return least
@@ -210,12 +219,14 @@ class Run {
       return (await tryAlone(this.#target, plays)) !== null
     }
     try {
-      if (!(await fails(suspects)))
-        return `${failure}\n${where}; not seen again when they are played one after the other`
-      const culprits = await shrinkList(suspects, fails)
+      const at = await firstToFail(this.#target, suspects)
+      if (at === null) return `${failure}\n${where}; not seen again when they are played one after the other`
+      const alone = suspects.slice(at, at + 1)
+      const culprits = (await fails(alone)) ? alone : await shrinkList(suspects.slice(0, at + 1), fails)
       const last = culprits.at(-1)!
       const others = culprits.slice(0, -1)
-      const pieces = await shrinkPieces(last.pieces, (some) => fails([...others, { ...last, pieces: some }]))
+      const stillFails = (pieces: readonly Buffer[]): Promise<boolean> => fails([...others, { ...last, pieces }])
+      const pieces = await shrinkPieces(last.pieces, last.packets, stillFails)
       const hex = [...others.map(hexOf), hexOf({ ...last, pieces })].join('\n\n')
       return `${failure}\n${where}; conversation ${culprits.map(({ number }) => number).join(' and ')}, made smaller:\n${hex}`
     } catch (error) {
@@ -236,6 +247,16 @@ export async function tryAlone(target: FuzzTarget, plays: readonly Play[]): Prom
     if (wrong !== null) return target.failure() ?? wrong
   }
   // What it has to say about them may take a moment.
-  await new Promise((resolve) => setTimeout(resolve, 50))
+  await wait(settleMs)
   return target.failure()
+}
+
+/** Place of the one after which something is wrong, or null. */
+async function firstToFail(target: FuzzTarget, plays: readonly Play[]): Promise<number | null> {
+  await target.restart()
+  for (const [at, one] of plays.entries()) {
+    if ((await play(target.mqtt, one)) !== null || target.failure() !== null) return at
+  }
+  await wait(settleMs)
+  return target.failure() === null ? null : plays.length - 1
 }

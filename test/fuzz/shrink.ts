@@ -19,20 +19,23 @@ export async function shrinkList<T>(
   return smallest
 }
 
-/** Makes the pieces fewer, then each of them shorter. */
+/**
+ * Makes the pieces fewer, then each of them shorter, then one of all.
+ *
+ * @param packets the same bytes cut between packets: what can be left out without moving what follows out of step
+ */
 export async function shrinkPieces(
   pieces: readonly Buffer[],
+  packets: readonly Buffer[],
   fails: (pieces: readonly Buffer[]) => Promise<boolean>,
 ): Promise<readonly Buffer[]> {
-  let smallest = pieces
-  const joined = [Buffer.concat(smallest)]
-  if (smallest.length > 1 && (await fails(joined))) smallest = joined
-  else smallest = await shrinkList(smallest, fails)
+  let smallest = await shrinkList((await fails(packets)) ? packets : pieces, fails)
   for (let i = 0; i < smallest.length; i++) {
     const before = smallest.slice(0, i)
     const after = smallest.slice(i + 1)
     const bytes = await shrinkList([...smallest[i]!], (some) => fails([...before, Buffer.from(some), ...after]))
     smallest = [...before, Buffer.from(bytes), ...after]
   }
-  return smallest
+  const joined = [Buffer.concat(smallest)]
+  return smallest.length > 1 && (await fails(joined)) ? joined : smallest
 }

@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import WebSocket from 'ws'
 import { BrokerProcess } from '../support/broker-process.ts'
 import { scramUser } from '../support/scram-client.ts'
 import { scramPassword, scramUserName } from './conversations.ts'
@@ -9,8 +12,10 @@ export interface FuzzTarget {
   readonly http: string | null
   /** What is wrong with it, or null: it ended, or said something on stderr. */
   failure(): string | null
-  /** Resident memory, in bytes. */
+  /** Resident memory of its own, in bytes: pages of the store's file, which the system takes back at will, not counted. */
   residentBytes(): number
+  /** Has it let go of what it does not need. */
+  collectGarbage(): Promise<void>
   /** Starts from nothing: no data, no memory. */
   restart(): Promise<void>
   stop(): Promise<void>
@@ -41,6 +46,9 @@ const config = {
   log: { level: 'error', format: 'json' },
 }
 
+/** What Node says about the inspector, which is no complaint. */
+const debuggerLines = /^(Debugger (listening|attached|ending)|For help, see|Waiting for the debugger).*\n?/gm
+
 /** The broker as a process of its own. */
 export class BrokerTarget implements FuzzTarget {
   readonly #store: 'lmdb' | 'memory'
@@ -63,16 +71,31 @@ export class BrokerTarget implements FuzzTarget {
     return this.#broker!.http
   }
   failure(): string | null {
-    const { running, stderr } = this.#broker!
+    const { running } = this.#broker!
+    const stderr = this.#broker!.stderr.replace(debuggerLines, '')
     if (!running) return `the broker process ended; stderr: ${stderr.slice(-4000)}`
     return stderr === '' ? null : `the broker said on stderr: ${stderr.slice(0, 4000)}`
   }
   residentBytes(): number {
-    return this.#broker!.running ? this.#broker!.residentBytes() : 0
+    if (!this.#broker!.running) return 0
+    const status = readFileSync(`/proc/${this.#broker!.pid}/status`, 'utf8')
+    return Number(/RssAnon:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024
+  }
+  async collectGarbage(): Promise<void> {
+    // V8 lets a heap grow while there is room, and an idle process never makes it smaller by itself.
+    const url = /^Debugger listening on (ws:\S+)/m.exec(this.#broker!.stderr)?.[1]
+    if (url === undefined) throw new Error('the process under test has no inspector')
+    const inspector = new WebSocket(url)
+    await once(inspector, 'open')
+    inspector.send(JSON.stringify({ id: 1, method: 'HeapProfiler.collectGarbage' }))
+    await once(inspector, 'message')
+    inspector.close()
+    await once(inspector, 'close')
   }
   async restart(): Promise<void> {
     await this.#broker?.stop()
-    this.#broker = await BrokerProcess.start({ config, store: this.#store })
+    const env = { NODE_OPTIONS: '--inspect=127.0.0.1:0' }
+    this.#broker = await BrokerProcess.start({ config, store: this.#store, env })
   }
   async stop(): Promise<void> {
     await this.#broker?.stop()
