@@ -1,14 +1,19 @@
 /** $SYS topics and client events, seen by clients; who may read and write them. */
 import { readFileSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import type { ConfigInput } from '../../src/config/schema.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { type ConfigInput, configSchema } from '../../src/config/schema.ts'
+import { createBroker } from '../../src/embed.ts'
 import { MovingRate, sysTopics } from '../../src/router/sys-topics.ts'
+import { memoryStore } from '../../src/stores/memory.ts'
 import { clientEventNames, topicOf } from '../../src/telemetry/client-events.ts'
-import { type InlineBroker, startBroker } from '../support/broker-inline.ts'
+import { type EmbeddedBroker, embedBroker, type InlineBroker, startBroker } from '../support/broker-inline.ts'
 import { RawClient } from '../support/raw-client.ts'
-import type { RawConnect } from '../support/raw-packets.ts'
+import { encodeRawProperties, frame, type RawConnect } from '../support/raw-packets.ts'
+import { ScramClient, scramUser } from '../support/scram-client.ts'
 
 const brokers: InlineBroker[] = []
+const embedded: EmbeddedBroker[] = []
 const clients: RawClient[] = []
 
 async function start(config: ConfigInput): Promise<InlineBroker> {
@@ -24,7 +29,13 @@ async function join(broker: InlineBroker, options: RawConnect = {}): Promise<Raw
 afterEach(() => {
   for (const client of clients.splice(0)) if (!client.isClosed) client.reset()
 })
+async function embed(config: ConfigInput): Promise<EmbeddedBroker> {
+  const broker = await embedBroker(config)
+  embedded.push(broker)
+  return broker
+}
 afterAll(async () => {
+  await Promise.all(embedded.map((broker) => broker.stop()))
   await Promise.all(brokers.map((broker) => broker.stop()))
 })
 
@@ -168,6 +179,27 @@ describe('who may read them', () => {
     expect((await client.subscribe('$SYS/#')).codes).toEqual([0x87])
   })
 
+  test('sys.readableBy authenticated: a SCRAM user may, and a client that the hook of the program let in', async () => {
+    const users = { alice: scramUser('pencil', 'salt-of-alice') }
+    const broker = await embed({ sys: { readableBy: 'authenticated' }, authentication: { scram: { users } } })
+    const scram = new ScramClient('alice', 'pencil')
+    const client = await RawClient.open(broker.mqtt)
+    clients.push(client)
+    const method = { authenticationMethod: 'SCRAM-SHA-256' }
+    const connack = client.connect({ version: 5, properties: { ...method, authenticationData: scram.first } })
+    const challenge = await client.expectNext('auth')
+    const authenticationData = scram.final(challenge.properties['authenticationData'] as Buffer)
+    client.send(frame(15, 0, Buffer.from([0x18]), encodeRawProperties({ ...method, authenticationData })))
+    expect((await connack).code).toBe(0)
+    expect((await client.subscribe('$SYS/#')).codes).toEqual([0])
+
+    broker.aedes.authenticate = (_client, userName, _password, done) => done(null, userName === 'bob')
+    const bob = await RawClient.open(broker.mqtt)
+    clients.push(bob)
+    expect((await bob.connect({ version: 5, userName: 'bob', password: 'x' })).code).toBe(0)
+    expect((await bob.subscribe('$SYS/#')).codes).toEqual([0])
+  })
+
   test('sys.readableBy auto: anyone on a loopback listener, authenticated clients on others', async () => {
     const local = await start({})
     expect((await (await join(local)).subscribe('$SYS/#')).codes).toEqual([0])
@@ -187,6 +219,18 @@ describe('who may read them', () => {
     expect(topics).toContain('$SYS/broker/uptime')
     expect(topics.some((topic) => topic.includes('/load/'))).toBe(false)
   })
+})
+
+test('nothing of $SYS is written to the store', async () => {
+  const store = memoryStore({ clock: systemClock })
+  const config = configSchema.parse({ store: 'memory', log: { level: 'silent' } })
+  const broker = await createBroker({ config, store })
+  const durable: string[] = []
+  for await (const { topic } of store.retained()) durable.push(topic)
+  expect(broker.core.retained.get('$SYS/broker/uptime')).toBeDefined()
+  expect(broker.core.retained.size).toBe(0)
+  expect(durable).toEqual([])
+  await new Promise<void>((resolve) => broker.close(resolve))
 })
 
 describe('client events', () => {
