@@ -21,6 +21,8 @@ import { type AedesPacket, type PublishRequest, packetOf, publicationOf } from '
 export type { AedesOptions } from 'aedes'
 
 type Done = (error?: Error | null) => void
+/** What is announced under $SYS when a client has connected. */
+const NEW_CLIENTS = 'new/clients'
 const noop = (): void => {}
 
 /** What the composition root hands to the broker. */
@@ -51,6 +53,8 @@ export class Broker extends Aedes {
   readonly #origin = new Origin('', undefined)
   #publishListeners = 0
   #cancelForgetting = noop
+  /** Listeners for new clients that Aedes' own class has put into `mq`. */
+  #aedesListeners = 0
   declare readonly mq: Emitter<AedesPacket>
   declare clients: Record<string, Client>
   declare connectedClients: number
@@ -149,7 +153,9 @@ export class Broker extends Aedes {
     await this.core.store.open()
     await this.#parts.restore(this.core)
     this.core.watch.start()
+    const listeners = this.mq.count(this.#topicOf(NEW_CLIENTS))
     await super.listen()
+    this.#aedesListeners = this.mq.count(this.#topicOf(NEW_CLIENTS)) - listeners
     // Wills are ours: durable, published once, and not on a sweep every few minutes (facts: wills of live clients, twice).
     clearInterval((this as unknown as { _clearWillInterval: NodeJS.Timeout })._clearWillInterval)
     this.#forgetBrokersLater()
@@ -202,13 +208,21 @@ export class Broker extends Aedes {
 
   /** Publishes one of Aedes' $SYS topics, if anybody listens. */
   announce(suffix: string, payload: () => string): void {
-    const topic = `$SYS/${this.id}/${suffix}`
+    const topic = this.#topicOf(suffix)
     // As in Aedes, a limit on levels holds for these topics too.
     if (countLevels(topic) > this.core.config.limits.topicLevelsMax) return
     const bytes = Buffer.from(topic)
     const match = this.core.router.match(bytes, 0, bytes.length)
-    if (match.empty && !match.observed && this.core.hooks.published === null) return
+    if (match.empty && this.core.hooks.published === null) {
+      // Aedes' own listener passes over the clients of its own broker.
+      const own = suffix === NEW_CLIENTS ? this.#aedesListeners : 0
+      if (!match.observed || this.mq.count(topic) <= own) return
+    }
     this.publish({ topic, payload: Buffer.from(payload()) })
+  }
+
+  #topicOf(suffix: string): string {
+    return `$SYS/${this.id}/${suffix}`
   }
 
   override close(callback: () => void = noop): void {

@@ -101,13 +101,18 @@ export class Emitter<M extends EmitterMessage = EmitterMessage> {
     return this.#tree.generation
   }
 
+  /** How many listeners the topic has. */
+  count(topic: string): number {
+    let count = 0
+    this.#tree.match(topic, ({ list }) => {
+      count += list.length
+    })
+    return count
+  }
+
   /** True when somebody listens to the topic. */
   has(topic: string): boolean {
-    let found = false
-    this.#tree.match(topic, () => {
-      found = true
-    })
-    return found
+    return this.count(topic) > 0
   }
 
   /**

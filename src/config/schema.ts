@@ -266,7 +266,7 @@ export const configSchema = z.strictObject({
       level: z
         .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
         .default('info')
-        .describe('Least important level that is written.'),
+        .describe('Least important level that is written. `debug` also tells which clients come, subscribe and go.'),
       format: z
         .enum(['auto', 'json', 'pretty'])
         .default('auto')

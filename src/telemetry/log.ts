@@ -52,8 +52,9 @@ type Level = 'debug' | 'info' | 'warn' | 'error'
 const sentences: { readonly [K in EventName]: readonly [Level, string] } = {
   started: ['info', 'started'],
   stopping: ['info', 'stopping'],
-  clientConnected: ['info', 'client connected'],
-  clientDisconnected: ['info', 'client disconnected'],
+  // A fleet that comes back after an outage would fill the log, and wait for it: `clientEvents` and metrics tell it too.
+  clientConnected: ['debug', 'client connected'],
+  clientDisconnected: ['debug', 'client disconnected'],
   certificateLoaded: ['info', 'certificate loaded'],
   certificateRejected: ['error', 'a new certificate is no good; the one in use stays'],
   connectionRefused: ['warn', 'connection refused'],
