@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts'
+import { ownMemory } from '../base/own-memory.ts'
 import type { Commits } from '../router/commits.ts'
 import { decodeMessage, encodeMessage, Origin } from '../router/message.ts'
 import { Publication } from '../router/publication.ts'
@@ -47,6 +48,7 @@ export class Wills {
 
   set(record: WillRecord): void {
     this.discard(record.clientId)
+    record.message = ownMemory(record.message)
     this.#wills.set(record.clientId, record)
     this.#c.store.putWill(record)
     this.#c.commits.scheduleLazily()
