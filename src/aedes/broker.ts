@@ -81,26 +81,31 @@ export class Broker extends Aedes {
     }
   }
 
+  readonly #listenerAdded = (event: string | symbol): void => {
+    if (event === 'publish') this.#publishListeners++
+    if (event === 'ack') this.#rehook(true)
+  }
+  readonly #listenerRemoved = (event: string | symbol): void => {
+    if (event === 'publish') this.#publishListeners--
+    if (event === 'ack') this.#rehook()
+  }
+
   /** Whether anybody listens to `publish` is asked for each message, so it is counted and not looked up. */
   #watchListeners(): void {
-    const on = EventEmitter.prototype.on
-    on.call(this, 'newListener', (event: string | symbol) => {
-      if (event === 'publish') this.#publishListeners++
-      if (event === 'ack') this.#rehook(true)
-    })
-    on.call(this, 'removeListener', (event: string | symbol) => {
-      if (event === 'publish') this.#publishListeners--
-      if (event === 'ack') this.#rehook()
-    })
+    const { on, off } = EventEmitter.prototype
+    off.call(this, 'newListener', this.#listenerAdded)
+    off.call(this, 'removeListener', this.#listenerRemoved)
+    on.call(this, 'newListener', this.#listenerAdded)
+    on.call(this, 'removeListener', this.#listenerRemoved)
+    this.#publishListeners = this.listenerCount('publish')
+    this.#rehook()
   }
 
   override removeAllListeners(event?: string | symbol): this {
-    super.removeAllListeners(event)
-    if (event === undefined || event === 'newListener' || event === 'removeListener') {
-      this.#publishListeners = this.listenerCount('publish')
-      this.#watchListeners()
-      this.#rehook()
-    }
+    // EventEmitter counts the arguments.
+    if (event === undefined) super.removeAllListeners()
+    else super.removeAllListeners(event)
+    if (event === undefined || event === 'newListener' || event === 'removeListener') this.#watchListeners()
     return this
   }
 

@@ -1,5 +1,6 @@
 import { type EncodedPublish, encodePublish, PublishFrame } from '../wire/publish.ts'
 import { encodeStored, get32, NO_EXPIRY, type Origin, offsets, secondsLeft, storedClientId } from './message.ts'
+import type { Publisher } from './router.ts'
 
 /** Properties that were left out of a PUBLISH would make both forms differ; index by form and packet identifier. */
 const VARIANTS = 4
@@ -11,7 +12,7 @@ const VARIANTS = 4
  */
 export class Publication extends PublishFrame {
   /** Who publishes it: set by the router. Null: the stored form says it. */
-  origin: Origin | null = null
+  publisher: Publisher | null = null
   /** True when the bytes that came can be forwarded as they are. */
   #verbatim = false
   #encoded: (EncodedPublish | null)[] = new Array(VARIANTS).fill(null)
@@ -25,7 +26,8 @@ export class Publication extends PublishFrame {
 
   /** Client Identifier of the publisher; empty: the broker. */
   get publisherId(): string {
-    return this.origin === null ? storedClientId(this.buf) : this.origin.clientId
+    if (this.publisher === null) return storedClientId(this.buf)
+    return this.publisher.session === null ? this.publisher.origin.clientId : this.publisher.session.clientId
   }
 
   /** The topic a Topic Alias stands for. */
@@ -41,7 +43,7 @@ export class Publication extends PublishFrame {
    */
   load(stored: Buffer, now: number): void {
     const { topicStart, propsStart, payloadStart } = offsets(stored)
-    this.origin = null
+    this.publisher = null
     this.buf = stored
     this.start = 0
     this.end = stored.length

@@ -147,7 +147,7 @@ export class Router {
    */
   publish(publication: Publication, match: Match, publisher: Publisher): boolean {
     const { counters, observers } = this.#c
-    publication.origin = publisher.origin
+    publication.publisher = publisher
     let durable = false
     let stored: Buffer | null = null
     if (publication.retain) {

@@ -80,7 +80,7 @@ export class Outgoing {
   async update(clientId: string, packet: OutgoingPacket): Promise<void> {
     const lane = this.#state.sessions.find(clientId)?.lane ?? null
     const entry = await this.#find(lane, (shown) =>
-      shown.brokerId === packet.brokerId
+      shown.brokerId !== undefined && shown.brokerId === packet.brokerId
         ? shown.brokerCounter === packet.brokerCounter
         : shown.messageId === packet.messageId,
     )

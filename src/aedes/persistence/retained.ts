@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream'
+import { ownMemory } from '../../base/own-memory.ts'
 import { encodeMessage } from '../../router/message.ts'
 import { type AedesPacket, messageOf, type PublishRequest, packetOfStored } from '../packets.ts'
 import type { PersistentState } from './state.ts'
@@ -37,7 +38,7 @@ export class RetainedMessages {
       if (retained.delete(topic)) store.deleteRetained(topic)
     } else {
       const message = encodeMessage({ ...messageOf(packet, packet.clientId ?? '', clock.now()), retain: true })
-      retained.set(topic, message)
+      retained.set(topic, ownMemory(message))
       store.putRetained(topic, message)
       this.#rest?.set(topic, Object.fromEntries(Object.entries(packet).filter(([key]) => !kept.has(key))))
     }
