@@ -44,7 +44,7 @@ export interface FuzzResult {
 interface Memory {
   /** Of the fresh process. */
   fresh: number
-  /** After the first tenth, when caches are filled, and a rest. */
+  /** After the first half, when caches are full and the allocator has had its peaks, and a rest. */
   before: number
   peak: number
   /** At the end, after a rest. */
@@ -120,7 +120,7 @@ class Run {
   async all(): Promise<FuzzResult> {
     const { packets, watchMemory } = this.#o
     if (watchMemory) {
-      await this.#phase(Math.min(packets / 10, 100_000))
+      await this.#phase(packets / 2)
       this.#memory.before = await this.#rest(0)
     }
     await this.#phase(packets)

@@ -63,7 +63,7 @@ function summary(result: FuzzResult): string {
   return [
     `${result.mutated} spoiled packets of ${result.packets} in ${result.conversations} conversations, ${result.seconds.toFixed(0)} s`,
     `bystanders: ${result.echoes} echoes, the slowest ${result.slowestEchoMs.toFixed(0)} ms; ${result.queued} messages through the queue`,
-    `memory: fresh ${mib(memory.fresh)}, after the first tenth ${mib(memory.before)}, peak ${mib(memory.peak)}, at the end ${mib(memory.after)}`,
+    `memory: fresh ${mib(memory.fresh)}, after the first half ${mib(memory.before)}, peak ${mib(memory.peak)}, at the end ${mib(memory.after)}`,
   ].join('\n')
 }
 
