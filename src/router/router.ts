@@ -165,7 +165,8 @@ export class Router {
       }
     }
     for (const receiver of match.receivers) this.#deliver(publication, receiver, publisher)
-    for (const group of match.groups) if (this.#share(publication, group, publisher, stored)) durable = true
+    for (const group of match.groups)
+      if (this.#share(publication, match.topic, group, publisher, stored)) durable = true
     if (match.observed) observers.notify(publication, publisher)
     if (durable && publication.qos === 0) this.#c.commits.schedule()
     return durable
@@ -204,8 +205,8 @@ export class Router {
   }
 
   /** One member of the group gets the message [v5 MQTT-4.8.2-4]. */
-  #share(publication: Publication, group: Group, publisher: Publisher, known: Buffer | null): boolean {
-    const member = group.members.pick(publisher.session?.clientId ?? '', publication.topic)
+  #share(publication: Publication, topic: string, group: Group, publisher: Publisher, known: Buffer | null): boolean {
+    const member = group.members.pick(publisher.session?.clientId ?? '', topic)
     if (member === null) {
       this.#c.dropped(null, 'no_capacity', 1)
       return false
@@ -244,8 +245,8 @@ export class Router {
       // [v5 MQTT-3.3.2-5]
       if (secondsLeft(message, now) <= 0) continue
       publication.load(message, now)
-      if (this.#share(publication, group, { session: null, origin: originOf(message) }, message))
-        this.#c.commits.schedule()
+      const publisher: Publisher = { session: null, origin: originOf(message) }
+      if (this.#share(publication, publication.topic, group, publisher, message)) this.#c.commits.schedule()
     }
   }
 
