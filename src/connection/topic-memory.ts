@@ -1,5 +1,6 @@
 import { ownMemory } from '../base/own-memory.ts'
 import type { Match } from '../router/match.ts'
+import { PropertyMemory } from '../wire/publish.ts'
 
 const SLOTS = 32
 
@@ -9,6 +10,8 @@ const SLOTS = 32
  * newer one keeps it. Only checked Topic Names are remembered.
  */
 export class TopicMemory {
+  /** The properties that came with them, of MQTT 5. */
+  readonly properties = new PropertyMemory()
   readonly #topics: (Buffer | null)[] = new Array(SLOTS).fill(null)
   readonly #matches: (Match | null)[] = new Array(SLOTS).fill(null)
   /** The place used last: packets of one topic come in rows. */

@@ -1,4 +1,4 @@
-import { type EncodedPublish, encodePublish, PublishFrame } from '../wire/publish.ts'
+import { type EncodedPublish, encodePublish, type PropertyMemory, PublishFrame } from '../wire/publish.ts'
 import { encodeStored, get32, NO_EXPIRY, type Origin, offsets, secondsLeft, storedClientId } from './message.ts'
 import type { Publisher } from './router.ts'
 
@@ -18,8 +18,15 @@ export class Publication extends PublishFrame {
   #encoded: (EncodedPublish | null)[] = new Array(VARIANTS).fill(null)
   #encodedAny = false
 
-  override parse(buf: Buffer, start: number, bodyStart: number, end: number, version5: boolean): void {
-    super.parse(buf, start, bodyStart, end, version5)
+  override parse(
+    buf: Buffer,
+    start: number,
+    bodyStart: number,
+    end: number,
+    version5: boolean,
+    memory?: PropertyMemory | null,
+  ): void {
+    super.parse(buf, start, bodyStart, end, version5, memory)
     this.#verbatim = this.topicAlias === 0
     this.#forget()
   }

@@ -5,6 +5,37 @@ import { readVarint, varintBytes, writeVarint } from './varint.ts'
 const EMPTY = Buffer.alloc(0)
 const scan = new PublishScan()
 
+/** Longer properties are read anew each time. */
+const REMEMBERED_BYTES_MAX = 127
+
+/**
+ * The properties a connection sent last, checked: a device repeats the same ones for ever, and what was checked byte by byte
+ * once need not be checked again. Properties with a Topic Alias are not remembered.
+ */
+export class PropertyMemory {
+  #bytes: Buffer = EMPTY
+  expirySeconds = -1
+  expiryOffset = -1
+  payloadFormat = -1
+
+  /** Whether `length` bytes from `start` are the ones remembered. */
+  is(buf: Buffer, start: number, length: number): boolean {
+    const bytes = this.#bytes
+    if (length !== bytes.length || length === 0) return false
+    for (let i = length - 1; i >= 0; i--) if (buf[start + i] !== bytes[i]) return false
+    return true
+  }
+
+  set(frame: PublishFrame): void {
+    const length = frame.propsEnd - frame.propsStart
+    if (length > REMEMBERED_BYTES_MAX || frame.topicAlias > 0) return
+    this.#bytes = Buffer.from(frame.propsBuf.subarray(frame.propsStart, frame.propsEnd))
+    this.expirySeconds = frame.expirySeconds
+    this.expiryOffset = frame.expiryOffset
+    this.payloadFormat = frame.payloadFormat
+  }
+}
+
 /**
  * A PUBLISH packet as ranges of bytes, without one object or string per message ([v5 3.3] [v3 3.3]).
  * The instance is reused: `parse` overwrites all of it.
@@ -51,9 +82,17 @@ export class PublishFrame {
   /**
    * Reads the packet. The Topic Name's characters are not checked here: the connection remembers its last topics and
    * checks a new one once.
+   * @param memory the properties of earlier packets of the connection, when it keeps them
    * @throws SluiceError malformed_packet, protocol_error
    */
-  parse(buf: Buffer, start: number, bodyStart: number, end: number, version5: boolean): void {
+  parse(
+    buf: Buffer,
+    start: number,
+    bodyStart: number,
+    end: number,
+    version5: boolean,
+    memory?: PropertyMemory | null,
+  ): void {
     const first = buf[start]!
     const qos = (first >> 1) & 3
     if (qos === 3) throw new SluiceError('malformed_packet', 'PUBLISH with QoS 3 [v5 MQTT-3.3.1-4]')
@@ -89,12 +128,12 @@ export class PublishFrame {
     this.propsBuf = buf
     this.propsStart = at
     this.propsEnd = at
-    if (version5) at = this.#parseProperties(buf, at, end)
+    if (version5) at = this.#parseProperties(buf, at, end, memory)
     this.payloadStart = at
     this.payloadEnd = end
   }
 
-  #parseProperties(buf: Buffer, from: number, end: number): number {
+  #parseProperties(buf: Buffer, from: number, end: number, memory: PropertyMemory | null | undefined): number {
     if (from >= end) throw new SluiceError('malformed_packet', 'PUBLISH ends before its properties')
     if (buf[from] === 0) {
       this.propsStart = from + 1
@@ -105,13 +144,20 @@ export class PublishFrame {
     const propsStart = from + varintBytes(length)
     const propsEnd = propsStart + length
     if (propsEnd > end) throw new SluiceError('malformed_packet', 'PUBLISH ends inside its properties')
-    scanPublishProperties(buf, propsStart, propsEnd, scan)
     this.propsStart = propsStart
     this.propsEnd = propsEnd
+    if (memory?.is(buf, propsStart, length)) {
+      this.expirySeconds = memory.expirySeconds
+      this.expiryOffset = memory.expiryOffset
+      this.payloadFormat = memory.payloadFormat
+      return propsEnd
+    }
+    scanPublishProperties(buf, propsStart, propsEnd, scan)
     this.expirySeconds = scan.messageExpirySeconds
     this.payloadFormat = scan.payloadFormat
     if (scan.messageExpirySeconds >= 0) this.expiryOffset = scan.messageExpiryOffset - propsStart
     if (scan.topicAlias > 0) this.#cutTopicAlias(buf, propsStart, propsEnd)
+    else memory?.set(this)
     return propsEnd
   }
 

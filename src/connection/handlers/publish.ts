@@ -4,6 +4,7 @@ import type { Match } from '../../router/match.ts'
 import { Publication } from '../../router/publication.ts'
 import { encodeAck } from '../../wire/ack.ts'
 import { PacketType } from '../../wire/control.ts'
+import type { PropertyMemory } from '../../wire/publish.ts'
 import type { Connection } from '../connection.ts'
 import { negative } from '../goodbye.ts'
 import type { Refusal } from '../hooks.ts'
@@ -36,7 +37,7 @@ export function handlePublish(c: Connection, buf: Buffer, start: number, bodySta
   const hooks = c.core.hooks
   if (hooks.authorizePublish === null && hooks.published === null) {
     const publication = c.core.scratch
-    publication.parse(buf, start, bodyStart, end, c.version5)
+    publication.parse(buf, start, bodyStart, end, c.version5, c.topics?.properties)
     accept(c, publication)
     return
   }
@@ -52,8 +53,7 @@ function extendRun(c: Connection, buf: Buffer, start: number, bodyStart: number,
   const topicStart = bodyStart + 2
   const topicEnd = topicStart + (buf[bodyStart]! << 8) + buf[bodyStart + 1]!
   if (topicEnd > end) return false
-  // Properties of their own need a look.
-  if (c.version5 && (topicEnd === end || buf[topicEnd] !== 0)) return false
+  if (c.version5 && !hasKnownProperties(c.topics.properties, buf, topicEnd, end)) return false
   const match = c.topics.find(buf, topicStart, topicEnd)
   if (match === null || match.copySet === null || !c.core.router.isCurrent(match)) return false
   const run = c.run
@@ -76,6 +76,14 @@ function extendRun(c: Connection, buf: Buffer, start: number, bodyStart: number,
   run.end = end
   run.count = 1
   return true
+}
+
+/** No properties, or those of the packet before, which ask nothing of us: others need a look. */
+function hasKnownProperties(memory: PropertyMemory, buf: Buffer, at: number, end: number): boolean {
+  if (at === end) return false
+  const length = buf[at]!
+  if (length === 0) return true
+  return length < 128 && at + 1 + length <= end && memory.payloadFormat !== 1 && memory.is(buf, at + 1, length)
 }
 
 /** Sends the run to its receivers. */
