@@ -1,9 +1,9 @@
 import { decodeMessage, encodeMessage, type Message, NO_EXPIRY } from '../router/message.ts'
 import { Publication } from '../router/publication.ts'
 import { PacketType } from '../wire/control.ts'
-import { decodeProperties, encodeProperties, type Properties } from '../wire/properties.ts'
+import type { Properties } from '../wire/properties.ts'
+import { decodePropertyBytes, encodePropertyBytes } from '../wire/property-bytes.ts'
 import { isTopicName } from '../wire/topic.ts'
-import { varintBytes, writeVarint } from '../wire/varint.ts'
 
 /** A PUBLISH as Aedes' hooks, events and subscribers see it. */
 export interface AedesPacket {
@@ -75,23 +75,14 @@ export function packetOf(publication: Publication, brokerId: string, counter: nu
 
 function addProperties(packet: AedesPacket, publication: Publication): void {
   const { propsBuf, propsStart, propsEnd } = publication
-  if (propsEnd > propsStart) packet.properties = decodePropertyBytes(propsBuf.subarray(propsStart, propsEnd))
+  if (propsEnd > propsStart)
+    packet.properties = decodePropertyBytes(propsBuf.subarray(propsStart, propsEnd), PacketType.PUBLISH)
 }
 
-/** Decodes the property bytes of a PUBLISH (without their length). */
-export function decodePropertyBytes(bytes: Buffer): Properties {
-  const whole = Buffer.allocUnsafe(varintBytes(bytes.length) + bytes.length)
-  bytes.copy(whole, writeVarint(whole, 0, bytes.length))
-  return decodeProperties(whole, 0, whole.length, PacketType.PUBLISH).properties
-}
-
-/** Encodes properties of a PUBLISH without their length; what cannot be forwarded is left out. */
-export function encodePropertyBytes(properties: Properties): Buffer {
+/** The property bytes of a PUBLISH; what cannot be forwarded is left out. */
+function forwardedBytes(properties: Properties): Buffer {
   const { topicAlias: _alias, subscriptionIdentifiers: _identifiers, ...kept } = properties
-  const encoded = encodeProperties(kept, PacketType.PUBLISH)
-  let at = 0
-  while (encoded[at]! > 127) at++
-  return encoded.subarray(at + 1)
+  return encodePropertyBytes(kept, PacketType.PUBLISH)
 }
 
 /** @throws Error when there is no such message: not a Topic Name, not a QoS */
@@ -114,7 +105,7 @@ export function messageOf(request: PublishRequest, clientId: string, now: number
     qos,
     retain: request.retain ?? false,
     time: now,
-    properties: properties === undefined ? NOTHING : encodePropertyBytes(properties),
+    properties: properties === undefined ? NOTHING : forwardedBytes(properties),
     payload: bytesOf(request.payload ?? NOTHING),
     expirySeconds: properties?.messageExpiryInterval ?? NO_EXPIRY,
   }
@@ -133,7 +124,7 @@ export function wasChanged(packet: AedesPacket, publication: Publication): boole
 
 function propertiesWereChanged({ properties }: AedesPacket, { propsBuf, propsStart, propsEnd }: Publication): boolean {
   if (properties === undefined) return propsEnd > propsStart
-  return !encodePropertyBytes(properties).equals(propsBuf.subarray(propsStart, propsEnd))
+  return !forwardedBytes(properties).equals(propsBuf.subarray(propsStart, propsEnd))
 }
 
 function bytesOf(payload: Buffer | string): Buffer {
@@ -152,6 +143,6 @@ export function packetOfStored(stored: Buffer): AedesPacket {
     dup: false,
   }
   if (message.clientId !== '') packet.clientId = message.clientId
-  if (message.properties.length > 0) packet.properties = decodePropertyBytes(message.properties)
+  if (message.properties.length > 0) packet.properties = decodePropertyBytes(message.properties, PacketType.PUBLISH)
   return packet
 }

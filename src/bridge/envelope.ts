@@ -10,7 +10,7 @@ import { isUtf8 } from 'node:buffer'
 import type { Delivery } from '../queue/delivery.ts'
 import { decodeMessage } from '../router/message.ts'
 import { IsoTimes } from './iso-time.ts'
-import { decodePropertyBytes } from './properties.ts'
+import { envelopeProperties } from './properties.ts'
 
 export interface EnvelopeFailure {
   /** ISO 8601. */
@@ -87,7 +87,7 @@ export function envelopeOf(delivery: Delivery, queue: string, id: string): Envel
     leasedUntil: leaseTimes.format(delivery.leasedUntil),
   }
   if (message.userName !== undefined) envelope.userName = message.userName
-  if (message.properties.length > 0) envelope.properties = decodePropertyBytes(message.properties)
+  if (message.properties.length > 0) envelope.properties = envelopeProperties(message.properties)
   if (delivery.extra === null && !delivery.failedBefore) return envelope
   const letter = delivery.deadLetter
   if (letter !== null) {

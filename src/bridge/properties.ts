@@ -1,6 +1,6 @@
 import { PacketType } from '../wire/control.ts'
-import { decodeProperties, type Properties } from '../wire/properties.ts'
-import { varintBytes, writeVarint } from '../wire/varint.ts'
+import type { Properties } from '../wire/properties.ts'
+import { decodePropertyBytes } from '../wire/property-bytes.ts'
 import type { EnvelopeProperties } from './envelope.ts'
 
 /**
@@ -8,12 +8,8 @@ import type { EnvelopeProperties } from './envelope.ts'
  * @param bytes as in the PUBLISH, without their length
  * @throws SluiceError malformed_packet
  */
-export function decodePropertyBytes(bytes: Buffer): EnvelopeProperties {
-  const lengthBytes = varintBytes(bytes.length)
-  const field = Buffer.allocUnsafe(lengthBytes + bytes.length)
-  writeVarint(field, 0, bytes.length)
-  bytes.copy(field, lengthBytes)
-  return pick(decodeProperties(field, 0, field.length, PacketType.PUBLISH).properties)
+export function envelopeProperties(bytes: Buffer): EnvelopeProperties {
+  return pick(decodePropertyBytes(bytes, PacketType.PUBLISH))
 }
 
 /** Without Topic Alias and Subscription Identifier, which belong to a connection and not to the message. */

@@ -2,7 +2,8 @@ import { SluiceError } from '../../errors.ts'
 import { encodeMessage, NO_EXPIRY } from '../../router/message.ts'
 import { encodeConnack } from '../../wire/connack.ts'
 import { type ConnectPacket, decodeConnect } from '../../wire/connect.ts'
-import { encodeProperties, type Properties, WILL_PROPERTIES } from '../../wire/properties.ts'
+import { type Properties, WILL_PROPERTIES } from '../../wire/properties.ts'
+import { encodePropertyBytes } from '../../wire/property-bytes.ts'
 import { countLevels } from '../../wire/topic.ts'
 import { answerVersion } from '../../wire/versions.ts'
 import type { Connection } from '../connection.ts'
@@ -261,7 +262,7 @@ function setWill(c: Connection, packet: ConnectPacket): void {
     qos: will.qos,
     retain: will.retain,
     time: now,
-    properties: will.properties === null ? Buffer.alloc(0) : propertyBytes(properties),
+    properties: will.properties === null ? Buffer.alloc(0) : encodePropertyBytes(properties, WILL_PROPERTIES),
     payload: will.payload,
     expirySeconds: properties.messageExpiryInterval ?? NO_EXPIRY,
   })
@@ -274,12 +275,4 @@ function setWill(c: Connection, packet: ConnectPacket): void {
     dueAt: 0,
     node: c.core.sessions.nodeId,
   })
-}
-
-/** Encoded properties without their length. */
-function propertyBytes(properties: Properties): Buffer {
-  const encoded = encodeProperties(properties, WILL_PROPERTIES)
-  let at = 0
-  while (encoded[at]! > 127) at++
-  return encoded.subarray(at + 1)
 }
