@@ -34,6 +34,7 @@ const peers: readonly Peer[] = [
     locate: locatePaho,
   },
   command('chromium', 'chromium', 'tests of a client in a web page'),
+  command('redis-server', 'redis-server', 'tests of the Redis store and of several nodes'),
 ]
 
 /** How long fetching the lists of packages may take. */

@@ -6,134 +6,12 @@
  * the text survives into the JSON Schema from which everything else is made.
  */
 import { z } from 'zod'
+import { authenticationSchema } from './authentication.ts'
+import { bridgeRuleSchema } from './bridge.ts'
+import { limitsSchema } from './limits.ts'
+import { integer } from './number.ts'
+import { queueName, queueSettingsSchema } from './queues.ts'
 import { tlsSchema } from './tls.ts'
-
-const KIB = 1024
-const MIB = 1024 * KIB
-
-function integer(min: number, max: number, byDefault: number, text: string) {
-  return z.int().min(min).max(max).default(byDefault).describe(text)
-}
-
-const queueName = z
-  .string()
-  .min(1)
-  .max(200)
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: refusing them is the point
-  .regex(/^[^\u0000-\u001f\u007f]+$/, 'a name of 1 to 200 characters without control characters')
-
-const backoff = z
-  .strictObject({
-    minMs: integer(1, 86_400_000, 500, 'Delay before the second attempt, in ms.'),
-    maxMs: integer(1, 604_800_000, 300_000, 'Longest delay between two attempts, in ms.'),
-    factor: z.number().min(1).max(100).default(2).describe('Each delay is this many times the one before.'),
-    jitter: z
-      .enum(['full', 'none'])
-      .default('full')
-      .describe(
-        '`full`: a random delay between 0 and the computed one, so that failed messages do not return at once.',
-      ),
-  })
-  .prefault({})
-  .describe('How long a message that failed waits before its next attempt.')
-
-/** Settings of one work queue. */
-export const queueSettingsSchema = z
-  .strictObject({
-    leaseMs: integer(100, 43_200_000, 30_000, 'Lease of a pull that names none, in ms. At most 12 hours.'),
-    maxAttempts: integer(1, 1_000_000, 10, 'Attempts before a message becomes a dead letter.'),
-    backoff,
-    deadLetterQueue: queueName
-      .exactOptional()
-      .describe('Queue that takes messages which used up their attempts. Default: the name of the queue and `.dead`.'),
-  })
-  .describe('Settings of this queue.')
-
-/** One bridge rule: what is published to matching topics is kept in a durable queue. */
-export const bridgeRuleSchema = z.strictObject({
-  topicFilter: z.string().min(1).max(65_535).describe('MQTT Topic Filter, e.g. `devices/+/telemetry`.'),
-  queue: queueName.describe('Name of the queue that receives the messages.'),
-})
-
-/** A SHA-256 hash in base64. */
-const scramKey = z.string().regex(/^[A-Za-z0-9+/]{43}=$/, '32 bytes in base64')
-
-const authentication = z
-  .strictObject({
-    scram: z
-      .strictObject({
-        users: z
-          .record(
-            z.string().min(1).max(1024),
-            z.strictObject({
-              salt: z
-                .string()
-                .regex(/^(?:[A-Za-z0-9+/]{4}){2,128}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'base64')
-                .describe('Salt, in base64.'),
-              iterations: integer(4096, 10_000_000, 15_000, 'Iterations of the hash (RFC 7677).'),
-              storedKey: scramKey.describe('What recognises the client: 32 bytes in base64.'),
-              serverKey: scramKey.describe('What proves the broker to the client: 32 bytes in base64.'),
-            }),
-          )
-          .default({})
-          .describe('Users of SCRAM-SHA-256 by name, as `sluicemq user scram NAME` prints them.'),
-      })
-      .prefault({})
-      .describe('SCRAM-SHA-256 (MQTT 5, RFC 7677): the password never travels.'),
-  })
-  .prefault({})
-  .describe('Who may connect. Once a user is named here, clients without a name need `allowAnonymous: true`.')
-
-const limits = z
-  .strictObject({
-    packetBytesMax: integer(64, 268_435_460, MIB, 'Largest MQTT packet accepted, in bytes with its header.'),
-    connectionsMax: integer(1, 10_000_000, 100_000, 'Network connections at one time; more are refused.'),
-    listenBacklog: integer(1, 65_535, 4096, 'TCP connections the operating system keeps waiting for accept.'),
-    connectTimeoutMs: integer(100, 600_000, 10_000, 'Time from accept to a complete CONNECT packet, in ms.'),
-    topicLevelsMax: integer(1, 65_535, 128, 'Levels of a Topic Name or Topic Filter.'),
-    topicBytesMax: integer(1, 65_535, 65_535, 'Length of a Topic Name or Topic Filter, in bytes.'),
-    keepAliveSecondsMax: integer(0, 65_535, 0, 'Longest Keep Alive a client may ask for, in seconds. 0: no cap.'),
-    inflightMax: integer(1, 65_535, 1024, 'QoS 1 and 2 messages sent to one connection and not acknowledged yet.'),
-    receiveMaximum: integer(
-      1,
-      65_535,
-      1024,
-      'QoS 1 and 2 messages a client may have unacknowledged towards the broker.',
-    ),
-    topicAliasMaximum: integer(0, 65_535, 32, 'Topic Aliases a client may use on one connection (MQTT 5). 0: none.'),
-    outboundBytesMax: integer(
-      64 * KIB,
-      1024 * MIB,
-      8 * MIB,
-      'Bytes waiting to be sent to one connection. At the limit QoS 0 messages for it are dropped and counted.',
-    ),
-    drainTimeoutMs: integer(
-      100,
-      3_600_000,
-      60_000,
-      'A connection that takes no bytes for this long while some wait is closed, in ms.',
-    ),
-    sessionQueuedMessagesMax: integer(1, 100_000_000, 100_000, 'Messages kept for one persistent session.'),
-    sessionQueuedBytesMax: integer(KIB, 1024 * 1024 * MIB, 64 * MIB, 'Bytes kept for one persistent session.'),
-    subscriptionsPerSessionMax: integer(1, 10_000_000, 10_000, 'Subscriptions of one session.'),
-    sessionExpirySecondsMax: integer(
-      1,
-      4_294_967_295,
-      604_800,
-      'How long a persistent session outlives its connection, in seconds: the value for MQTT 3, the cap for MQTT 5. ' +
-        '4294967295: never expires.',
-    ),
-    retainedMessagesMax: integer(0, 1_000_000_000, 1_000_000, 'Retained messages of the broker.'),
-    inboundPausedBytes: integer(
-      64 * KIB,
-      4096 * MIB,
-      16 * MIB,
-      'Published bytes not yet on disk at which the broker stops reading from publishers.',
-    ),
-    shutdownMs: integer(0, 600_000, 10_000, 'Time for connections and requests to finish after SIGTERM, in ms.'),
-  })
-  .prefault({})
-  .describe('Every queue, map and wait has a limit, and the limit has a name.')
 
 export const configSchema = z.strictObject({
   host: z
@@ -156,7 +34,7 @@ export const configSchema = z.strictObject({
       'Lets clients in without a password. Has to be said by name; loopback needs no saying as long as `authentication` ' +
         'names no user.',
     ),
-  authentication,
+  authentication: authenticationSchema,
   dataDir: z.string().min(1).max(4096).default('./data').describe('Folder of the embedded store. Made when absent.'),
   store: z
     .enum(['lmdb', 'redis', 'memory'])
@@ -260,7 +138,7 @@ export const configSchema = z.strictObject({
     .prefault({})
     .describe('MQTT over WebSocket, at /mqtt on the HTTP port.'),
   tls: tlsSchema,
-  limits,
+  limits: limitsSchema,
   log: z
     .strictObject({
       level: z
