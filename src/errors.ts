@@ -48,6 +48,8 @@ export const errorTable = {
   store_corrupt: entry('dependency', 0, false, 'Restore the data directory from a backup.'),
   store_version: entry('dependency', 0, false, 'Open the data directory with the version that wrote it.'),
   store_locked: entry('dependency', 0, false, 'Stop the other broker that uses this data directory.'),
+  node_fenced: entry('dependency', 0x88, true, 'The node was declared dead by others; it joins again by itself.'),
+  node_gone: entry('dependency', 0x88, true, 'Check the other nodes; the question is asked again when one answers.'),
   queue_unknown: entry('refused', 0, false, 'Declare the queue in the config file.'),
   receipt_lost: entry('refused', 0, false, 'The lease ran out; the message may be with another worker.'),
   config_invalid: entry('config', 0, false, 'Correct the config key named in the message.'),

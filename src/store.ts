@@ -69,6 +69,8 @@ export interface SessionRecord {
   userName?: string
   /** Name of the lane that keeps its messages. */
   lane: string
+  /** The node whose connection serves it, where nodes share the store. */
+  node?: string
 }
 
 export interface SubscriptionRecord {
@@ -108,10 +110,57 @@ export interface StoreStats {
   bytesOnDisk: number
 }
 
+/** Something durable changed, by this node or another that shares the store. */
+export type Change = { readonly own: boolean } & (
+  | { readonly is: 'session'; readonly record: SessionRecord }
+  | { readonly is: 'sessionDeleted'; readonly clientId: string }
+  | { readonly is: 'subscription'; readonly clientId: string; readonly record: SubscriptionRecord }
+  | { readonly is: 'subscriptionDeleted'; readonly clientId: string; readonly topicFilter: string }
+  /** `message` null: there is none any more. */
+  | { readonly is: 'retained'; readonly topic: string; readonly message: Buffer | null }
+  | { readonly is: 'will'; readonly record: WillRecord }
+  | { readonly is: 'willDeleted'; readonly clientId: string }
+  /** `value` undefined: there is none any more. */
+  | { readonly is: 'meta'; readonly key: string; readonly value: unknown }
+)
+
+/** Who hears what happens in a store that nodes share. */
+export interface SharedWatcher {
+  /** Called for every change, in an order that is the same on all nodes. */
+  changed(change: Change): void
+  /** Changes were missed: everything has to be read again. */
+  missed(): void
+  /** Another node keeps this lane now; what this node settles and marks in it no longer counts. */
+  lost(lane: Lane): void
+  /** Others declared this node dead: its groups are refused (`node_fenced`) until it joins again. */
+  fenced(): void
+}
+
+/**
+ * What a store can do that several nodes share. Any node appends to any lane; exactly one, its *keeper*, reads, marks and
+ * settles it and hears `onCommitted`, for what any node appended, in order and without gaps.
+ */
+export interface Shared {
+  /** From now on this node writes as this incarnation of itself, and hears changes made after this resolves. */
+  join(nodeId: string, incarnation: number, watcher: SharedWatcher): Promise<void>
+  /** Makes this node the lane's keeper; who was it before no longer is. */
+  keep(lane: Lane): Promise<void>
+  /** Nobody keeps the lane once what this node settled in it is durable. */
+  release(lane: Lane): Promise<void>
+  /** The session as it is stored now, whatever this node has heard of it; null: there is none. */
+  session(clientId: string): Promise<StoredSession | null>
+  /** Names the newest change that this node's committed groups made, for `seen`. */
+  readonly newestChange: string
+  /** Resolves when the watcher has been told of the change of that name, made by any node, and of all before. */
+  seen(change: string): Promise<void>
+}
+
 export interface Store {
   readonly kind: 'lmdb' | 'memory' | 'redis'
   /** False for the memory adapter: an acknowledgement then lives as long as the process. */
   readonly durable: boolean
+  /** Null: the store is this process's alone. */
+  readonly shared: Shared | null
 
   open(): Promise<void>
   /** Commits what is open, then closes. */

@@ -29,6 +29,7 @@ const INFINITE = Number.MAX_SAFE_INTEGER
 export class EmbeddedStore implements Store {
   readonly kind: 'lmdb' | 'memory'
   readonly durable: boolean
+  readonly shared = null
   readonly #engine: Engine
   readonly #state: State
   readonly #reader: ChunkReader

@@ -1,0 +1,73 @@
+/**
+ * PORT: what nodes tell each other. Durable state that nodes share travels through the store; this port carries what is
+ * about being connected now: who is there, who serves which Client Identifier, live messages, questions.
+ *
+ *     outside ──join──▶ member ──leave──▶ outside
+ *                         └──declared dead by another node──▶ fenced (starts again as a new incarnation, or exits)
+ */
+
+/** A node as others see it. */
+export interface NodeFacts {
+  readonly nodeId: string
+  /** Raised each time a node of this name joins or is declared dead: what an older one writes is refused. */
+  readonly incarnation: number
+  readonly version: string
+  /** Wall clock, ms since 1970. */
+  readonly startedAt: number
+  /** Where its clients connect, e.g. `mqtt://10.0.0.1:1883`. */
+  readonly address: string
+  /** It takes no new clients and is about to leave. */
+  readonly draining: boolean
+}
+
+export interface ClusterListener {
+  /** Live messages of another node, as given to `send`. The bytes are the listener's. */
+  messages(from: string, frames: Buffer): void
+  /**
+   * A client with this identifier connects elsewhere. Resolves when its connection here is closed and what it
+   * acknowledged is durable.
+   */
+  surrender(clientId: string): Promise<void>
+  /** A question of another node, as given to `request`. A rejection becomes the asker's. */
+  asked(from: string, kind: string, body: unknown): Promise<unknown>
+  /** A node joined, or its facts changed. */
+  joined(node: NodeFacts): void
+  /** The node left or was declared dead; nothing of its old incarnation can be written any more. */
+  gone(nodeId: string): void
+  /** This node leads from now on (true), or no longer (false). */
+  leading(leads: boolean): void
+  /** Others have declared this node dead: nothing it writes counts any more. */
+  fenced(): void
+}
+
+export interface Cluster {
+  readonly kind: 'single' | 'redis'
+  readonly nodeId: string
+  /** One node at a time leads: it looks after what no living node looks after (expiry, wills of the dead). */
+  readonly leads: boolean
+  /** Members other than this one, by name. */
+  readonly others: ReadonlyMap<string, NodeFacts>
+
+  /** Resolves when this node is a member and knows the others. Rejects with SluiceError kind dependency. */
+  join(listener: ClusterListener): Promise<void>
+  /** Tells the others and stops. */
+  leave(): Promise<void>
+  /** Announces changed facts about this node. */
+  announce(facts: Partial<Pick<NodeFacts, 'address' | 'draining'>>): Promise<void>
+
+  /**
+   * Makes this node the one that serves the Client Identifier; the node that did surrenders it first. Null: it is at once
+   * (there is one node). Rejects with SluiceError kind dependency when that cannot be had.
+   * Claims of one identifier on one node are the caller's to put in line.
+   */
+  claim(clientId: string): Promise<void> | null
+  /** As `claim`, but only when no node serves it: false when one does. */
+  claimVacant(clientId: string): Promise<boolean>
+  /** This node no longer serves it. */
+  release(clientId: string): void
+
+  /** Sends to one node at most once, after what was sent to it before. False: it cannot be sent now. */
+  send(nodeId: string, frames: Buffer): boolean
+  /** Asks one node. Rejects with SluiceError kind dependency when it is gone or silent. */
+  request(nodeId: string, kind: string, body: unknown): Promise<unknown>
+}

@@ -1,0 +1,216 @@
+import type { Clock } from '../base/clock.ts'
+import type { Cluster, ClusterListener, NodeFacts } from '../cluster.ts'
+import { SluiceError } from '../errors.ts'
+import type { Fabric, FabricMessage } from './redis/fabric.ts'
+import { Members } from './redis/members.ts'
+import { Questions } from './redis/questions.ts'
+import * as scripts from './redis/scripts.ts'
+
+/** The commands that are needed of a Redis connection. */
+export interface RedisCommands {
+  eval(script: string, keyCount: number, ...rest: (string | number | Buffer)[]): Promise<unknown>
+  hgetall(key: string): Promise<Record<string, string>>
+  get(key: string): Promise<string | null>
+  exists(key: string): Promise<number>
+}
+
+export interface RedisClusterOptions {
+  readonly nodeId: string
+  readonly version: string
+  readonly clock: Clock
+  readonly redis: RedisCommands
+  readonly fabric: Fabric
+  /** In front of every key, e.g. `sluicemq:`. */
+  readonly prefix: string
+  /** A node that was not heard of for this long is declared dead. */
+  readonly nodeTimeoutMs: number
+  /** How long a client waits for another node to surrender its identifier before it is taken. */
+  readonly surrenderTimeoutMs: number
+  /** Bytes of live messages to one node that Redis has not taken yet; beyond, they are not sent. */
+  readonly unsentBytesMax: number
+  onError(where: string, error: unknown): void
+}
+
+/**
+ * Nodes that share a Redis. Who is there and who serves which Client Identifier is written by small scripts
+ * (`redis/scripts.ts`), each one step; live messages and questions travel over one channel for each node.
+ */
+export class RedisCluster implements Cluster {
+  readonly kind = 'redis'
+  readonly #options: RedisClusterOptions
+  readonly #questions: Questions
+  readonly #members: Members
+  readonly #unsent = new Map<string, number>()
+  #listener: ClusterListener | null = null
+
+  constructor(options: RedisClusterOptions) {
+    this.#options = options
+    this.#questions = new Questions(options.clock, Math.max(options.nodeTimeoutMs, options.surrenderTimeoutMs) * 2)
+    this.#members = new Members(options, {
+      joined: (node) => this.#listener?.joined(node),
+      gone: (nodeId) => {
+        this.#unsent.delete(nodeId)
+        this.#questions.gone(nodeId)
+        this.#listener?.gone(nodeId)
+      },
+      leading: (leads) => this.#listener?.leading(leads),
+      fenced: () => this.#listener?.fenced(),
+      tell: (nodeId) => this.#post(nodeId, { is: 'news', from: this.nodeId }),
+    })
+  }
+
+  get nodeId(): string {
+    return this.#options.nodeId
+  }
+
+  /** The incarnation this node writes as; 0 before it joined. */
+  get incarnation(): number {
+    return this.#members.incarnation
+  }
+
+  get leads(): boolean {
+    return this.#members.leads
+  }
+
+  get others(): ReadonlyMap<string, NodeFacts> {
+    return this.#members.others
+  }
+
+  async join(listener: ClusterListener): Promise<void> {
+    this.#listener = listener
+    await this.#options.fabric.listen(channelOf(this.#options.prefix, this.nodeId), (message) => this.#heard(message))
+    await this.#members.join()
+  }
+
+  async leave(): Promise<void> {
+    this.#questions.close()
+    await this.#members.leave()
+    await this.#options.fabric.close()
+  }
+
+  announce(facts: Partial<Pick<NodeFacts, 'address' | 'draining'>>): Promise<void> {
+    return this.#members.announce(facts)
+  }
+
+  async claim(clientId: string): Promise<void> {
+    let owner = await this.#claim(clientId, '')
+    while (owner !== null) {
+      const nodeId = nodeOf(owner)
+      const asked = this.request(nodeId, SURRENDER, clientId)
+      // A node that is alive and does not surrender in time is passed over: what it writes of this session later is refused.
+      await Promise.race([asked.catch(() => {}), this.#wait(this.#options.surrenderTimeoutMs)])
+      owner = await this.#claim(clientId, owner)
+    }
+  }
+
+  async claimVacant(clientId: string): Promise<boolean> {
+    return (await this.#claim(clientId, '')) === null
+  }
+
+  release(clientId: string): void {
+    const { redis, onError } = this.#options
+    redis
+      .eval(scripts.release, 1, this.#key('owners'), clientId, this.nodeId, this.incarnation)
+      .catch((error: unknown) => onError('release', error))
+  }
+
+  send(nodeId: string, frames: Buffer): boolean {
+    const unsent = this.#unsent.get(nodeId) ?? 0
+    if (!this.others.has(nodeId) || unsent > this.#options.unsentBytesMax) return false
+    this.#unsent.set(nodeId, unsent + frames.length)
+    this.#post(nodeId, { is: 'messages', from: this.nodeId, frames }, () => {
+      this.#unsent.set(nodeId, Math.max(0, (this.#unsent.get(nodeId) ?? 0) - frames.length))
+    })
+    return true
+  }
+
+  request(nodeId: string, kind: string, body: unknown): Promise<unknown> {
+    if (!this.others.has(nodeId)) return Promise.reject(new SluiceError('node_gone', `node ${nodeId} is gone`))
+    return this.#questions.ask(nodeId, (id) =>
+      this.#post(nodeId, { is: 'question', from: this.nodeId, id, kind, body }, (error) => {
+        if (error) this.#questions.failed(id, new SluiceError('node_gone', `cannot reach ${nodeId}`, { cause: error }))
+      }),
+    )
+  }
+
+  async #claim(clientId: string, passOver: string): Promise<string | null> {
+    const keys = [this.#key('owners'), this.#key('incarnations')]
+    try {
+      const owner = await this.#options.redis.eval(
+        scripts.claim,
+        2,
+        ...keys,
+        clientId,
+        this.nodeId,
+        this.incarnation,
+        passOver,
+      )
+      return owner === null ? null : String(owner)
+    } catch (error) {
+      const fenced = error instanceof Error && error.message.includes('NODE_FENCED')
+      if (fenced) throw new SluiceError('node_fenced', 'this node was declared dead and has not joined again yet')
+      throw new SluiceError('store_unavailable', 'Redis does not answer', { cause: error })
+    }
+  }
+
+  #heard(message: FabricMessage): void {
+    const listener = this.#listener
+    if (listener === null) return
+    switch (message.is) {
+      case 'messages':
+        listener.messages(message.from, message.frames)
+        break
+      case 'question':
+        void this.#answer(listener, message)
+        break
+      case 'answer':
+        this.#questions.answered(message.id, message.body)
+        break
+      case 'refusal':
+        this.#questions.refused(message.id, message.code, message.text)
+        break
+      case 'news':
+        this.#members.look()
+    }
+  }
+
+  async #answer(listener: ClusterListener, question: FabricMessage & { is: 'question' }): Promise<void> {
+    const { from, id, kind, body } = question
+    try {
+      const answer = await (kind === SURRENDER
+        ? listener.surrender(String(body)).then(() => this.#surrendered(String(body)))
+        : listener.asked(from, kind, body))
+      this.#post(from, { is: 'answer', from: this.nodeId, id, body: answer ?? null })
+    } catch (error) {
+      const code = error instanceof SluiceError ? error.code : 'invariant'
+      this.#post(from, { is: 'refusal', from: this.nodeId, id, code, text: String((error as Error).message ?? error) })
+    }
+  }
+
+  async #surrendered(clientId: string): Promise<void> {
+    await this.#options.redis.eval(scripts.release, 1, this.#key('owners'), clientId, this.nodeId, this.incarnation)
+  }
+
+  #post(nodeId: string, message: FabricMessage, sent: (error: unknown) => void = () => {}): void {
+    this.#options.fabric.send(channelOf(this.#options.prefix, nodeId), message, sent)
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => this.#options.clock.after(ms, resolve))
+  }
+
+  #key(name: string): string {
+    return this.#options.prefix + name
+  }
+}
+
+const SURRENDER = 'surrender'
+
+function channelOf(prefix: string, nodeId: string): string {
+  return `${prefix}node/${nodeId}`
+}
+
+/** Of "node incarnation". */
+function nodeOf(owner: string): string {
+  return owner.slice(0, owner.lastIndexOf(' '))
+}

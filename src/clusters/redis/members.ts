@@ -1,0 +1,212 @@
+import type { NodeFacts } from '../../cluster.ts'
+import { SluiceError } from '../../errors.ts'
+import type { RedisClusterOptions } from '../redis.ts'
+import * as scripts from './scripts.ts'
+
+/** Heartbeats in the time after which a silent node is dead. */
+const BEATS = 5
+
+export interface MembersListener {
+  joined(node: NodeFacts): void
+  gone(nodeId: string): void
+  leading(leads: boolean): void
+  fenced(): void
+  /** Makes another node look at the members at once. */
+  tell(nodeId: string): void
+}
+
+/**
+ * Who is there. Every node writes a heartbeat with a time to live; the node that leads declares those without one dead
+ * by raising their incarnation, after which nothing they write counts. Because all heartbeats stop together when Redis is away,
+ * a leader counts a node's silence only from its own uninterrupted hearing: one that just came back reaps nobody.
+ */
+export class Members {
+  readonly #o: RedisClusterOptions
+  readonly #listener: MembersListener
+  readonly #others = new Map<string, NodeFacts>()
+  /** Monotonic ms since which a member has had no heartbeat. */
+  readonly #silentSince = new Map<string, number>()
+  #facts: NodeFacts
+  #leads = false
+  #cancel: (() => void) | null = null
+  #left = false
+  #beating: Promise<void> | null = null
+
+  constructor(options: RedisClusterOptions, listener: MembersListener) {
+    this.#o = options
+    this.#listener = listener
+    const { nodeId, version, clock } = options
+    this.#facts = { nodeId, version, startedAt: clock.now(), incarnation: 0, address: '', draining: false }
+  }
+
+  get incarnation(): number {
+    return this.#facts.incarnation
+  }
+  get leads(): boolean {
+    return this.#leads
+  }
+  get others(): ReadonlyMap<string, NodeFacts> {
+    return this.#others
+  }
+
+  async join(): Promise<void> {
+    const { redis, nodeId, nodeTimeoutMs } = this.#o
+    const keys = [this.#key('nodes'), this.#key('incarnations'), this.#key(`alive:${nodeId}`)]
+    this.#left = false
+    try {
+      const incarnation = Number(await redis.eval(scripts.join, 3, ...keys, nodeId, '{}', nodeTimeoutMs))
+      this.#facts = { ...this.#facts, incarnation }
+      await this.#write()
+      await this.#beat()
+    } catch (error) {
+      if (error instanceof SluiceError) throw error
+      throw new SluiceError('store_unavailable', 'Redis does not answer', { cause: error })
+    }
+    for (const other of this.#others.keys()) this.#listener.tell(other)
+    this.#schedule()
+  }
+
+  async announce(facts: Partial<NodeFacts>): Promise<void> {
+    this.#facts = { ...this.#facts, ...facts }
+    if (this.#facts.incarnation === 0) return
+    await this.#write()
+    for (const other of this.#others.keys()) this.#listener.tell(other)
+  }
+
+  async leave(): Promise<void> {
+    this.#left = true
+    this.#cancel?.()
+    await this.#beating
+    if (this.#facts.incarnation === 0) return
+    await this.#remove(this.#facts.nodeId, this.#facts.incarnation, 'leave').catch((error: unknown) =>
+      this.#o.onError('leave', error),
+    )
+    for (const other of this.#others.keys()) this.#listener.tell(other)
+    this.#lead(false)
+  }
+
+  /** Looks at the members now. */
+  look(): void {
+    if (this.#left || this.#facts.incarnation === 0) return
+    this.#cancel?.()
+    void this.#beatSafely().then(() => this.#schedule())
+  }
+
+  #schedule(): void {
+    if (this.#left) return
+    this.#cancel?.()
+    this.#cancel = this.#o.clock.after(this.#o.nodeTimeoutMs / BEATS, () => {
+      void this.#beatSafely().then(() => this.#schedule())
+    })
+  }
+
+  #beatSafely(): Promise<void> {
+    this.#beating ??= this.#beat()
+      .catch((error: unknown) => {
+        // Nobody's silence counts while we hear nothing ourselves.
+        this.#silentSince.clear()
+        this.#lead(false)
+        this.#o.onError('heartbeat', error)
+      })
+      .finally(() => {
+        this.#beating = null
+      })
+    return this.#beating
+  }
+
+  async #beat(): Promise<void> {
+    const { redis, nodeId, nodeTimeoutMs } = this.#o
+    const keys = [this.#key('incarnations'), this.#key(`alive:${nodeId}`), this.#key('leader')]
+    const state = Number(await redis.eval(scripts.beat, 3, ...keys, nodeId, this.incarnation, nodeTimeoutMs))
+    if (this.#left) return
+    if (state === -1) {
+      this.#fenced()
+      return
+    }
+    const all = await redis.hgetall(this.#key('nodes'))
+    if (this.#left) return
+    this.#compare(all)
+    this.#lead(state === 1)
+    if (this.#leads) await this.#reap()
+  }
+
+  #compare(all: Record<string, string>): void {
+    for (const [nodeId, known] of this.#others) {
+      if (all[nodeId] !== undefined && factsOf(all[nodeId], nodeId).incarnation === known.incarnation) continue
+      this.#others.delete(nodeId)
+      this.#silentSince.delete(nodeId)
+      this.#listener.gone(nodeId)
+    }
+    for (const [nodeId, json] of Object.entries(all)) {
+      if (nodeId === this.#o.nodeId) continue
+      const facts = factsOf(json, nodeId)
+      // Between joining and telling its facts.
+      if (facts.incarnation === 0) continue
+      const known = this.#others.get(nodeId)
+      if (known !== undefined && JSON.stringify(known) === JSON.stringify(facts)) continue
+      this.#others.set(nodeId, facts)
+      this.#listener.joined(facts)
+    }
+  }
+
+  async #reap(): Promise<void> {
+    const { redis, clock, nodeTimeoutMs } = this.#o
+    for (const [nodeId, { incarnation }] of [...this.#others]) {
+      if ((await redis.exists(this.#key(`alive:${nodeId}`))) === 1) {
+        this.#silentSince.delete(nodeId)
+        continue
+      }
+      const since = this.#silentSince.get(nodeId)
+      if (since === undefined) this.#silentSince.set(nodeId, clock.monotonic())
+      // The heartbeat itself lives for the whole time already; this much more is for our own hearing.
+      else if (clock.monotonic() - since >= nodeTimeoutMs / BEATS) {
+        if (!(await this.#remove(nodeId, incarnation, 'reap'))) continue
+        this.#others.delete(nodeId)
+        this.#silentSince.delete(nodeId)
+        this.#listener.gone(nodeId)
+        for (const other of this.#others.keys()) this.#listener.tell(other)
+      }
+    }
+  }
+
+  async #remove(nodeId: string, incarnation: number, how: 'leave' | 'reap'): Promise<boolean> {
+    const keys = ['nodes', 'incarnations', `alive:${nodeId}`, 'leader'].map((name) => this.#key(name))
+    return Number(await this.#o.redis.eval(scripts.remove, 4, ...keys, nodeId, incarnation, how)) === 1
+  }
+
+  async #write(): Promise<void> {
+    const keys = [this.#key('nodes'), this.#key('incarnations')]
+    const json = JSON.stringify(this.#facts)
+    const { nodeId, incarnation } = this.#facts
+    if (Number(await this.#o.redis.eval(scripts.announce, 2, ...keys, nodeId, incarnation, json)) === 0) this.#fenced()
+  }
+
+  #fenced(): void {
+    this.#left = true
+    this.#cancel?.()
+    this.#lead(false)
+    this.#listener.fenced()
+  }
+
+  #lead(leads: boolean): void {
+    if (leads === this.#leads) return
+    this.#leads = leads
+    this.#listener.leading(leads)
+  }
+
+  #key(name: string): string {
+    return this.#o.prefix + name
+  }
+}
+
+function factsOf(json: string, nodeId: string): NodeFacts {
+  const facts = JSON.parse(json) as Partial<NodeFacts>
+  return {
+    nodeId,
+    incarnation: facts.incarnation ?? 0,
+    version: facts.version ?? '',
+    startedAt: facts.startedAt ?? 0,
+    address: facts.address ?? '',
+    draining: facts.draining ?? false,
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * What has to be one step in Redis. All keys carry one prefix (with a hash tag where Redis is a Cluster):
+ *
+ *     nodes          hash    node -> facts (JSON)                  members
+ *     incarnations   hash    node -> number                        raised by joining, leaving and being declared dead; what an older
+ *                                                                  incarnation writes is refused, by these scripts and by the store's
+ *     alive:<node>   string  incarnation, with a time to live      heartbeat
+ *     leader         string  node incarnation, with a time to live
+ *     owners         hash    Client Identifier -> node             who serves it
+ */
+
+/** KEYS nodes, incarnations, alive:<node>. ARGV node, facts, ttl ms. Returns the incarnation. */
+export const join = `
+local incarnation = redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('SET', KEYS[3], incarnation, 'PX', ARGV[3])
+return incarnation
+`
+
+/** KEYS nodes, incarnations. ARGV node, incarnation, facts. Returns 1, or 0 when fenced. */
+export const announce = `
+if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+`
+
+/**
+ * KEYS incarnations, alive:<node>, leader. ARGV node, incarnation, ttl ms.
+ * Returns -1 when fenced, 1 when this node leads, else 0.
+ */
+export const beat = `
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return -1 end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+local me = ARGV[1] .. ' ' .. ARGV[2]
+local leader = redis.call('GET', KEYS[3])
+if leader == me or not leader then
+  redis.call('SET', KEYS[3], me, 'PX', ARGV[3])
+  return 1
+end
+return 0
+`
+
+/**
+ * Declares a node dead, or takes leave of it.
+ * KEYS nodes, incarnations, alive:<node>, leader. ARGV node, incarnation, 'leave' or 'reap'.
+ * Returns 1 when it is gone by this call.
+ */
+export const remove = `
+if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
+if ARGV[3] == 'reap' and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('DEL', KEYS[3])
+if redis.call('GET', KEYS[4]) == ARGV[1] .. ' ' .. ARGV[2] then redis.call('DEL', KEYS[4]) end
+return 1
+`
+
+/**
+ * KEYS owners, incarnations. ARGV Client Identifier, node, incarnation, owner to be passed over or ''.
+ * Owners are written as "node incarnation"; one of an incarnation that is gone counts as none.
+ * Returns nil when this node serves it now, else the owner; an error NODE_FENCED when this node is.
+ */
+export const claim = `
+if redis.call('HGET', KEYS[2], ARGV[2]) ~= ARGV[3] then return redis.error_reply('NODE_FENCED') end
+local me = ARGV[2] .. ' ' .. ARGV[3]
+local owner = redis.call('HGET', KEYS[1], ARGV[1])
+if owner and owner ~= me and owner ~= ARGV[4] then
+  local space = string.find(owner, ' [0-9]+$')
+  local node = string.sub(owner, 1, space - 1)
+  if redis.call('HGET', KEYS[2], node) == string.sub(owner, space + 1) then return owner end
+end
+redis.call('HSET', KEYS[1], ARGV[1], me)
+return nil
+`
+
+/** KEYS owners. ARGV Client Identifier, node, incarnation. */
+export const release = `
+if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] .. ' ' .. ARGV[3] then redis.call('HDEL', KEYS[1], ARGV[1]) end
+return 1
+`

@@ -1,0 +1,25 @@
+import type { Cluster } from '../cluster.ts'
+import { SluiceError } from '../errors.ts'
+
+const done = Promise.resolve()
+
+/** The cluster of one node: it leads, and every Client Identifier is its own. */
+export function singleNode(nodeId: string): Cluster {
+  return {
+    kind: 'single',
+    nodeId,
+    leads: true,
+    others: new Map(),
+    join: (listener) => {
+      listener.leading(true)
+      return done
+    },
+    leave: () => done,
+    announce: () => done,
+    claim: () => null,
+    claimVacant: () => Promise.resolve(true),
+    release() {},
+    send: () => false,
+    request: (other) => Promise.reject(new SluiceError('node_gone', `there is no node named ${other}`)),
+  }
+}
