@@ -1,10 +1,13 @@
 #!/usr/bin/env node
 /** The process: arguments, signals, exit code. */
+import { collectAlone } from './base/collector.ts'
 import { startSluice } from './broker.ts'
 import { exitCodes } from './cli/exit-codes.ts'
 import { readPassword } from './cli/password.ts'
 import { runProgram } from './cli/program.ts'
 import type { ProcessPort } from './cli/start.ts'
+
+collectAlone()
 
 const port: ProcessPort = {
   env: process.env,

@@ -1,16 +1,22 @@
 import type { Outbound } from './outbound.ts'
 
+/** Places an array may keep for the next turn. */
+const ROOM_KEPT = 4096
+
 /**
  * Writes every connection that has something to send once at the end of the event-loop turn: one write per connection
  * and turn, however many packets went into it.
  */
 export class Flusher {
-  #dirty: Outbound[] = []
+  /** Those to write, below `#count`; two arrays take turns and keep their room, so that a turn allocates nothing. */
+  #dirty: (Outbound | null)[] = []
+  #spare: (Outbound | null)[] = []
+  #count = 0
   #scheduled = false
   readonly #run = (): void => this.flush()
 
   add(outbound: Outbound): void {
-    this.#dirty.push(outbound)
+    this.#dirty[this.#count++] = outbound
     if (!this.#scheduled) {
       this.#scheduled = true
       setImmediate(this.#run)
@@ -20,7 +26,14 @@ export class Flusher {
   flush(): void {
     this.#scheduled = false
     const dirty = this.#dirty
-    this.#dirty = []
-    for (let i = 0; i < dirty.length; i++) dirty[i]!.flush()
+    const count = this.#count
+    this.#dirty = this.#spare
+    this.#spare = dirty.length > ROOM_KEPT ? [] : dirty
+    this.#count = 0
+    for (let i = 0; i < count; i++) {
+      dirty[i]!.flush()
+      // A connection that ends must not be kept by a place that nobody fills again.
+      dirty[i] = null
+    }
   }
 }
