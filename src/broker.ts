@@ -2,7 +2,7 @@
  * The composition root: the only file that picks adapters. It builds every part once, in the order in which they need
  * each other, and starts and stops them in order.
  */
-import { queueRoutes } from './admin/routes/queues.ts'
+import { apiRoutes } from './admin/routes.ts'
 import { sample } from './admin/sample.ts'
 import { closeAdmin, createAdminServer, listenAdmin } from './admin/server.ts'
 import { type AedesOptions, Broker, type BrokerParts } from './aedes/broker.ts'
@@ -112,7 +112,7 @@ export function prepare(options: BuildOptions): Prepared {
   const assemble = (hooks: Hooks, observers: Observers): Core => {
     const retained = new RetainedIndex()
     const dropped = (session: Session | null, cause: Parameters<Drops['count']>[1], count: number): void =>
-      drops.count(session?.clientId ?? '', cause, count)
+      drops.count(session, cause, count)
     const shared = { store, commits, counters, backpressure, clock, events, limits: config.limits, dropped }
     const router = new Router({ ...shared, tree, retained, observers })
     const makeGroup = (): SharedGroup<Member> => new SharedGroup<Member>(config.shared.strategy, random)
@@ -261,7 +261,7 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
     registry: createMetrics(events, () => sample(broker.core, queues)),
     log: logger,
   })
-  await app.register(queueRoutes, { queues })
+  await app.register(apiRoutes, { core: broker.core, queues })
   const { host, limits } = config
   const tcp = tcpListener({ host, port: config.mqttPort, backlog: limits.listenBacklog }, accept)
   const webSocket = websocketListener(

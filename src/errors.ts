@@ -41,6 +41,7 @@ export const errorTable = {
   bad_authentication_method: entry('refused', 0x8c, false, 'Use an authentication method the broker offers.'),
   keep_alive_timeout: entry('protocol', 0x8d, true, 'Send PINGREQ within the Keep Alive interval.'),
   session_taken_over: entry('refused', 0x8e, false, 'Another connection uses this Client Identifier.'),
+  administrative_action: entry('refused', 0x98, false, 'Ask the operator why the session was ended.'),
   quota_exceeded: entry('refused', 0x97, true, 'Slow down, or raise the limit named in the message.'),
   connect_timeout: entry('protocol', 0x82, true, 'Send CONNECT soon after opening the connection.'),
   store_unavailable: entry('dependency', 0x88, true, 'Check the disk under --data-dir; the broker retries.'),

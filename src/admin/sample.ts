@@ -7,7 +7,11 @@ export function sample(core: Core, queues: Queues): Sample {
   const { sessions, retained, counters, store } = core
   const sum = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0)
   let subscriptions = 0
-  for (const session of sessions.values()) subscriptions += session.subscriptions.size
+  let unsentBytes = 0
+  for (const session of sessions.values()) {
+    subscriptions += session.subscriptions.size
+    unsentBytes += session.link?.out.waitingBytes ?? 0
+  }
   return {
     connections: sessions.online,
     sessions: sessions.size,
@@ -17,6 +21,8 @@ export function sample(core: Core, queues: Queues): Sample {
     messagesSent: sum(counters.delivered),
     bytesReceived: counters.bytesReceived,
     bytesSent: counters.bytesSent,
+    dropped: counters.dropped,
+    unsentBytes,
     store: { ...store.stats(), pendingBytes: store.pendingBytes },
     queues: [...queues].map(({ name, ready, leased, delayed, lane }) => ({
       name,

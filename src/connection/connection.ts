@@ -15,6 +15,7 @@ import { announceEnd, disconnect, fail, notCommitted, publishWill, refuse } from
 import { flushRun, handlePublish, NO_RUN, type Run } from './handlers/publish.ts'
 import { Intake, type PacketSink } from './intake.ts'
 import { Outbound, type OutboundOwner } from './outbound.ts'
+import { announceSlowReader, cutSlowReader } from './slow-reader.ts'
 import type { OutboundAliases } from './topic-alias.ts'
 import type { TopicMemory } from './topic-memory.ts'
 import type { Stalled, Watched } from './watch.ts'
@@ -80,6 +81,8 @@ export class Connection
   run: Run = NO_RUN
   /** The client wants reason strings and user properties [v5 MQTT-3.1.2-29]. */
   problemInformation = true
+  /** Wall clock, ms since 1970, of its CONNACK; 0 before. */
+  connectedAt = 0
   lastTick = 0
   silenceTicks = 0
   dueTick = 0
@@ -125,6 +128,7 @@ export class Connection
     this.#state = 'connected'
     this.core.unconnected.delete(this)
     this.#session = session
+    this.connectedAt = this.core.clock.now()
     if (this.keepAliveSeconds > 0) this.core.watch.add(this, this.keepAliveSeconds * 1500)
   }
 
@@ -227,10 +231,7 @@ export class Connection
   }
 
   frozen(): void {
-    const bufferedBytes = this.out.waitingBytes
-    this.core.events.emit('slowReader', { clientId: this.clientId, bufferedBytes, disconnected: true })
-    this.core.hooks.failed(this, new SluiceError('quota_exceeded', 'the client reads nothing: drain timeout'))
-    this.close('drain timeout', 'quota_exceeded', false)
+    cutSlowReader(this, 'drain timeout')
   }
 
   stalls(waiting: boolean): void {
@@ -239,8 +240,7 @@ export class Connection
     else this.core.watch.unstalled(this)
     if (waiting && !this.#slowAnnounced && this.out.waitingBytes >= this.outboundBytesMax) {
       this.#slowAnnounced = true
-      const bufferedBytes = this.out.waitingBytes
-      this.core.events.emit('slowReader', { clientId: this.clientId, bufferedBytes, disconnected: false })
+      announceSlowReader(this, false)
     }
   }
 

@@ -89,6 +89,12 @@ export class Watch {
     this.#stalled.delete(stalled)
   }
 
+  /** How long the peer has taken nothing while bytes wait for it, in ms; 0: it takes what there is. */
+  stalledForMs(stalled: Stalled): number {
+    const since = this.#stalled.get(stalled)
+    return since === undefined || since.taken !== stalled.takenBytes ? 0 : (this.tick - since.sinceTick) * TICK_MS
+  }
+
   #hang(watched: Watched, dueTick: number): void {
     watched.dueTick = dueTick
     const bucket = this.#buckets.get(dueTick)

@@ -139,6 +139,7 @@ export class Router {
   copy(match: Match, buf: Buffer, start: number, end: number, count: number): void {
     for (const { session } of match.receivers)
       if (session.delivery.link !== null) session.delivery.deliverVerbatim(buf, start, end, count)
+      else session.delivery.drop('offline', count)
   }
 
   /**
@@ -243,7 +244,10 @@ export class Router {
       if (qos === 2 && sent) continue
       const now = this.#c.clock.now()
       // [v5 MQTT-3.3.2-5]
-      if (secondsLeft(message, now) <= 0) continue
+      if (secondsLeft(message, now) <= 0) {
+        this.#c.dropped(null, 'expired', 1)
+        continue
+      }
       publication.load(message, now)
       const publisher: Publisher = { session: null, origin: originOf(message) }
       if (this.#share(publication, publication.topic, group, publisher, message)) this.#c.commits.schedule()

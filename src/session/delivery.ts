@@ -52,6 +52,10 @@ export class Delivery {
     return this.#pending === null ? 0 : this.#pending.length
   }
 
+  get pendingBytes(): number {
+    return this.#pending === null ? 0 : this.#pending.bytes
+  }
+
   attach(link: Link): void {
     this.link = link
     this.#inflight = null
@@ -108,24 +112,18 @@ export class Delivery {
    */
   deliver(publication: Publication, qos: number, retain: boolean, prefix: Buffer | null, loan: Loan | null): void {
     const link = this.link
-    if (link === null) return
+    if (link === null) return this.drop('offline', 1)
     let message: Publication = publication
     if (link.forward !== null) {
       const replaced = link.forward(publication)
-      if (replaced === null) return
+      if (replaced === null) return this.drop('forbidden', 1)
       message = replaced
     }
     const encoded = encodeFor(link, message, prefix, qos > 0)
-    if (encoded.end - encoded.start > link.maximumPacketSize) {
-      this.drop('packet_too_large', 1)
-      return
-    }
+    if (encoded.end - encoded.start > link.maximumPacketSize) return this.drop('packet_too_large', 1)
     const firstByte = 0x30 | (qos << 1) | (retain ? 1 : 0)
     if (qos === 0) {
-      if (link.out.waitingBytes >= link.outboundBytesMax) {
-        this.drop('outbound_full', 1)
-        return
-      }
+      if (link.out.waitingBytes >= link.outboundBytesMax) return this.drop('outbound_full', 1)
       link.out.publish(aliased(link, message, prefix, encoded) ?? encoded, firstByte, 0)
       if (link.out.waitingBytes >= SLOW_DOWN_BYTES) this.#context.backpressure.full(link)
       this.#context.counters.delivered[0]++
@@ -143,10 +141,7 @@ export class Delivery {
   /** Bytes of QoS 0 packets in the client's form, copied as they are. */
   deliverVerbatim(buf: Buffer, start: number, end: number, count: number): void {
     const link = this.link!
-    if (link.out.waitingBytes >= link.outboundBytesMax) {
-      this.drop('outbound_full', count)
-      return
-    }
+    if (link.out.waitingBytes >= link.outboundBytesMax) return this.drop('outbound_full', count)
     link.out.append(buf, start, end)
     link.out.packets += count
     if (link.out.waitingBytes >= SLOW_DOWN_BYTES) this.#context.backpressure.full(link)

@@ -42,15 +42,21 @@ export class LaneDrain {
     }
   }
 
-  start(lane: Lane, groups: readonly Group[], record: SessionRecord): void {
+  /** @param lost hears of messages that nobody else gets */
+  start(lane: Lane, groups: readonly Group[], record: SessionRecord, lost: (count: number) => void): void {
     this.#names.add(lane.name)
     this.#c.store.putMeta(META + lane.name, 1)
-    this.#run(lane, groups, record).catch(() => {
+    this.#run(lane, groups, record, lost).catch(() => {
       // The store reports its own failures; the lane is dropped at the next start.
     })
   }
 
-  async #run(lane: Lane, groups: readonly Group[], record: SessionRecord): Promise<void> {
+  async #run(
+    lane: Lane,
+    groups: readonly Group[],
+    record: SessionRecord,
+    lost: (count: number) => void,
+  ): Promise<void> {
     const { store } = this.#c
     // What is on its way to the lane has to be there before it is read.
     await this.#c.commits.done()
@@ -68,6 +74,7 @@ export class LaneDrain {
       next = chunk.firstSeq + chunk.count
       this.#c.commits.scheduleLazily()
     }
+    if (lane.waiting > 0) lost(lane.waiting)
     store.dropLane(lane)
     store.deleteMeta(META + lane.name)
     this.#names.delete(lane.name)

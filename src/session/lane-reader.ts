@@ -93,7 +93,7 @@ export class LaneReader {
     if (link.forward !== null) {
       const replaced = link.forward(loaded)
       if (replaced === null) {
-        this.#discard(seq, null)
+        this.#discard(seq, 'forbidden')
         return
       }
       message = replaced
@@ -111,9 +111,9 @@ export class LaneReader {
     link.acks?.sent(packetId, stored)
   }
 
-  #discard(seq: number, cause: DropCause | null): void {
+  #discard(seq: number, cause: DropCause): void {
     this.#context.store.settle(this.#lane, seq)
     this.#context.commits.scheduleLazily()
-    if (cause !== null) this.#delivery.drop(cause, 1)
+    this.#delivery.drop(cause, 1)
   }
 }

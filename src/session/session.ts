@@ -5,6 +5,7 @@ import type { Subscription } from '../router/destinations.ts'
 import { Origin } from '../router/message.ts'
 import type { Lane, SessionRecord, Store } from '../store.ts'
 import type { Counters } from '../telemetry/counters.ts'
+import type { DropCounts } from '../telemetry/drops.ts'
 import type { DropCause } from '../telemetry/events.ts'
 import { Delivery } from './delivery.ts'
 import type { Link } from './link.ts'
@@ -26,7 +27,7 @@ export interface SessionContext {
   readonly counters: Counters
   readonly backpressure: Backpressure
   now(): number
-  dropped(session: Session, cause: DropCause, count: number): void
+  dropped(session: Session | null, cause: DropCause, count: number): void
   readonly limits: { readonly sessionQueuedMessagesMax: number; readonly sessionQueuedBytesMax: number }
 }
 
@@ -58,6 +59,8 @@ export class Session {
   mergeStamp = 0
   mergeIndex = 0
   ended = false
+  /** Messages it did not get, by cause; null: none. */
+  drops: DropCounts | null = null
 
   /** @param lane null: the session ends with its connection */
   constructor(context: SessionContext, record: SessionRecord, lane: Lane | null) {
@@ -102,6 +105,11 @@ export class Session {
     return this.delivery.inflightCount + this.delivery.pendingCount
   }
 
+  /** Bytes of those messages; of a session without a lane, those not sent yet. */
+  get waitingBytes(): number {
+    return this.lane !== null ? this.lane.waitingBytes : this.delivery.pendingBytes
+  }
+
   /** True while the lane may take one more message. */
   get hasRoom(): boolean {
     const lane = this.lane!
@@ -114,6 +122,11 @@ export class Session {
     const link = this.delivery.link
     if (link === null || this.delivery.inflightCount >= link.window) return false
     return link.out.waitingBytes < link.outboundBytesMax
+  }
+
+  /** Wall clock, ms since 1970, at which its last connection ended; 0: connected, or it has no stored facts. */
+  get disconnectedAt(): number {
+    return this.record === null ? 0 : this.record.disconnectedAt
   }
 
   detach(): void {

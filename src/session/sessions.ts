@@ -98,7 +98,11 @@ export class Sessions {
         store.putSession(record)
       }
       if (isExpired(record, now)) {
-        store.dropLane(store.lane(record.lane))
+        const lane = store.lane(record.lane)
+        const messages = lane.waiting
+        this.#c.events.emit('sessionExpired', { clientId: record.clientId, messages })
+        if (messages > 0) this.#c.dropped(null, 'session_ended', messages)
+        store.dropLane(lane)
         store.deleteSession(record.clientId)
         continue
       }
@@ -192,6 +196,8 @@ export class Sessions {
     if (session.ended) return
     session.ended = true
     const loans = session.delivery.takeLoans()
+    const lost = session.delivery.pendingCount - loans.filter((loan) => !loan.sent).length
+    if (lost > 0) this.#c.dropped(session, 'session_ended', lost)
     session.detach()
     this.#byId.delete(session.clientId)
     this.#own(session, null)
@@ -202,8 +208,14 @@ export class Sessions {
     if (session.lane === null) return
     session.lane.onCommitted = null
     this.#c.store.deleteSession(session.clientId)
-    if (groups.length > 0 && session.lane.waiting > 0) this.#drain.start(session.lane, groups, session.record!)
-    else this.#c.store.dropLane(session.lane)
+    const waiting = session.lane.waiting
+    if (groups.length > 0 && waiting > 0) {
+      const lost = (count: number): void => this.#c.dropped(session, 'session_ended', count)
+      this.#drain.start(session.lane, groups, session.record!, lost)
+    } else {
+      if (waiting > 0) this.#c.dropped(session, 'session_ended', waiting)
+      this.#c.store.dropLane(session.lane)
+    }
     this.#c.commits.scheduleLazily()
   }
 

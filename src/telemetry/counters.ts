@@ -1,4 +1,4 @@
-import type { DropCause } from './events.ts'
+import { type DropCounts, noDrops } from './drops.ts'
 
 /** What happens per message, counted in plain numbers; metrics and $SYS sample them. All count from process start. */
 export class Counters {
@@ -16,15 +16,7 @@ export class Counters {
   /** Messages that entered a work queue through a bridge rule. */
   bridged = 0
   /** Messages that were not delivered, by cause. */
-  dropped: Record<DropCause, number> = {
-    outbound_full: 0,
-    session_full: 0,
-    packet_too_large: 0,
-    expired: 0,
-    no_capacity: 0,
-    retained_full: 0,
-    offline: 0,
-  }
+  dropped: DropCounts = noDrops()
   connectionsOpened = 0
   connectionsRefused = 0
   /** CONNECT packets, accepted or not. */

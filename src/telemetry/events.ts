@@ -14,6 +14,8 @@ export type DropCause =
   | 'outbound_full'
   /** The session reached limits.sessionQueuedMessagesMax or limits.sessionQueuedBytesMax. */
   | 'session_full'
+  /** They waited for a session that ended. */
+  | 'session_ended'
   /** Larger than the Maximum Packet Size the client named. */
   | 'packet_too_large'
   /** The Message Expiry Interval ran out. */
@@ -24,6 +26,10 @@ export type DropCause =
   | 'retained_full'
   /** A QoS 0 message for a session without a connection. */
   | 'offline'
+  /** The hook authorizeForward withheld it from this client. */
+  | 'forbidden'
+  /** A QoS 0 message for a slow reader while memory is short (limits.memoryBytesMax). */
+  | 'memory'
 
 export interface EventMap {
   /** The process serves clients. */

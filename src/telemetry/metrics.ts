@@ -3,7 +3,7 @@
  * somebody scrapes; what happens now and then is counted from the event map.
  */
 import { Counter, Gauge, Registry } from 'prom-client'
-import type { Events } from './events.ts'
+import type { DropCause, Events } from './events.ts'
 
 /** What the broker knows about itself at the moment of a scrape. Counters never go down while the process lives. */
 export interface Sample {
@@ -16,6 +16,10 @@ export interface Sample {
   messagesSent: number
   bytesReceived: number
   bytesSent: number
+  /** Messages not delivered, by cause. */
+  dropped: Readonly<Record<DropCause, number>>
+  /** Bytes that wait in memory for connections to take them. */
+  unsentBytes: number
   store: { commits: number; lastCommitMs: number; pendingBytes: number; bytesOnDisk: number }
   queues: Iterable<{ name: string; ready: number; leased: number; delayed: number; bytes: number }>
 }
@@ -39,6 +43,7 @@ const sampled: readonly (readonly [string, string, (sample: Sample) => number])[
   ['sluicemq_messages_sent_total', 'PUBLISH packets to clients.', (s) => s.messagesSent],
   ['sluicemq_bytes_received_total', 'Bytes from clients.', (s) => s.bytesReceived],
   ['sluicemq_bytes_sent_total', 'Bytes to clients.', (s) => s.bytesSent],
+  ['sluicemq_unsent_bytes', 'Bytes that wait for clients to take them.', (s) => s.unsentBytes],
   ['sluicemq_store_commits_total', 'Groups of writes made durable.', (s) => s.store.commits],
   ['sluicemq_store_last_commit_seconds', 'Time the last group took to be durable.', (s) => s.store.lastCommitMs / 1000],
   ['sluicemq_store_pending_bytes', 'Message bytes on their way to the disk.', (s) => s.store.pendingBytes],
@@ -72,6 +77,16 @@ function sampledMetrics(registry: Registry, sample: () => Sample): void {
       })
     }
   }
+  new Counter({
+    name: 'sluicemq_messages_dropped_total',
+    help: 'Messages not delivered, by cause.',
+    labelNames: ['cause'],
+    registers: [registry],
+    collect() {
+      this.reset()
+      for (const [cause, count] of Object.entries((current ?? sample()).dropped)) this.inc({ cause }, count)
+    },
+  })
   new Gauge({
     name: 'sluicemq_queue_messages',
     help: 'Messages in a work queue by state.',
@@ -109,8 +124,6 @@ function countedEvents(registry: Registry, events: Events): void {
   events.on('connectionRefused', ({ error }) => refused.inc({ error: error ?? 'none' }))
   const takeovers = counter('sessions_taken_over', 'Connections replaced by a newer one of the same client.')
   events.on('sessionTakenOver', () => takeovers.inc())
-  const dropped = counter('messages_dropped', 'Messages not delivered, by cause.', 'cause')
-  events.on('messageDropped', ({ cause, count }) => dropped.inc({ cause }, count))
   const slow = counter('slow_readers', 'Times a client stopped reading.', 'disconnected')
   events.on('slowReader', ({ disconnected }) => slow.inc({ disconnected: String(disconnected) }))
   const wills = counter('wills_published', 'Will messages published.')

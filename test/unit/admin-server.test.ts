@@ -8,6 +8,7 @@ import { homeHtml } from '../../src/admin/home.ts'
 import { createAdminServer } from '../../src/admin/server.ts'
 import { defaultConfig } from '../../src/config/schema.ts'
 import { type ErrorCode, errorTable, SluiceError } from '../../src/errors.ts'
+import { noDrops } from '../../src/telemetry/drops.ts'
 import { Events } from '../../src/telemetry/events.ts'
 import { createLog } from '../../src/telemetry/log.ts'
 import { createMetrics, type Sample } from '../../src/telemetry/metrics.ts'
@@ -21,6 +22,8 @@ const sample: Sample = {
   messagesSent: 8,
   bytesReceived: 9,
   bytesSent: 10,
+  dropped: { ...noDrops(), outbound_full: 42 },
+  unsentBytes: 15,
   store: { commits: 11, lastCommitMs: 12, pendingBytes: 13, bytesOnDisk: 14 },
   queues: [{ name: 'jobs', ready: 1, leased: 2, delayed: 3, bytes: 4 }],
 }
@@ -186,8 +189,6 @@ describe('metrics', () => {
 
   test('events are counted by their cause', async () => {
     server()
-    events.emit('messageDropped', { clientId: 'c', cause: 'outbound_full', count: 41 })
-    events.emit('messageDropped', { clientId: 'd', cause: 'outbound_full', count: 1 })
     const gone = { userName: null, address: '', version: 4, reason: 'x' }
     events.emit('clientDisconnected', { ...gone, clientId: 'c', error: 'keep_alive_timeout' })
     events.emit('clientDisconnected', { ...gone, clientId: 'd', error: null })
