@@ -108,6 +108,8 @@ export interface StoreStats {
   /** Milliseconds the last commit took from close of the group to durable. */
   lastCommitMs: number
   bytesOnDisk: number
+  /** Entries that wait in all lanes; absent where counting them would cost. */
+  waiting?: number
 }
 
 /** Something durable changed, by this node or another that shares the store. */

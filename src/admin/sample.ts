@@ -4,18 +4,14 @@ import type { Sample } from '../telemetry/metrics.ts'
 
 /** What the broker knows about itself at the moment of a scrape. */
 export function sample(core: Core, queues: Queues): Sample {
-  const { sessions, retained, counters, store } = core
+  const { sessions, subscriptions, retained, counters, store } = core
   const sum = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0)
-  let subscriptions = 0
   let unsentBytes = 0
-  for (const session of sessions.values()) {
-    subscriptions += session.subscriptions.size
-    unsentBytes += session.link?.out.waitingBytes ?? 0
-  }
+  for (const session of sessions.values()) unsentBytes += session.link?.out.waitingBytes ?? 0
   return {
     connections: sessions.online,
     sessions: sessions.size,
-    subscriptions,
+    subscriptions: subscriptions.size,
     retainedMessages: retained.size,
     messagesReceived: sum(counters.published),
     messagesSent: sum(counters.delivered),

@@ -55,7 +55,8 @@ export class Member implements ShareMember {
     return this.subscription.session.link !== null
   }
   get inflight(): number {
-    return this.subscription.session.delivery.inflightCount
+    const { session } = this.subscription
+    return session.link === null ? 0 : session.delivery.inflightCount
   }
   /** The Subscription Identifier as property bytes, or null. */
   get prefix(): Buffer | null {

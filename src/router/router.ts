@@ -122,7 +122,7 @@ export class Router {
   copies(match: Match, version5: boolean): boolean {
     if (match.copySet === null) return false
     for (const { session } of match.receivers) {
-      const link = session.delivery.link
+      const link = session.link
       if (
         link !== null &&
         (link.version5 !== version5 ||
@@ -138,8 +138,8 @@ export class Router {
   /** Copies a run of QoS 0 packets (see `copies`). */
   copy(match: Match, buf: Buffer, start: number, end: number, count: number): void {
     for (const { session } of match.receivers)
-      if (session.delivery.link !== null) session.delivery.deliverVerbatim(buf, start, end, count)
-      else session.delivery.drop('offline', count)
+      if (session.link !== null) session.delivery.deliverVerbatim(buf, start, end, count)
+      else this.#c.dropped(session, 'offline', count)
   }
 
   /**
@@ -178,7 +178,8 @@ export class Router {
     const grant = session === publisher.session ? receiver.own : receiver.grant
     if (grant === null) return
     const qos = Math.min(publication.qos, grant.qos)
-    if (qos > 0 && session.lane !== null) return
+    if (qos > 0 && session.kept) return
+    if (session.link === null) return this.#c.dropped(session, 'offline', 1)
     session.delivery.deliver(publication, qos, publication.retain && grant.retainAsPublished, grant.prefix, null)
   }
 

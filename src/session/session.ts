@@ -9,6 +9,7 @@ import type { DropCounts } from '../telemetry/drops.ts'
 import type { DropCause } from '../telemetry/events.ts'
 import { Delivery } from './delivery.ts'
 import type { Link } from './link.ts'
+import type { Loan } from './loan.ts'
 
 /** Bits of the tag that a lane entry of a session carries. */
 export const TAG_QOS = 3
@@ -35,26 +36,35 @@ export interface SessionContext {
  * The state of one Client Identifier ([v5 4.1] [v3 3.1.2.4]). It outlives its connections when it is persistent: then it
  * has a lane, in which every QoS 1 and 2 message waits until the client has acknowledged it. A session that ends with its
  * connection keeps such messages in memory, up to the same limits.
+ *
+ * There may be millions that wait for their clients: lane and delivery are made when they are first needed.
  */
 export class Session {
   /** Different for every session of the process. */
   readonly serial = ++serials
   readonly clientId: string
-  #origin: Origin | null = null
   readonly userName: string | undefined
-  /** Null: the session ends with its connection. */
-  readonly lane: Lane | null
-  /** The stored facts; null as `lane` is. */
-  readonly record: SessionRecord | null
-  readonly delivery: Delivery
+  /** It outlives its connections: `lane` is not null. */
+  readonly kept: boolean
+  /** MQTT protocol level of the client: 3, 4 or 5. */
+  version: number
+  /** Seconds it outlives its connection; 0: not at all. */
+  expirySeconds: number
+  /** Wall clock ms; 0: connected. */
+  disconnectedAt: number
+  /** Lane entries below this sequence number may have been sent before. */
+  maybeSentBefore: number
+  /** Null: the lane has the name every session's has at first. */
+  readonly #laneName: string | null
+  readonly #context: SessionContext
+  #origin: Origin | null = null
+  #lane: Lane | null = null
+  #delivery: Delivery | null = null
   #subscriptions: Map<string, Subscription> | null = null
   /** The connection that owns it from CONNECT on (it serves it from CONNACK on), or null. */
   owner: Connection | null = null
   /** Packet Identifiers of QoS 2 PUBLISH packets taken and not yet released. Null: none so far. */
   inbound: Set<number> | null = null
-  /** Seconds it outlives its connection; 0: not at all. */
-  expirySeconds: number
-  readonly #context: SessionContext
   /** Scratch of the router while it merges overlapping subscriptions. */
   mergeStamp = 0
   mergeIndex = 0
@@ -62,16 +72,42 @@ export class Session {
   /** Messages it did not get, by cause; null: none. */
   drops: DropCounts | null = null
 
-  /** @param lane null: the session ends with its connection */
-  constructor(context: SessionContext, record: SessionRecord, lane: Lane | null) {
+  /** @param kept false: the session ends with its connection */
+  constructor(context: SessionContext, record: SessionRecord, kept: boolean) {
     this.#context = context
     this.clientId = record.clientId
     this.userName = record.userName
+    this.kept = kept
+    this.version = record.version
     this.expirySeconds = record.expirySeconds
-    this.lane = lane
-    this.record = lane === null ? null : record
-    this.delivery = new Delivery(context, this, lane, record.maybeSentBefore)
-    if (lane !== null) lane.onCommitted = (chunk) => this.delivery.committed(chunk)
+    this.disconnectedAt = record.disconnectedAt
+    this.maybeSentBefore = record.maybeSentBefore
+    this.#laneName = record.lane === firstLaneName(record.clientId) ? null : record.lane
+  }
+
+  /** What the store keeps of it; null: nothing. */
+  get record(): SessionRecord | null {
+    if (!this.kept) return null
+    const { clientId, userName, version, expirySeconds, disconnectedAt, maybeSentBefore } = this
+    const lane = this.#laneName ?? firstLaneName(clientId)
+    const record: SessionRecord = { clientId, version, expirySeconds, disconnectedAt, maybeSentBefore, lane }
+    if (userName !== undefined) record.userName = userName
+    return record
+  }
+
+  /** Null: the session ends with its connection. */
+  get lane(): Lane | null {
+    if (this.#lane === null && this.kept) {
+      this.#lane = this.#context.store.lane(this.#laneName ?? firstLaneName(this.clientId))
+      this.#lane.onCommitted = (chunk) => this.#delivery?.committed(chunk)
+    }
+    return this.#lane
+  }
+
+  /** Made when it is first asked for: of a million sessions that were stored most wait for their clients. */
+  get delivery(): Delivery {
+    this.#delivery ??= new Delivery(this.#context, this, this.lane, this.maybeSentBefore)
+    return this.#delivery
   }
 
   /** The publisher's part of every stored message. */
@@ -96,18 +132,23 @@ export class Session {
 
   /** The connection that serves it, or null. */
   get link(): Link | null {
-    return this.delivery.link
+    return this.#delivery === null ? null : this.#delivery.link
   }
 
   /** Messages waiting for the client, those in flight included. */
   get waiting(): number {
-    if (this.lane !== null) return this.lane.waiting
-    return this.delivery.inflightCount + this.delivery.pendingCount
+    if (this.kept) return this.lane!.waiting
+    return this.#delivery === null ? 0 : this.#delivery.inflightCount + this.#delivery.pendingCount
+  }
+
+  /** Messages held in memory because its window is closed. */
+  get pendingCount(): number {
+    return this.#delivery === null ? 0 : this.#delivery.pendingCount
   }
 
   /** Bytes of those messages; of a session without a lane, those not sent yet. */
   get waitingBytes(): number {
-    return this.lane !== null ? this.lane.waitingBytes : this.delivery.pendingBytes
+    return this.lane !== null ? this.lane.waitingBytes : (this.#delivery?.pendingBytes ?? 0)
   }
 
   /** True while the lane may take one more message. */
@@ -119,18 +160,27 @@ export class Session {
 
   /** True when a message for it would be sent without waiting. */
   get canTake(): boolean {
-    const link = this.delivery.link
+    const link = this.link
     if (link === null || this.delivery.inflightCount >= link.window) return false
     return link.out.waitingBytes < link.outboundBytesMax
   }
 
-  /** Wall clock, ms since 1970, at which its last connection ended; 0: connected, or it has no stored facts. */
-  get disconnectedAt(): number {
-    return this.record === null ? 0 : this.record.disconnectedAt
+  /** Messages of shared subscriptions that were not acknowledged. They are no longer this session's. */
+  takeLoans(): Loan[] {
+    return this.#delivery === null ? [] : this.#delivery.takeLoans()
   }
 
+  /** The connection is gone. What served it alone is let go of. */
   detach(): void {
-    const maybeSentBefore = this.delivery.detach()
-    if (this.record !== null) this.record.maybeSentBefore = maybeSentBefore
+    if (this.#delivery === null) return
+    const maybeSentBefore = this.#delivery.detach()
+    if (!this.kept) return
+    this.maybeSentBefore = maybeSentBefore
+    this.#delivery = null
   }
+}
+
+/** A session that begins while an older one of the same client is still being drained has another. */
+export function firstLaneName(clientId: string): string {
+  return `s/${clientId}`
 }

@@ -6,7 +6,7 @@ import type { SessionRecord, Store } from '../store.ts'
 import type { DropCause, Events } from '../telemetry/events.ts'
 import { LaneDrain } from './lane-drain.ts'
 import type { Loan } from './loan.ts'
-import { Session, type SessionContext } from './session.ts'
+import { firstLaneName, Session, type SessionContext } from './session.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
 /** Session Expiry Interval that never ends ([v5 3.1.2.11.2]). */
@@ -41,6 +41,8 @@ export interface Opened {
 export class Sessions {
   readonly #c: SessionsContext
   readonly #byId = new Map<string, Session>()
+  /** Those that end with their connections. */
+  readonly #passing = new Set<Session>()
   /** Sessions with an owner. */
   #online = 0
   /** Persistent sessions without a connection, by the wall clock ms at which they expire. */
@@ -81,6 +83,11 @@ export class Sessions {
     return this.#byId.get(clientId)
   }
 
+  /** Sessions that end with their connections. */
+  get passing(): ReadonlySet<Session> {
+    return this.#passing
+  }
+
   values(): IterableIterator<Session> {
     return this.#byId.values()
   }
@@ -106,7 +113,7 @@ export class Sessions {
         store.deleteSession(record.clientId)
         continue
       }
-      const session = new Session(this.#c, record, store.lane(record.lane))
+      const session = new Session(this.#c, record, true)
       if (inboundPacketIds.length > 0) session.inbound = new Set(inboundPacketIds)
       this.#byId.set(record.clientId, session)
       for (const subscription of records) subscriptions.restore(session, subscription)
@@ -135,24 +142,24 @@ export class Sessions {
     const survivor = this.#byId.get(clientId)
     let durable = false
     if (survivor !== undefined && clean) {
-      durable = survivor.lane !== null
+      durable = survivor.kept
       this.end(survivor)
     }
     const kept = clean ? undefined : survivor
     const persistent = expirySeconds > 0
     if (kept !== undefined) {
       this.#expiring.delete(kept)
-      kept.expirySeconds = expirySeconds
-      Object.assign(kept.record!, { version, expirySeconds, disconnectedAt: 0 })
+      Object.assign(kept, { version, expirySeconds, disconnectedAt: 0 })
       this.#c.store.putSession(kept.record!)
       this.#own(kept, connection)
       return { session: kept, present: true, durable: true }
     }
-    const lane = this.#drain.freeName(`s/${clientId}`)
+    const lane = this.#drain.freeName(firstLaneName(clientId))
     const record: SessionRecord = { clientId, version, expirySeconds, disconnectedAt: 0, maybeSentBefore: 0, lane }
     if (userName !== undefined) record.userName = userName
-    const session = new Session(this.#c, record, persistent ? this.#c.store.lane(lane) : null)
+    const session = new Session(this.#c, record, persistent)
     if (persistent) this.#c.store.putSession(record)
+    else this.#passing.add(session)
     this.#byId.set(clientId, session)
     this.#own(session, connection)
     return { session, present: false, durable: durable || persistent }
@@ -162,10 +169,10 @@ export class Sessions {
   prepare(clientId: string, version: number, expirySeconds: number): Session {
     const known = this.#byId.get(clientId)
     if (known !== undefined) return known
-    const lane = this.#drain.freeName(`s/${clientId}`)
+    const lane = this.#drain.freeName(firstLaneName(clientId))
     const disconnectedAt = this.#c.clock.now()
     const record: SessionRecord = { clientId, version, expirySeconds, disconnectedAt, maybeSentBefore: 0, lane }
-    const session = new Session(this.#c, record, this.#c.store.lane(lane))
+    const session = new Session(this.#c, record, true)
     this.#c.store.putSession(record)
     this.#c.commits.scheduleLazily()
     this.#byId.set(clientId, session)
@@ -178,15 +185,13 @@ export class Sessions {
     const session = this.#byId.get(connection.clientId)
     if (session === undefined || session.owner !== connection) return
     this.#own(session, null)
-    if (session.lane === null || session.expirySeconds === 0) {
+    if (!session.kept || session.expirySeconds === 0) {
       this.end(session)
       return
     }
     session.detach()
-    const record = session.record!
-    record.disconnectedAt = this.#c.clock.now()
-    record.expirySeconds = session.expirySeconds
-    this.#c.store.putSession(record)
+    session.disconnectedAt = this.#c.clock.now()
+    this.#c.store.putSession(session.record!)
     this.#c.commits.scheduleLazily()
     this.#expireLater(session)
   }
@@ -195,26 +200,29 @@ export class Sessions {
   end(session: Session): void {
     if (session.ended) return
     session.ended = true
-    const loans = session.delivery.takeLoans()
-    const lost = session.delivery.pendingCount - loans.filter((loan) => !loan.sent).length
+    const pending = session.pendingCount
+    const loans = session.takeLoans()
+    const lost = pending - loans.filter((loan) => !loan.sent).length
     if (lost > 0) this.#c.dropped(session, 'session_ended', lost)
     session.detach()
     this.#byId.delete(session.clientId)
+    this.#passing.delete(session)
     this.#own(session, null)
     this.#expiring.delete(session)
     const groups = [...session.subscriptions.values()].flatMap(({ member }) => (member === null ? [] : [member.group]))
     this.#c.subscriptions.removeAll(session)
     if (loans.length > 0) this.#c.redistribute(loans)
-    if (session.lane === null) return
-    session.lane.onCommitted = null
+    const lane = session.lane
+    if (lane === null) return
+    lane.onCommitted = null
     this.#c.store.deleteSession(session.clientId)
-    const waiting = session.lane.waiting
+    const waiting = lane.waiting
     if (groups.length > 0 && waiting > 0) {
       const lost = (count: number): void => this.#c.dropped(session, 'session_ended', count)
-      this.#drain.start(session.lane, groups, session.record!, lost)
+      this.#drain.start(lane, groups, session.record!, lost)
     } else {
       if (waiting > 0) this.#c.dropped(session, 'session_ended', waiting)
-      this.#c.store.dropLane(session.lane)
+      this.#c.store.dropLane(lane)
     }
     this.#c.commits.scheduleLazily()
   }
@@ -226,7 +234,7 @@ export class Sessions {
 
   #expireLater(session: Session): void {
     if (session.expirySeconds !== NEVER)
-      this.#expiring.set(session, session.record!.disconnectedAt + session.expirySeconds * 1000)
+      this.#expiring.set(session, session.disconnectedAt + session.expirySeconds * 1000)
   }
 
   #sweepLater(): void {

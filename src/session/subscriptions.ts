@@ -16,9 +16,15 @@ export class Subscriptions {
   readonly #c: SubscriptionsContext
   /** Shared subscriptions by `$share/name/filter`. */
   readonly #groups = new Map<string, Group>()
+  #size = 0
 
   constructor(context: SubscriptionsContext) {
     this.#c = context
+  }
+
+  /** Subscriptions of all sessions, shared ones included. */
+  get size(): number {
+    return this.#size
   }
 
   get groups(): ReadonlyMap<string, Group> {
@@ -29,7 +35,7 @@ export class Subscriptions {
    * Adds or replaces a subscription [v5 MQTT-3.8.4-3] [v3 MQTT-3.8.4-3]. Returns it with whether it is new.
    */
   add(session: Session, record: SubscriptionRecord): { subscription: Subscription; isNew: boolean } {
-    if (session.lane !== null) this.#c.store.putSubscription(session.clientId, record)
+    if (session.kept) this.#c.store.putSubscription(session.clientId, record)
     return this.restore(session, record)
   }
 
@@ -58,7 +64,7 @@ export class Subscriptions {
     if (subscription === undefined) return false
     this.#unlink(subscription)
     session.deleteSubscription(topicFilter)
-    if (session.lane !== null) this.#c.store.deleteSubscription(session.clientId, topicFilter)
+    if (session.kept) this.#c.store.deleteSubscription(session.clientId, topicFilter)
     return true
   }
 
@@ -71,6 +77,7 @@ export class Subscriptions {
   }
 
   #link(subscription: Subscription): void {
+    this.#size++
     const share = parseShare(subscription.topicFilter)
     if (share === null) {
       this.#c.tree.add(subscription.topicFilter, subscription)
@@ -87,6 +94,7 @@ export class Subscriptions {
   }
 
   #unlink(subscription: Subscription): void {
+    this.#size--
     const member = subscription.member
     if (member === null) {
       this.#c.tree.remove(subscription.topicFilter, subscription)

@@ -30,17 +30,16 @@ export function selfReports(core: Core, queues: Queues): SelfReport[] {
   return [sysTopics, new ClientEvents({ events, router, commits, clock, topicBytesMax })]
 }
 
-/** What the broker holds at this moment. Looks at every session, queue and shared subscription. */
+/** What the broker holds at this moment. Looks at every connected session and shared subscription, and not at those stored. */
 function brokerFacts(core: Core, queues: Queues): BrokerFacts {
-  let subscriptions = 0
   let sharedSubscriptions = 0
-  let waitingMessages = 0
-  for (const session of core.sessions.values()) {
-    subscriptions += session.subscriptions.size
+  const stored = core.store.stats().waiting
+  let waitingMessages = stored ?? 0
+  for (const session of stored === undefined ? core.sessions.values() : core.sessions.passing)
     waitingMessages += session.waiting
-  }
   for (const group of core.subscriptions.groups.values()) sharedSubscriptions += group.members.size
-  for (const queue of queues) waitingMessages += queue.lane.waiting
+  if (stored === undefined) for (const queue of queues) waitingMessages += queue.lane.waiting
+  const subscriptions = core.subscriptions.size
   const retainedMessages = core.retained.size
   return { sessions: core.sessions.size, subscriptions, sharedSubscriptions, retainedMessages, waitingMessages }
 }

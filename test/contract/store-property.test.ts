@@ -226,6 +226,7 @@ class Run {
       const marks = (await store.marks(lane)).map(({ seq, bytes }) => [seq, bytes.toString()])
       expect(marks).toEqual(entries.filter(([, { mark }]) => mark !== null).map(([seq, { mark }]) => [seq, mark]))
     }
+    expect(store.stats().waiting).toBe(this.#model.lanes.reduce((sum, { entries }) => sum + entries.size, 0))
     expect(store.pendingBytes).toBe(0)
   }
 

@@ -28,7 +28,7 @@ export class Incoming {
     if (session !== undefined) {
       session.inbound ??= new Set()
       session.inbound.add(messageId)
-      if (session.lane !== null) store.putInboundPacketId(clientId, messageId)
+      if (session.kept) store.putInboundPacketId(clientId, messageId)
     }
     await commits.done()
   }
@@ -52,7 +52,7 @@ export class Incoming {
     const { sessions, store, commits } = this.#state
     const session = sessions.find(clientId)
     const released = session?.inbound?.delete(messageId) === true
-    if (released && session?.lane) store.deleteInboundPacketId(clientId, messageId)
+    if (released && session?.kept) store.deleteInboundPacketId(clientId, messageId)
     const settled = await this.#settle(this.#lane(clientId), messageId)
     if (!released && !settled) throw new Error('no such packet')
     await commits.done()
@@ -61,7 +61,7 @@ export class Incoming {
   async clean(clientId: string): Promise<void> {
     const { sessions, store, commits } = this.#state
     const session = sessions.find(clientId)
-    if (session?.lane) for (const packetId of session.inbound ?? []) store.deleteInboundPacketId(clientId, packetId)
+    if (session?.kept) for (const packetId of session.inbound ?? []) store.deleteInboundPacketId(clientId, packetId)
     session?.inbound?.clear()
     store.dropLane(this.#lane(clientId))
     await commits.done()

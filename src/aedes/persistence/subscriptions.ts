@@ -50,7 +50,7 @@ export class StoredSubscriptions {
 
   ofClient(clientId: string): ShownSubscription[] {
     const session = this.#state.sessions.find(clientId)
-    if (session === undefined || session.lane === null) return []
+    if (session === undefined || !session.kept) return []
     return [...session.subscriptions.values()].map((subscription) => {
       const shown = show(session, subscription)
       const { subscriptionIdentifier } = subscription
@@ -60,9 +60,7 @@ export class StoredSubscriptions {
 
   /** Those of QoS 1 and 2 that match the topic: whose sessions keep a message for it. */
   ofTopic(topic: string): ShownSubscription[] {
-    const matching = this.#state.subscriptions
-      .matching(topic)
-      .filter(({ qos, session }) => qos > 0 && session.lane !== null)
+    const matching = this.#state.subscriptions.matching(topic).filter(({ qos, session }) => qos > 0 && session.kept)
     // Filters with wildcards first, as Aedes has it.
     matching.sort((a, b) => Number(a.topicFilter === topic) - Number(b.topicFilter === topic))
     return matching.map((subscription) => {
@@ -76,7 +74,7 @@ export class StoredSubscriptions {
     let subsCount = 0
     let clientsCount = 0
     for (const session of this.#state.sessions.values()) {
-      if (session.lane === null || session.subscriptions.size === 0) continue
+      if (!session.kept || session.subscriptions.size === 0) continue
       clientsCount++
       for (const { qos } of session.subscriptions.values()) if (qos > 0) subsCount++
     }
@@ -85,8 +83,8 @@ export class StoredSubscriptions {
 
   /** The clients that subscribed to exactly this Topic Filter. */
   *clients(topicFilter: string): Generator<string> {
-    for (const { clientId, lane, subscriptions } of this.#state.sessions.values())
-      if (lane !== null && subscriptions.has(topicFilter)) yield clientId
+    for (const { clientId, kept, subscriptions } of this.#state.sessions.values())
+      if (kept && subscriptions.has(topicFilter)) yield clientId
   }
 }
 
@@ -97,7 +95,7 @@ function recordOf(subscription: StoredSubscription): SubscriptionRecord {
 }
 
 function show(session: Session, record: SubscriptionRecord): ShownSubscription {
-  const version5 = session.record!.version === 5
+  const version5 = session.version === 5
   return {
     topic: record.topicFilter,
     qos: record.qos,

@@ -205,7 +205,7 @@ function route(c: Connection, publication: Publication, match: Match): void {
     return
   }
   core.backpressure.publisher = c
-  const durable = core.router.publish(publication, match, c) || (qos === 2 && c.session!.lane !== null)
+  const durable = core.router.publish(publication, match, c) || (qos === 2 && c.session!.kept)
   core.backpressure.publisher = null
   if (durable) core.backpressure.published(c)
   const published = core.hooks.published
@@ -238,7 +238,7 @@ function takeQos2(c: Connection, packetId: number): boolean {
   session.inbound ??= new Set()
   if (session.inbound.has(packetId)) return false
   session.inbound.add(packetId)
-  if (session.lane !== null) c.core.store.putInboundPacketId(session.clientId, packetId)
+  if (session.kept) c.core.store.putInboundPacketId(session.clientId, packetId)
   return true
 }
 

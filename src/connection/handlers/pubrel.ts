@@ -13,8 +13,8 @@ export function handlePubrel(c: Connection, buf: Buffer, start: number, end: num
       : decodeAck(PacketType.PUBREL, buf, start, end, c.version).packetId
   const session = c.session!
   const known = session.inbound?.delete(packetId) ?? false
-  if (known && session.lane !== null) c.core.store.deleteInboundPacketId(session.clientId, packetId)
-  if (c.unacknowledged > 0 || (known && session.lane !== null)) {
+  if (known && session.kept) c.core.store.deleteInboundPacketId(session.clientId, packetId)
+  if (c.unacknowledged > 0 || (known && session.kept)) {
     c.unacknowledged++
     c.core.commits.ack(c, 0x70, packetId)
   } else if (known || !c.version5) {

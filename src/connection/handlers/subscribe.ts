@@ -63,7 +63,7 @@ export function subscribe(
     grants.push({ subscription, sendRetained })
   }
   announce(c, outcomes, grants)
-  if (session.lane === null || grants.length === 0) {
+  if (!session.kept || grants.length === 0) {
     acknowledge()
     for (const { subscription, sendRetained } of grants) if (sendRetained) sendRetainedTo(c, subscription, false)
     return

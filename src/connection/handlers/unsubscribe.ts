@@ -17,7 +17,7 @@ export function handleUnsubscribe(c: Connection, buf: Buffer, start: number, end
   if (removed.length > 0) c.core.hooks.unsubscribed(c, removed)
   for (const topicFilter of removed) c.core.events.emit('clientUnsubscribed', { clientId: c.clientId, topicFilter })
   const answer = encodeUnsuback(c.version, packet.packetId, codes)
-  if (session.lane === null || removed.length === 0) {
+  if (!session.kept || removed.length === 0) {
     reply(c, answer)
     return
   }

@@ -14,6 +14,8 @@ import type { State } from './state.ts'
 
 const NOTHING = Buffer.alloc(0)
 export const idsKey = Buffer.from([table.internal, ...Buffer.from('ids')])
+/** How many entries wait in all lanes: kept, because counting them would read the whole backlog. */
+export const waitingKey = Buffer.from([table.internal, ...Buffer.from('waiting')])
 
 export class GroupWriter {
   readonly arenas = new Arenas()
@@ -44,6 +46,10 @@ export class GroupWriter {
     if (this.#state.idsChanged) {
       this.#state.idsChanged = false
       batch.put(idsKey, encodeIds(this.#state))
+    }
+    if (group.waiting !== 0) {
+      this.#state.waitingGiven += group.waiting
+      batch.put(waitingKey, encodeCount(this.#state.waitingGiven))
     }
     return batch
   }
@@ -149,6 +155,12 @@ function putCount(segment: Segment, batch: WriteBatch): void {
 
 function keyOf(chunk: StoredChunk): Buffer {
   return chunkKey(chunk.lane.id, chunk.firstSeq, chunk.count, chunk.bytes, chunk.segments.length > 0)
+}
+
+function encodeCount(count: number): Buffer {
+  const value = Buffer.allocUnsafe(6)
+  writeUint48(value, 0, count)
+  return value
 }
 
 function encodeIds(state: State): Buffer {

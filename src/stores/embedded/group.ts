@@ -41,6 +41,8 @@ export class Group {
   /** Writes to the tables by scope (one session, or a whole table) and key. */
   readonly tables = new Map<string, Map<string, TableWrite>>()
 
+  /** Change of the number of entries that wait. */
+  waiting = 0
   /** Body bytes appended. */
   bytes = 0
   touched = false

@@ -46,6 +46,9 @@ export class State {
   nextSegmentId = 1
   /** The counters differ from what the disk has. */
   idsChanged = false
+  /** Entries that wait in all lanes, and how many there are once the groups given to the engine are durable. */
+  waiting = 0
+  waitingGiven = 0
 
   constructor(engine: Engine, options: EmbeddedOptions) {
     this.engine = engine
@@ -60,6 +63,12 @@ export class State {
     const segment = new Segment(this.nextSegmentId++, 0, [])
     this.segments.add(segment)
     return segment
+  }
+
+  /** More, or fewer, entries wait. */
+  countWaiting(change: number): void {
+    this.waiting += change
+    this.open.waiting += change
   }
 
   giveLaneId(lane: EmbeddedLane): void {

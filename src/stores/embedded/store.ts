@@ -16,7 +16,7 @@ import { ChunkReader, laneRecordName } from './chunk-reader.ts'
 import { Commits } from './commits.ts'
 import type { Engine } from './engine.ts'
 import { checkFormat, writeFormat } from './format-version.ts'
-import { idsKey } from './group-writer.ts'
+import { idsKey, waitingKey } from './group-writer.ts'
 import { inspect, type StoreInspection } from './inspect.ts'
 import { keyId, keySeq, laneRange, nameRange, readUint48, table, tableRange } from './keys.ts'
 import { EmbeddedLane } from './lane.ts'
@@ -61,6 +61,8 @@ export class EmbeddedStore implements Store {
         this.#state.nextLaneId = readUint48(ids, 0)
         this.#state.nextSegmentId = readUint48(ids, 6)
       }
+      const waiting = this.#engine.get(waitingKey)
+      if (waiting !== undefined) this.#state.waiting = this.#state.waitingGiven = readUint48(waiting, 0)
       const doomed = tableRange(table.doomed)
       this.#sweeper.add(this.#engine.keys(doomed.start, doomed.end, INFINITE).map(keyId))
     } catch (error) {
@@ -112,7 +114,9 @@ export class EmbeddedStore implements Store {
     const lane = handle as EmbeddedLane
     if (lane.dropped) return
     const state = this.#state
-    const id = this.#reader.laneId(lane)
+    lane.load()
+    const id = lane.id
+    state.countWaiting(-lane.waitingEntries)
     lane.dropped = true
     lane.onCommitted = null
     state.lanes.delete(lane.name)
@@ -149,6 +153,7 @@ export class EmbeddedStore implements Store {
       lane.waitingEntries++
       lane.waitingTotal += message.length
     }
+    state.countWaiting(targets.length)
     group.bytes += message.length
     group.touched = true
     this.#commits.pendingBytes += message.length
@@ -185,6 +190,7 @@ export class EmbeddedStore implements Store {
     const bytes = chunk.settle(i)
     if (bytes < 0) return
     lane.waitingEntries--
+    this.#state.countWaiting(-1)
     lane.waitingTotal -= bytes
     if (chunk.marks?.delete(i)) this.#state.open.setMark(lane, seq, null)
     if (!chunk.dirty) this.#state.noteSettled(chunk)
@@ -284,6 +290,7 @@ export class EmbeddedStore implements Store {
       commits: this.#commits.commits,
       lastCommitMs: this.#commits.lastCommitMs,
       bytesOnDisk: this.#engine.bytesOnDisk(),
+      waiting: this.#state.waiting,
     }
   }
 

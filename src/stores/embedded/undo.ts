@@ -5,7 +5,9 @@ import type { State } from './state.ts'
 
 /** Undoes the group's appends and marks; what it settled and dropped goes into `into`. */
 export function undoGroup(state: State, group: Group, into: Group): void {
+  if (group.closedAt >= 0) state.waitingGiven -= group.waiting
   undoAppends(state, group, into)
+  into.waiting += group.waiting
   undoMarks(state, group, into)
   carryOver(group, into)
   state.idsChanged = true
@@ -17,6 +19,8 @@ function undoAppends(state: State, group: Group, into: Group): void {
     const lane = chunk.lane
     if (!lane.dropped) {
       lane.waitingEntries -= chunk.unsettled
+      state.waiting -= chunk.unsettled
+      group.waiting -= chunk.unsettled
       lane.waitingTotal -= chunk.bytes - chunk.settledBytes
       // Its sequence numbers are not used again.
       into.laneNames.add(lane.name)
