@@ -15,11 +15,10 @@ import { StoredChunk } from './chunk.ts'
 import { ChunkReader, laneRecordName } from './chunk-reader.ts'
 import { Commits } from './commits.ts'
 import type { Engine } from './engine.ts'
-import { checkFormat, writeFormat } from './format-version.ts'
-import { idsKey, waitingKey } from './group-writer.ts'
 import { inspect, type StoreInspection } from './inspect.ts'
-import { keyId, keySeq, laneRange, nameRange, readUint48, table, tableRange } from './keys.ts'
+import { keySeq, laneRange, nameRange, table } from './keys.ts'
 import { EmbeddedLane } from './lane.ts'
+import { readHeader } from './opening.ts'
 import { type EmbeddedOptions, State } from './state.ts'
 import { Sweeper } from './sweeper.ts'
 import { Tables } from './tables.ts'
@@ -52,19 +51,9 @@ export class EmbeddedStore implements Store {
   async open(): Promise<void> {
     await this.#engine.open()
     try {
-      if (checkFormat(this.#engine) === 'empty') {
-        writeFormat(this.#state.open)
-        await this.#commits.commit()
-      }
-      const ids = this.#engine.get(idsKey)
-      if (ids !== undefined) {
-        this.#state.nextLaneId = readUint48(ids, 0)
-        this.#state.nextSegmentId = readUint48(ids, 6)
-      }
-      const waiting = this.#engine.get(waitingKey)
-      if (waiting !== undefined) this.#state.waiting = this.#state.waitingGiven = readUint48(waiting, 0)
-      const doomed = tableRange(table.doomed)
-      this.#sweeper.add(this.#engine.keys(doomed.start, doomed.end, INFINITE).map(keyId))
+      const { empty, doomed } = readHeader(this.#state)
+      if (empty) await this.#commits.commit()
+      this.#sweeper.add(doomed)
     } catch (error) {
       await this.#engine.close()
       throw error
