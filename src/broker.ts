@@ -19,23 +19,14 @@ import { compileRules } from './bridge/rule.ts'
 import type { Config } from './config/schema.ts'
 import { Backpressure } from './connection/backpressure.ts'
 import type { Core } from './connection/core.ts'
-import { Flusher } from './connection/flusher.ts'
 import type { Hooks } from './connection/hooks.ts'
-import { Watch } from './connection/watch.ts'
+import { makeCore } from './connection/make-core.ts'
 import { SluiceError } from './errors.ts'
 import { Queues } from './queue/queues.ts'
 import { Commits } from './router/commits.ts'
-import type { Destination, Member } from './router/destinations.ts'
-import { Publication } from './router/publication.ts'
-import { RetainedIndex } from './router/retained.ts'
-import { type Observers, Router } from './router/router.ts'
-import { SharedGroup } from './router/shared-groups.ts'
+import type { Destination } from './router/destinations.ts'
+import type { Observers } from './router/router.ts'
 import { TopicTree } from './router/topic-tree.ts'
-import type { Loan } from './session/loan.ts'
-import type { Session } from './session/session.ts'
-import { Sessions } from './session/sessions.ts'
-import { Subscriptions } from './session/subscriptions.ts'
-import { Wills } from './session/will.ts'
 import type { Store } from './store.ts'
 import { lmdbStore } from './stores/lmdb.ts'
 import { memoryStore } from './stores/memory.ts'
@@ -108,43 +99,9 @@ export function prepare(options: BuildOptions): Prepared {
   const authenticationMethods = new Map(methods.map((method) => [method.name, method]))
   const tree = new TopicTree<Destination>()
   const drops = new Drops(events, counters, clock)
-
-  const assemble = (hooks: Hooks, observers: Observers): Core => {
-    const retained = new RetainedIndex()
-    const dropped = (session: Session | null, cause: Parameters<Drops['count']>[1], count: number): void =>
-      drops.count(session, cause, count)
-    const shared = { store, commits, counters, backpressure, clock, events, limits: config.limits, dropped }
-    const router = new Router({ ...shared, tree, retained, observers })
-    const makeGroup = (): SharedGroup<Member> => new SharedGroup<Member>(config.shared.strategy, random)
-    const subscriptions = new Subscriptions({ store, tree, makeGroup })
-    const now = (): number => clock.now()
-    const nodeId = config.nodeId ?? 'local'
-    const redistribute = (loans: Iterable<Loan>): void => router.redistribute(loans)
-    const sessions = new Sessions({ ...shared, random, subscriptions, nodeId, now, redistribute })
-    const published = (will: Publication): void => hooks.published?.(null, will, () => {})
-    const session = (clientId: string): Session | undefined => sessions.find(clientId)
-    const wills = new Wills({ store, commits, clock, events, router, session, published })
-    return {
-      config,
-      clock,
-      store,
-      commits,
-      router,
-      retained,
-      sessions,
-      subscriptions,
-      wills,
-      flusher: new Flusher(),
-      watch: new Watch(clock, config.limits.drainTimeoutMs),
-      backpressure,
-      counters,
-      events,
-      hooks,
-      authenticationMethods,
-      scratch: new Publication(),
-      unconnected: new Set(),
-    }
-  }
+  const shared = { config, store, clock, random, events, counters, backpressure, commits, tree, drops }
+  const assemble = (hooks: Hooks, observers: Observers): Core =>
+    makeCore({ ...shared, authenticationMethods, hooks, observers })
 
   const reports: SelfReport[] = []
   const parts: BrokerParts = {

@@ -1,0 +1,76 @@
+import type { Random } from '../base/random.ts'
+import type { Destination, Member } from '../router/destinations.ts'
+import { Publication } from '../router/publication.ts'
+import { RetainedIndex } from '../router/retained.ts'
+import { type Observers, Router } from '../router/router.ts'
+import { SharedGroup } from '../router/shared-groups.ts'
+import type { TopicTree } from '../router/topic-tree.ts'
+import type { Loan } from '../session/loan.ts'
+import type { Session } from '../session/session.ts'
+import { Sessions } from '../session/sessions.ts'
+import { Subscriptions } from '../session/subscriptions.ts'
+import { Wills } from '../session/will.ts'
+import type { Drops } from '../telemetry/drops.ts'
+import type { DropCause } from '../telemetry/events.ts'
+import type { Core } from './core.ts'
+import { Flusher } from './flusher.ts'
+import { Watch } from './watch.ts'
+
+/** What the composition root has made before. */
+export interface CoreParts
+  extends Pick<
+    Core,
+    | 'config'
+    | 'clock'
+    | 'store'
+    | 'commits'
+    | 'backpressure'
+    | 'counters'
+    | 'events'
+    | 'hooks'
+    | 'authenticationMethods'
+  > {
+  readonly random: Random
+  readonly tree: TopicTree<Destination>
+  readonly drops: Drops
+  readonly observers: Observers
+}
+
+/** Makes the parts that serve connections, each with those it needs. */
+export function makeCore(parts: CoreParts): Core {
+  const { config, clock, store, commits, backpressure, counters, events, hooks, random, tree, drops, observers } = parts
+  const { limits } = config
+  const retained = new RetainedIndex()
+  const dropped = (session: Session | null, cause: DropCause, count: number): void => drops.count(session, cause, count)
+  const shared = { store, commits, counters, backpressure, clock, events, limits, dropped }
+  const router = new Router({ ...shared, tree, retained, observers })
+  const makeGroup = (): SharedGroup<Member> => new SharedGroup<Member>(config.shared.strategy, random)
+  const subscriptions = new Subscriptions({ store, tree, makeGroup })
+  const now = (): number => clock.now()
+  const nodeId = config.nodeId ?? 'local'
+  const redistribute = (loans: Iterable<Loan>): void => router.redistribute(loans)
+  const sessions = new Sessions({ ...shared, random, subscriptions, nodeId, now, redistribute })
+  const published = (will: Publication): void => hooks.published?.(null, will, () => {})
+  const session = (clientId: string): Session | undefined => sessions.find(clientId)
+  const wills = new Wills({ store, commits, clock, events, router, session, published })
+  return {
+    config,
+    clock,
+    store,
+    commits,
+    router,
+    retained,
+    sessions,
+    subscriptions,
+    wills,
+    flusher: new Flusher(),
+    watch: new Watch(clock, limits.drainTimeoutMs),
+    backpressure,
+    counters,
+    events,
+    hooks,
+    authenticationMethods: parts.authenticationMethods,
+    scratch: new Publication(),
+    unconnected: new Set(),
+  }
+}
