@@ -118,7 +118,7 @@ export function prepare(options: BuildOptions): Prepared {
       if (wanted && store.meta(SCRAM_SECRET).size === 0) store.putMeta(SCRAM_SECRET, random.id(32))
       await core.sessions.restore()
       await queues.open()
-      linkRules(rules, store, tree)
+      linkRules(rules, (queue) => queues.intake(queue), tree)
       reports.push(...selfReports(core, queues))
       for (const report of reports) report.start()
     },

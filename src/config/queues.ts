@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { integer } from './number.ts'
+import { integer, KIB, MIB } from './number.ts'
 
 export const queueName = z
   .string()
@@ -23,6 +23,23 @@ const backoff = z
   .prefault({})
   .describe('How long a message that failed waits before its next attempt.')
 
+const limits = z
+  .strictObject({
+    messagesMax: integer(1, 10_000_000_000, 100_000_000, 'Messages not done, of each consumer group.'),
+    bytesMax: integer(KIB, 1024 * 1024 * 1024 * MIB, 1024 * 1024 * MIB, 'Bytes of those messages.'),
+    whenFull: z
+      .enum(['block', 'refuse', 'drop-oldest', 'drop-new', 'overflow'])
+      .default('refuse')
+      .describe(
+        '`block`: the publisher waits `blockMs`, then is refused. `refuse`: MQTT 5 hears 0x97, the connection of an MQTT 3 ' +
+          'client ends. `drop-oldest`: what waited longest goes. `drop-new`: taken and not kept. `overflow`: into `overflowQueue`.',
+      ),
+    blockMs: integer(1, 600_000, 10_000, 'How long `block` lets a publisher wait, in ms.'),
+    overflowQueue: queueName.exactOptional().describe('Queue that takes what does not fit, for `overflow`.'),
+  })
+  .prefault({})
+  .describe('How much the queue takes, and what happens to a message that finds it full.')
+
 /** Settings of one work queue. */
 export const queueSettingsSchema = z
   .strictObject({
@@ -32,5 +49,6 @@ export const queueSettingsSchema = z
     deadLetterQueue: queueName
       .exactOptional()
       .describe('Queue that takes messages which used up their attempts. Default: the name of the queue and `.dead`.'),
+    limits,
   })
   .describe('Settings of this queue.')

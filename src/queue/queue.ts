@@ -221,6 +221,7 @@ export class WorkQueue {
   #onBuried(entry: Entry): void {
     const { events, deadLetterQueue } = this.#parts
     this.counters.deadLettered++
+    this.#parts.left()
     const reason = decodeFailures(entry.history).at(-1)?.reason ?? ''
     events.deadLettered?.({ queue: this.name, deadLetterQueue, count: 1, reason })
     this.#commitQuietly()
@@ -257,12 +258,11 @@ export class WorkQueue {
   async #finish(): Promise<void> {
     this.#book.tidy()
     this.#dispenser.pump()
-    try {
-      await this.#parts.commit()
-    } catch (error) {
+    this.#parts.left()
+    await this.#parts.commit().catch((error: unknown) => {
       this.#onError(error)
       throw error
-    }
+    })
   }
 
   #commitQuietly(): void {

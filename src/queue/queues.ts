@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import { type Random, systemRandom } from '../base/random.ts'
 import { SluiceError } from '../errors.ts'
 import type { Store } from '../store.ts'
+import { Intake } from './intake.ts'
 import { WorkQueue } from './queue.ts'
 import { LeaseIds } from './receipt.ts'
 import type { QueueInfo } from './requests.ts'
@@ -39,6 +40,7 @@ export class Queues {
   readonly #options: QueuesOptions
   readonly #settings: ReadonlyMap<string, QueueSettings>
   readonly #queues = new Map<string, WorkQueue>()
+  readonly #intakes = new Map<string, Intake>()
   /** Queues made while running, on their way to be open. */
   readonly #opening = new Set<Promise<void>>()
   readonly #leaseIds: LeaseIds
@@ -84,6 +86,25 @@ export class Queues {
     return this.#queues.get(name)
   }
 
+  /**
+   * The way into the queue of this name, for bridge rules and producers.
+   * @throws SluiceError queue_unknown
+   */
+  intake(name: string): Intake {
+    const known = this.#intakes.get(name)
+    if (known !== undefined) return known
+    const queue = this.get(name)
+    const intake = new Intake({
+      name,
+      clock: this.#options.clock,
+      limits: this.settingsOf(name).limits,
+      lanes: () => [queue.lane],
+      overflow: (other) => this.intake(other),
+    })
+    this.#intakes.set(name, intake)
+    return intake
+  }
+
   /** Lease of a pull that names none, in ms. */
   leaseMs(name: string): number {
     return this.settingsOf(name).leaseMs
@@ -127,6 +148,7 @@ export class Queues {
       events,
       epoch: this.#epochOf(name, random),
       commit: this.#commit,
+      left: () => this.#intakes.get(name)?.left(),
       deadLane: () => this.#deadQueue(deadLetterQueue).lane,
     })
     this.#queues.set(name, queue)

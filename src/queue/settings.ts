@@ -4,6 +4,29 @@ import type { Lane, Store } from '../store.ts'
 import type { Backoff } from './backoff.ts'
 import type { LeaseIds } from './receipt.ts'
 
+/** What happens to a message that finds its queue full. */
+export type WhenFull = 'block' | 'refuse' | 'drop-oldest' | 'drop-new' | 'overflow'
+
+/** How much a queue takes. */
+export interface IntakeLimits {
+  /** Messages not done, of each consumer group. */
+  messagesMax: number
+  /** Bytes of those messages. */
+  bytesMax: number
+  whenFull: WhenFull
+  /** `block`: how long a publisher waits before it is refused, in ms. */
+  blockMs: number
+  /** `overflow`: the queue that takes what does not fit. */
+  overflowQueue?: string
+}
+
+export const defaultIntakeLimits: IntakeLimits = {
+  messagesMax: 100_000_000,
+  bytesMax: 1024 ** 4,
+  whenFull: 'refuse',
+  blockMs: 10_000,
+}
+
 /** Settings of one queue, as in the config file. */
 export interface QueueSettings {
   /** Lease of a pull that names none, in ms. */
@@ -13,12 +36,14 @@ export interface QueueSettings {
   backoff: Backoff
   /** Default: the name of the queue and `.dead`. */
   deadLetterQueue?: string
+  limits: IntakeLimits
 }
 
 export const defaultQueueSettings: QueueSettings = {
   leaseMs: 30_000,
   maxAttempts: 10,
   backoff: { minMs: 500, maxMs: 300_000, factor: 2, jitter: 'full' },
+  limits: defaultIntakeLimits,
 }
 
 export interface QueueLimits {
@@ -61,6 +86,8 @@ export interface QueueParts {
   epoch: string
   /** Resolves when everything written in this turn is durable. */
   commit(): Promise<void>
+  /** Messages left the queue: who waits for room may go on. */
+  left(): void
   /** The lane of the dead-letter queue; asked for when the first message goes there. */
   deadLane(): Lane
 }

@@ -1,6 +1,10 @@
+import type { Intake } from '../queue/intake.ts'
 import type { Session } from '../session/session.ts'
-import type { LaneTarget, SubscriptionRecord } from '../store.ts'
+import type { SubscriptionRecord } from '../store.ts'
+import type { Entering } from './entering.ts'
 import { identifierProperty } from './match.ts'
+import type { Publication } from './publication.ts'
+import type { Publisher } from './router.ts'
 import type { SharedGroup, ShareMember } from './shared-groups.ts'
 
 /** A Topic Filter of one session ([v5 3.8.3.1]). There may be millions: the options share one small integer. */
@@ -83,12 +87,22 @@ export class Group {
   }
 }
 
-/** A bridge rule: what matches goes into the queue's lane. Rules that name one queue share its target. */
+/** What a bridge rule does beyond letting the message in as it is; made by `src/bridge`. */
+export interface RuleWork {
+  /** Says by `entering.enter` and `entering.refuse` what is to become of the message. Writes nothing. */
+  apply(publication: Publication, publisher: Publisher, entering: Entering): void
+}
+
+/** A bridge rule: what matches goes into a queue. */
 export class BridgeTarget {
   readonly kind = 'bridge'
-  readonly target: LaneTarget
-  constructor(target: LaneTarget) {
-    this.target = target
+  /** The queue of the rule; a rule with work may choose others. */
+  readonly intake: Intake
+  /** Null: every message enters as it is. */
+  readonly work: RuleWork | null
+  constructor(intake: Intake, work: RuleWork | null = null) {
+    this.intake = intake
+    this.work = work
   }
 }
 

@@ -1,3 +1,4 @@
+import { intakeGeneration } from '../queue/intake.ts'
 import type { Session } from '../session/session.ts'
 import { TAG_RETAIN } from '../session/session.ts'
 import type { LaneTarget } from '../store.ts'
@@ -28,8 +29,10 @@ export interface LaneSet {
   readonly sessions: readonly (Session | null)[]
   /** Any session among them. */
   readonly anySession: boolean
-  /** Messages that enter a queue. */
+  /** Queues the message enters: those of plain rules. */
   readonly queues: number
+  /** Targets that belong to queues; they come first. */
+  readonly queueTargets: number
   readonly noLocal: boolean
 }
 
@@ -66,9 +69,11 @@ export class Match {
   readonly observed: boolean
   readonly receivers: Receiver[] = []
   readonly groups: Group[] = []
-  readonly #bridges: BridgeTarget[] = []
+  /** Plain rules first, each queue once among them. */
+  readonly bridges: BridgeTarget[] = []
   /** By QoS × 2 + RETAIN. */
   readonly #laneSets: (LaneSet | null)[] = [null, null, null, null, null, null]
+  #intakeGeneration = 0
   #noLocal = false
   /**
    * Set when QoS 0 packets need nothing but plain copies to connections. Topics with the same receivers have the same
@@ -96,17 +101,21 @@ export class Match {
     const plain =
       !observed &&
       this.groups.length === 0 &&
-      this.#bridges.length === 0 &&
+      this.bridges.length === 0 &&
       !this.#noLocal &&
       this.receivers.every((receiver) => receiver.grant.prefix === null)
     this.copySet = plain ? copySetOf(this.receivers) : null
   }
 
   get empty(): boolean {
-    return this.receivers.length === 0 && this.groups.length === 0 && this.#bridges.length === 0
+    return this.receivers.length === 0 && this.groups.length === 0 && this.bridges.length === 0
   }
 
   lanes(qos: number, retain: boolean): LaneSet {
+    if (this.#intakeGeneration !== intakeGeneration()) {
+      this.#intakeGeneration = intakeGeneration()
+      this.#laneSets.fill(null)
+    }
     const at = qos * 2 + (retain ? 1 : 0)
     const known = this.#laneSets[at]!
     if (known !== null) return known
@@ -116,16 +125,18 @@ export class Match {
   }
 
   #makeLanes(qos: number, retain: boolean): LaneSet {
-    const targets: LaneTarget[] = this.#bridges.map((bridge) => bridge.target)
+    const plain = this.bridges.filter(({ work }) => work === null)
+    const targets: LaneTarget[] = plain.flatMap(({ intake }) => intake.plain)
     const sessions: (Session | null)[] = targets.map(() => null)
-    const queues = targets.length
+    const queueTargets = targets.length
     for (const { session, grant } of this.receivers) {
       const target = laneTarget(session, grant, qos, retain)
       if (target === null) continue
       targets.push(target)
       sessions.push(session)
     }
-    return { targets, sessions, anySession: targets.length > queues, queues, noLocal: this.#noLocal }
+    const anySession = targets.length > queueTargets
+    return { targets, sessions, anySession, queues: plain.length, queueTargets, noLocal: this.#noLocal }
   }
 
   #merge(subscription: Subscription, stamp: number): void {
@@ -150,7 +161,9 @@ export class Match {
   }
 
   #bridge(bridge: BridgeTarget): void {
-    if (!this.#bridges.some((other) => other.target.lane === bridge.target.lane)) this.#bridges.push(bridge)
+    if (bridge.work !== null) this.bridges.push(bridge)
+    else if (!this.bridges.some((other) => other.work === null && other.intake === bridge.intake))
+      this.bridges.unshift(bridge)
   }
 }
 

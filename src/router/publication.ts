@@ -31,6 +31,17 @@ export class Publication extends PublishFrame {
     this.#forget()
   }
 
+  /** A copy with bytes of its own, for a message that has to wait. */
+  detached(): Publication {
+    const copy = new Publication()
+    const { start, end, topicBuf, topicStart, topicEnd } = this
+    let bodyStart = start + 2
+    while (this.buf[bodyStart - 1]! >= 0x80) bodyStart++
+    copy.parse(Buffer.from(this.buf.subarray(start, end)), 0, bodyStart - start, end - start, this.version5)
+    if (this.topicAlias > 0) copy.setAliasedTopic(Buffer.from(topicBuf.subarray(topicStart, topicEnd)))
+    return copy
+  }
+
   /** Client Identifier of the publisher; empty: the broker. */
   get publisherId(): string {
     if (this.publisher === null) return storedClientId(this.buf)

@@ -9,6 +9,7 @@ import type { DropCause } from '../telemetry/events.ts'
 import { checkTopicName, countLevelBytes } from '../wire/topic.ts'
 import type { Commits } from './commits.ts'
 import type { Destination, Group } from './destinations.ts'
+import { admit, type Entering } from './entering.ts'
 import { type LaneSet, laneTarget, Match, type Receiver } from './match.ts'
 import { MatchCache } from './match-cache.ts'
 import { decodeMessage, Origin, secondsLeft } from './message.ts'
@@ -145,8 +146,14 @@ export class Router {
   /**
    * The life of one PUBLISH. Returns true when something of it has to become durable: then the acknowledgement waits for
    * the commit.
+   * @param entering what `admit` said; queues that refused are left out and the loss is counted
    */
-  publish(publication: Publication, match: Match, publisher: Publisher): boolean {
+  publish(
+    publication: Publication,
+    match: Match,
+    publisher: Publisher,
+    entering: Entering | null = admit(match.bridges, publication, publisher),
+  ): boolean {
     const { counters, observers } = this.#c
     publication.publisher = publisher
     let durable = false
@@ -156,14 +163,16 @@ export class Router {
       durable = this.#retain(match.topic, publication, stored)
     }
     const lanes = match.lanes(publication.qos, publication.retain)
-    if (lanes.targets.length > 0) {
-      const targets = lanes.anySession ? this.#admit(lanes, match, publication, publisher) : lanes.targets
+    if (lanes.targets.length > 0 || entering !== null) {
+      let targets = lanes.anySession ? this.#admit(lanes, match, publication, publisher) : lanes.targets
+      if (entering !== null) targets = [...entering.verbatim(), ...targets.slice(lanes.queueTargets)]
       if (targets.length > 0) {
         stored ??= publication.store(publisher.origin, this.#c.clock.now())
         this.#c.store.append(stored, targets)
-        counters.bridged += lanes.queues
         durable = true
       }
+      if (entering === null) counters.bridged += lanes.queues
+      else if (entering.finish(this.#c)) durable = true
     }
     for (const receiver of match.receivers) this.#deliver(publication, receiver, publisher)
     for (const group of match.groups)

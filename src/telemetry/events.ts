@@ -24,6 +24,12 @@ export type DropCause =
   | 'no_capacity'
   /** limits.retainedMessagesMax is reached. */
   | 'retained_full'
+  /** A queue's limits are reached, and it drops what comes (or the publisher cannot be told to wait). */
+  | 'queue_full'
+  /** A queue has a message with this deduplication key already. */
+  | 'duplicate'
+  /** A bridge rule refused a message whose publisher cannot be told. */
+  | 'rule_refused'
   /** A QoS 0 message for a session without a connection. */
   | 'offline'
   /** The hook authorizeForward withheld it from this client. */

@@ -10,6 +10,7 @@ import { editDistance, nearest } from '../../src/config/nearest.ts'
 import { configReference } from '../../src/config/reference.ts'
 import { defaultConfig } from '../../src/config/schema.ts'
 import { SluiceError } from '../../src/errors.ts'
+import { defaultQueueSettings } from '../../src/queue/settings.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'sluicemq-config-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -54,11 +55,7 @@ describe('defaults', () => {
 
   test('a queue that is listed has the defaults for what it does not set', () => {
     const { queues } = loadConfig({ file: file('queues:\n  jobs:\n    maxAttempts: 3\n  other:\n') })
-    expect(queues['jobs']).toEqual({
-      leaseMs: 30_000,
-      maxAttempts: 3,
-      backoff: { minMs: 500, maxMs: 300_000, factor: 2, jitter: 'full' },
-    })
+    expect(queues['jobs']).toEqual({ ...defaultQueueSettings, maxAttempts: 3 })
     expect(queues['other']?.maxAttempts).toBe(10)
   })
 })
@@ -223,7 +220,8 @@ describe('settings that have to fit together', () => {
 
   test('ports, redis and queues', () => {
     const config = { ...defaultConfig(), mqttPort: 8080, store: 'redis' as const }
-    const queue = { leaseMs: 1000, maxAttempts: 1, deadLetterQueue: 'q' }
+    const { limits } = defaultQueueSettings
+    const queue = { leaseMs: 1000, maxAttempts: 1, deadLetterQueue: 'q', limits }
     const backoff = { minMs: 2, maxMs: 1, factor: 2, jitter: 'full' as const }
     expect(checkTogether({ ...config, queues: { q: { ...queue, backoff } } }, () => '')).toEqual([
       'httpPort: 8080 is the mqttPort too; choose two ports',

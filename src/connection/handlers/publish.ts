@@ -1,10 +1,12 @@
 import { isUtf8 } from 'node:buffer'
 import { SluiceError } from '../../errors.ts'
+import type { Entering } from '../../router/entering.ts'
 import type { Match } from '../../router/match.ts'
 import { Publication } from '../../router/publication.ts'
 import { encodeAck } from '../../wire/ack.ts'
 import { PacketType } from '../../wire/control.ts'
 import type { PropertyMemory } from '../../wire/publish.ts'
+import { passQueues } from '../admission.ts'
 import type { Connection } from '../connection.ts'
 import { negative } from '../goodbye.ts'
 import type { Refusal } from '../hooks.ts'
@@ -198,6 +200,11 @@ function payloadIsUtf8(publication: Publication): boolean {
 }
 
 function route(c: Connection, publication: Publication, match: Match): void {
+  if (match.bridges.length > 0) passQueues(c, publication, match, take)
+  else take(c, publication, match, null)
+}
+
+function take(c: Connection, publication: Publication, match: Match, entering: Entering | null): void {
   const { core } = c
   const { qos, packetId } = publication
   if (qos === 2 && !takeQos2(c, packetId)) {
@@ -205,7 +212,7 @@ function route(c: Connection, publication: Publication, match: Match): void {
     return
   }
   core.backpressure.publisher = c
-  const durable = core.router.publish(publication, match, c) || (qos === 2 && c.session!.kept)
+  const durable = core.router.publish(publication, match, c, entering) || (qos === 2 && c.session!.kept)
   core.backpressure.publisher = null
   if (durable) core.backpressure.published(c)
   const published = core.hooks.published

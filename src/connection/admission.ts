@@ -1,0 +1,62 @@
+import type { SluiceError } from '../errors.ts'
+import { admit, type Entering } from '../router/entering.ts'
+import type { Match } from '../router/match.ts'
+import type { Publication } from '../router/publication.ts'
+import { PacketType } from '../wire/control.ts'
+import type { Connection } from './connection.ts'
+import { negative } from './goodbye.ts'
+
+type Take = (c: Connection, publication: Publication, match: Match, entering: Entering | null) => void
+
+/**
+ * Lets a PUBLISH through to `take` when the queues it is for have room and no rule refuses it. A queue that wants its
+ * publisher to wait (`whenFull: block`) holds the connection: nothing after this packet is looked at until there is room,
+ * or the wait is over and the publisher is refused.
+ *
+ * MQTT 5 hears the reason code [v5 4.13.2]; MQTT 3 has no way to refuse a message, so its connection ends. A QoS 0 message
+ * has no answer: it goes to everybody but the queue that has no room.
+ */
+export function passQueues(c: Connection, publication: Publication, match: Match, take: Take): void {
+  const { qos, packetId } = publication
+  const entering = match.bridges.length === 0 || taken(c, publication) ? null : admit(match.bridges, publication, c)
+  if (entering === null || (entering.refusal === null && entering.heldBy === null)) {
+    take(c, publication, match, entering)
+  } else if (entering.refusal === null) {
+    wait(c, publication.detached(), entering, take)
+  } else if (qos === 0) {
+    take(c, publication, match, entering)
+  } else {
+    refuse(c, qos, packetId, entering.refusal)
+  }
+}
+
+/** A retransmission of a QoS 2 message that was let in before. */
+function taken(c: Connection, { qos, packetId }: Publication): boolean {
+  return qos === 2 && c.session!.inbound?.has(packetId) === true
+}
+
+function wait(c: Connection, publication: Publication, entering: Entering, take: Take): void {
+  const intake = entering.heldBy!
+  const { qos, packetId, topicBuf, topicStart, topicEnd } = publication
+  c.hold()
+  intake.whenRoom((room) => {
+    if (c.state !== 'closed') {
+      try {
+        const match = c.core.router.match(topicBuf, topicStart, topicEnd)
+        if (room) passQueues(c, publication, match, take)
+        else if (qos === 0) take(c, publication, match, admit(match.bridges, publication, c))
+        else refuse(c, qos, packetId, intake.fullError())
+      } catch (error) {
+        c.fail(error)
+      }
+    }
+    c.release()
+  })
+}
+
+function refuse(c: Connection, qos: number, packetId: number, error: SluiceError): void {
+  if (!c.version5) throw error
+  c.core.hooks.failed(c, error)
+  const type = qos === 1 ? PacketType.PUBACK : PacketType.PUBREC
+  negative(c, type, packetId, error.reasonCode, error.message)
+}
