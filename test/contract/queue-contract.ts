@@ -66,8 +66,6 @@ export class Bench {
     await this.store.commit()
     await this.queues.close()
     await this.store.close()
-    // Lease ids are made of the time: no process starts in the very millisecond of the one before.
-    this.clock.stepWall(1)
     await this.open()
   }
 

@@ -115,6 +115,8 @@ async function run(bench: Bench, steps: readonly Step[]): Promise<void> {
       model.passTo(clock.monotonic())
       await new Promise((resolve) => setImmediate(resolve))
     } else if (action.do === 'reopen') {
+      // Lease ids are made of the time: no process starts in the very millisecond of the one before.
+      clock.stepWall(1)
       await bench.reopen()
       for (const message of model.ready) message.handedOut = message.attempt > 0
     } else {
