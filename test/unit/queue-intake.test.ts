@@ -118,7 +118,8 @@ describe('a queue that is full', () => {
     client.startPublish({ topic: 't', payload: '3', qos: 0 })
     expect((await client.expect('publish')).payload.toString()).toBe('3')
     expect(await payloads('work')).toEqual(['1', '2'])
-    expect(await (await fetch(`${broker.http}/metrics`)).text()).not.toMatch(/dropped_total\{cause="duplicate"/)
+    const metrics = await (await fetch(`${broker.http}/metrics`)).text()
+    expect(metrics).toMatch(/dropped_total\{cause="queue_full"\} 1/)
   })
 
   test('block: the acknowledgement waits for room, and later packets wait their turn', async () => {
