@@ -99,7 +99,7 @@ export function prepare(options: BuildOptions): Prepared {
   const authenticationMethods = new Map(methods.map((method) => [method.name, method]))
   const tree = new TopicTree<Destination>()
   const drops = new Drops(events, counters, clock)
-  const shared = { config, store, clock, random, events, counters, backpressure, commits, tree, drops }
+  const shared = { config, store, clock, random, events, counters, backpressure, commits, tree, drops, queues }
   const assemble = (hooks: Hooks, observers: Observers): Core =>
     makeCore({ ...shared, authenticationMethods, hooks, observers })
 

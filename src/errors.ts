@@ -53,6 +53,7 @@ export const errorTable = {
   node_gone: entry('dependency', 0x88, true, 'Check the other nodes; the question is asked again when one answers.'),
   queue_unknown: entry('refused', 0, false, 'Declare the queue in the config file.'),
   queue_full: entry('refused', 0x97, true, 'Add workers, or raise the limits of the queue.'),
+  queue_qos: entry('refused', 0x83, false, 'Subscribe to $queue/… with QoS 1: PUBACK says that the work is done.'),
   receipt_lost: entry('refused', 0, false, 'The lease ran out; the message may be with another worker.'),
   config_invalid: entry('config', 0, false, 'Correct the config key named in the message.'),
   address_in_use: entry('config', 0, false, 'Stop the other process or choose another port.'),

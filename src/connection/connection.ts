@@ -1,3 +1,4 @@
+/** One network connection. Size: its states, and a face for each room that deals with it. */
 import { type ErrorCode, SluiceError } from '../errors.ts'
 import type { AckReceiver } from '../router/commits.ts'
 import type { Publication } from '../router/publication.ts'
@@ -15,6 +16,7 @@ import { announceEnd, disconnect, fail, notCommitted, publishWill, refuse } from
 import { flushRun, handlePublish, NO_RUN, type Run } from './handlers/publish.ts'
 import { Intake, type PacketSink } from './intake.ts'
 import { Outbound, type OutboundOwner } from './outbound.ts'
+import type { QueueMembers } from './queue-members.ts'
 import { announceSlowReader, cutSlowReader } from './slow-reader.ts'
 import type { OutboundAliases } from './topic-alias.ts'
 import type { TopicMemory } from './topic-memory.ts'
@@ -79,6 +81,8 @@ export class Connection
   /** Null until the first PUBLISH. */
   topics: TopicMemory | null = null
   run: Run = NO_RUN
+  /** Null until it subscribes to a work queue. */
+  queues: QueueMembers | null = null
   /** The client wants reason strings and user properties [v5 MQTT-3.1.2-29]. */
   problemInformation = true
   /** Wall clock, ms since 1970, of its CONNACK; 0 before. */
@@ -194,6 +198,7 @@ export class Connection
     this.core.backpressure.drained(this)
     this.#slowAnnounced = false
     this.#session?.delivery.wake()
+    this.queues?.pump()
   }
 
   committed(firstByte: number, packetId: number): void {
@@ -275,6 +280,7 @@ export class Connection
     this.core.unconnected.delete(this)
     this.#intake.close()
     this.enhancedAuth?.close()
+    this.queues?.close()
     if (gently) {
       this.out.flush()
       this.stream.end()

@@ -1,6 +1,7 @@
 import type { AuthenticationMethod } from '../authenticator.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Config } from '../config/schema.ts'
+import type { Queues } from '../queue/queues.ts'
 import type { Commits } from '../router/commits.ts'
 import type { Publication } from '../router/publication.ts'
 import type { RetainedIndex } from '../router/retained.ts'
@@ -28,6 +29,8 @@ export interface Core {
   readonly sessions: Sessions
   readonly subscriptions: Subscriptions
   readonly wills: Wills
+  /** Work queues: clients subscribe to them as `$queue/<name>`. */
+  readonly queues: Queues
   readonly flusher: Flusher
   readonly watch: Watch
   readonly backpressure: Backpressure

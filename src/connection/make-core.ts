@@ -28,6 +28,7 @@ export interface CoreParts
     | 'counters'
     | 'events'
     | 'hooks'
+    | 'queues'
     | 'authenticationMethods'
   > {
   readonly random: Random
@@ -63,6 +64,7 @@ export function makeCore(parts: CoreParts): Core {
     sessions,
     subscriptions,
     wills,
+    queues: parts.queues,
     flusher: new Flusher(),
     watch: new Watch(clock, limits.drainTimeoutMs),
     backpressure,

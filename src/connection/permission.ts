@@ -1,7 +1,7 @@
 import { SluiceError } from '../errors.ts'
 import type { Session } from '../session/session.ts'
 import type { SubscriptionRequest } from '../wire/subscribe.ts'
-import { countLevels } from '../wire/topic.ts'
+import { countLevels, isQueueFilter, parseQueueFilter } from '../wire/topic.ts'
 import type { Connection } from './connection.ts'
 import type { SubscriptionOutcome } from './hooks.ts'
 import { mayRead } from './reserved-topics.ts'
@@ -79,12 +79,12 @@ function ask(
     open++
     const refusal = refusals[i]
     if (refusal) settle(i, request, refusal.reasonCode)
-    else if (authorize === null) settle(i, request, request.qos)
+    else if (authorize === null) settle(i, request, isQueueFilter(request.topicFilter) ? 1 : request.qos)
     else
       authorize(c, request, (denied, allowed) => {
         if (denied !== null) settle(i, request, denied.reasonCode)
         else if (allowed === null) settle(i, request, UNSPECIFIED)
-        else settle(i, allowed, allowed.qos)
+        else settle(i, allowed, isQueueFilter(allowed.topicFilter) ? 1 : allowed.qos)
       })
   }
   if (open > 1) {
@@ -95,10 +95,17 @@ function ask(
 }
 
 /** What of ours is against the request. */
-function refusalOf(c: Connection, { topicFilter, error }: SubscriptionRequest): SluiceError | null {
+function refusalOf(c: Connection, { topicFilter, qos, error }: SubscriptionRequest): SluiceError | null {
   const { topicLevelsMax, topicBytesMax, subscriptionsPerSessionMax } = c.core.config.limits
   if (error !== undefined) return new SluiceError(error, `"${shown(topicFilter)}" is not a Topic Filter`)
   if (!mayRead(c, topicFilter)) return new SluiceError('not_authorized', 'sys.readableBy does not name this client')
+  if (isQueueFilter(topicFilter)) {
+    const queue = parseQueueFilter(topicFilter)
+    if (queue === null || c.core.queues.find(queue) === undefined)
+      return invalid(`there is no queue named ${JSON.stringify(shown(queue ?? ''))}`)
+    // Without PUBACK nobody could say that the work is done.
+    if (qos === 0) return new SluiceError('queue_qos', `${shown(topicFilter)} needs QoS 1`)
+  }
   const levels = countLevels(topicFilter)
   if (levels > topicLevelsMax)
     return invalid(`Topic Filter of ${levels} levels; limits.topicLevelsMax is ${topicLevelsMax}`)

@@ -194,7 +194,12 @@ export class Delivery {
   opens(link: Link, seq: number): boolean {
     const inflight = this.#inflight
     if (inflight !== null && (inflight.count >= link.window || !inflight.fits(seq))) return false
-    return link.out.waitingBytes < link.outboundBytesMax
+    return link.out.waitingBytes < link.outboundBytesMax && link.queues?.has(packetIdOf(seq)) !== true
+  }
+
+  /** Whether the Packet Identifier is in use by a message of the session. */
+  holds(packetId: number): boolean {
+    return this.#inflight !== null && this.#inflight.find(packetId) !== -1
   }
 
   /** Sends a PUBLISH of QoS 1 or 2 (`opens` was asked); returns its Packet Identifier. */

@@ -21,6 +21,8 @@ export interface Link {
   readonly maximumPacketSize: number
   /** Unsent bytes at which QoS 0 messages are dropped. */
   readonly outboundBytesMax: number
+  /** Packet Identifiers in use by messages of work queues; null: none. Their places are taken off `window`. */
+  readonly queues: { has(packetId: number): boolean } | null
   /** Topic Aliases towards the client; null: it takes none. */
   readonly aliases: OutboundAliases | null
   /** Aedes' authorizeForward: what to send instead, or null for nothing. Null: not hooked. */

@@ -2,7 +2,7 @@ import { type Destination, Group, Member, Subscription } from '../router/destina
 import type { SharedGroup } from '../router/shared-groups.ts'
 import type { TopicTree } from '../router/topic-tree.ts'
 import type { Store, SubscriptionRecord } from '../store.ts'
-import { parseShare } from '../wire/topic.ts'
+import { isQueueFilter, parseShare } from '../wire/topic.ts'
 import type { Session } from './session.ts'
 
 export interface SubscriptionsContext {
@@ -78,6 +78,8 @@ export class Subscriptions {
 
   #link(subscription: Subscription): void {
     this.#size++
+    // A work queue's messages do not come through the topic tree.
+    if (isQueueFilter(subscription.topicFilter)) return
     const share = parseShare(subscription.topicFilter)
     if (share === null) {
       this.#c.tree.add(subscription.topicFilter, subscription)
@@ -95,6 +97,7 @@ export class Subscriptions {
 
   #unlink(subscription: Subscription): void {
     this.#size--
+    if (isQueueFilter(subscription.topicFilter)) return
     const member = subscription.member
     if (member === null) {
       this.#c.tree.remove(subscription.topicFilter, subscription)

@@ -90,6 +90,18 @@ export function parseShare(filter: string): Share | null {
   return { shareName, topicFilter }
 }
 
+const QUEUE = '$queue/'
+
+/** True when the filter asks for messages of a work queue. */
+export function isQueueFilter(filter: string): boolean {
+  return filter.startsWith(QUEUE)
+}
+
+/** The queue's name in `$queue/<name>`; null: the filter is another, or names nothing. */
+export function parseQueueFilter(filter: string): string | null {
+  return isQueueFilter(filter) && filter.length > QUEUE.length ? filter.slice(QUEUE.length) : null
+}
+
 /** The levels of a Topic Name or Filter; empty levels count (`/a` has two). */
 export function splitLevels(topic: string): string[] {
   return topic.split('/')

@@ -13,6 +13,7 @@ import type { Mqtt3Limits, Refusal } from '../hooks.ts'
 import { resume } from '../permission.ts'
 import { reservedTopic } from '../reserved-topics.ts'
 import { OutboundAliases } from '../topic-alias.ts'
+import { joinQueue } from './subscribe.ts'
 
 /**
  * CONNECT ([v5 3.1] [v3 3.1]): checks, permission, session, will, then CONNACK once all that has to be durable is.
@@ -187,6 +188,7 @@ function open(c: Connection, packet: ConnectPacket, answer: Properties): void {
     c.out.write(connack)
     c.connected(session)
     session.delivery.attach(c)
+    if (present) for (const subscription of session.subscriptions.values()) joinQueue(c, subscription)
     core.hooks.registered(c)
     core.hooks.connackSent(c, 0, present)
     core.events.emit('clientConnected', {

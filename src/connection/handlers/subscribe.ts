@@ -5,11 +5,12 @@ import { Publication } from '../../router/publication.ts'
 import { TAG_RETAIN } from '../../session/session.ts'
 import { encodeSuback } from '../../wire/suback.ts'
 import { decodeSubscribe, type SubscriptionRequest } from '../../wire/subscribe.ts'
-import { isShared } from '../../wire/topic.ts'
+import { isQueueFilter, isShared } from '../../wire/topic.ts'
 import type { Connection } from '../connection.ts'
 import { reply } from '../goodbye.ts'
 import type { SubscriptionOutcome } from '../hooks.ts'
 import { isGranted, judge, recordOf } from '../permission.ts'
+import { QueueMembers } from '../queue-members.ts'
 
 /** Retained messages read for a subscription go through one publication: each is sent before the next is loaded. */
 const retainedMessage = new Publication()
@@ -59,13 +60,15 @@ export function subscribe(
     const record = { ...recordOf(outcome.request), subscriptionIdentifier }
     const { subscription, isNew } = c.core.subscriptions.add(session, record)
     const { retainHandling } = record
-    const sendRetained = subscription.member === null && (retainHandling === 0 || (retainHandling === 1 && isNew))
+    const ordinary = subscription.member === null && !isQueueFilter(subscription.topicFilter)
+    const sendRetained = ordinary && (retainHandling === 0 || (retainHandling === 1 && isNew))
     grants.push({ subscription, sendRetained })
   }
   announce(c, outcomes, grants)
   if (!session.kept || grants.length === 0) {
     acknowledge()
     for (const { subscription, sendRetained } of grants) if (sendRetained) sendRetainedTo(c, subscription, false)
+    joinQueues(c, grants)
     return
   }
   for (const { subscription, sendRetained } of grants) if (sendRetained) keepRetainedFor(c, subscription)
@@ -74,12 +77,25 @@ export function subscribe(
       if (c.state === 'closed') return
       acknowledge()
       for (const { subscription, sendRetained } of grants) if (sendRetained) sendRetainedTo(c, subscription, true)
+      joinQueues(c, grants)
     },
     notCommitted: (error) => {
       for (const { subscription } of grants) c.core.subscriptions.remove(session, subscription.topicFilter)
       c.fail(error)
     },
   })
+}
+
+/** Subscriptions to work queues become members of them. */
+function joinQueues(c: Connection, grants: readonly Grant[]): void {
+  for (const { subscription } of grants) joinQueue(c, subscription)
+}
+
+/** Starts to take messages from the work queue, if the subscription is one to a work queue. */
+export function joinQueue(c: Connection, subscription: Subscription): void {
+  if (!isQueueFilter(subscription.topicFilter)) return
+  c.queues ??= new QueueMembers(c)
+  c.queues.join(subscription.topicFilter, prefixOf(subscription))
 }
 
 function announce(c: Connection, outcomes: readonly SubscriptionOutcome[], grants: readonly Grant[]): void {

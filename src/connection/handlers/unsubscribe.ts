@@ -12,6 +12,7 @@ export function handleUnsubscribe(c: Connection, buf: Buffer, start: number, end
     if (error !== undefined) return 0x8f
     if (!c.core.subscriptions.remove(session, topicFilter)) return 0x11
     removed.push(topicFilter)
+    c.queues?.leave(topicFilter)
     return 0
   })
   if (removed.length > 0) c.core.hooks.unsubscribed(c, removed)

@@ -1,0 +1,175 @@
+import type { Delivery } from '../queue/delivery.ts'
+import type { WorkQueue } from '../queue/queue.ts'
+import type { NackEntry } from '../queue/requests.ts'
+import type { QueueMembers } from './queue-members.ts'
+
+/** Messages of one pull, and results of one request. */
+const BATCH_MAX = 1000
+
+/** A pull is asked for anew after this long, in ms. */
+const POLL_MS = 60_000
+
+/** Pause after a pull that failed, in ms. */
+const RETRY_MS = 1000
+
+const USER_PROPERTY = 0x26
+
+/** One subscription to a work queue: pulls in batches as the window has room, and answers in batches. */
+export class QueueMember {
+  readonly #queue: WorkQueue
+  readonly #leaseMs: number
+  readonly #members: QueueMembers
+  readonly #abort = new AbortController()
+  /** Subscription Identifier, and the queue's name as a user property. */
+  readonly #head: Buffer
+  /** Leased and not sent. */
+  #unsent: Delivery[] = []
+  #next = 0
+  #acks: string[] = []
+  #nacks: NackEntry[] = []
+  #more: (() => void) | null = null
+  readonly #pause: (ms: number, then: () => void) => unknown
+
+  /**
+   * @param prefix Subscription Identifier as property bytes, or null
+   * @param pause calls back after so many ms
+   */
+  constructor(
+    queue: WorkQueue,
+    leaseMs: number,
+    prefix: Buffer | null,
+    members: QueueMembers,
+    pause: (ms: number, then: () => void) => unknown,
+  ) {
+    this.#pause = pause
+    this.#queue = queue
+    this.#leaseMs = leaseMs
+    this.#members = members
+    this.#head = Buffer.concat([prefix ?? Buffer.alloc(0), userProperty('sluicemq-queue', queue.name)])
+  }
+
+  start(): void {
+    this.#run().catch((error: unknown) => {
+      this.#members.failed(error)
+      // The store is away, or too many wait: the client stays a member.
+      if (!this.#abort.signal.aborted) this.#pause(RETRY_MS, () => this.start())
+    })
+  }
+
+  /** Takes no more, and gives back what was not sent. */
+  stop(): void {
+    if (this.#abort.signal.aborted) return
+    this.#abort.abort()
+    const unsent = this.#unsent.slice(this.#next)
+    this.#unsent = []
+    this.#next = 0
+    if (unsent.length > 0) this.#queue.release(unsent)
+    this.wake()
+  }
+
+  /** The next message to send. */
+  next(): Delivery | undefined {
+    const delivery = this.#unsent[this.#next]
+    if (delivery === undefined) return undefined
+    if (++this.#next === this.#unsent.length) {
+      this.#unsent = []
+      this.#next = 0
+    }
+    return delivery
+  }
+
+  /** There may be room for more. */
+  wake(): void {
+    this.#more?.()
+  }
+
+  acked(receipt: string): void {
+    this.#acks.push(receipt)
+    if (this.#acks.length >= BATCH_MAX) this.answer()
+  }
+
+  failed(entry: NackEntry): void {
+    this.#nacks.push(entry)
+    if (this.#nacks.length >= BATCH_MAX) this.answer()
+  }
+
+  /** Tells the queue. What the store refuses is written again by the queue itself. */
+  answer(): void {
+    const failed = (error: unknown): void => this.#members.failed(error)
+    if (this.#acks.length > 0) {
+      const acks = this.#acks
+      this.#acks = []
+      this.#queue.ack(acks).catch(failed)
+    }
+    if (this.#nacks.length > 0) {
+      const nacks = this.#nacks
+      this.#nacks = []
+      this.#queue.nack(nacks).catch(failed)
+    }
+  }
+
+  giveBack(deliveries: readonly Delivery[]): void {
+    this.#queue.release(deliveries)
+  }
+
+  /** Property bytes of one delivery (MQTT 5): `sluicemq-queue`, `sluicemq-id`, `sluicemq-attempt`. */
+  properties(delivery: Delivery): Buffer {
+    const id = delivery.deadLetter?.id ?? this.#queue.idOf(delivery.seq)
+    const attempt = String(delivery.attempt)
+    const head = this.#head
+    // Both are ASCII.
+    const bytes = Buffer.allocUnsafe(
+      head.length + 5 + ID_NAME.length + id.length + 5 + ATTEMPT_NAME.length + attempt.length,
+    )
+    let at = head.copy(bytes)
+    at = put(bytes, at, ID_NAME, id)
+    put(bytes, at, ATTEMPT_NAME, attempt)
+    return bytes
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#abort
+    while (!signal.aborted) {
+      const { room, capacity } = this.#members
+      // Small pulls for every place that comes free would cost a commit each.
+      if (room < Math.max(1, Math.min(capacity, BATCH_MAX) >> 1) || this.#unsent.length > 0) {
+        await new Promise<void>((resolve) => {
+          this.#more = resolve
+        })
+        this.#more = null
+        continue
+      }
+      const deliveries = await this.#queue.pull(Math.min(room, BATCH_MAX), this.#leaseMs, POLL_MS, signal)
+      if (signal.aborted) {
+        this.#queue.release(deliveries)
+        return
+      }
+      this.#unsent = deliveries
+      this.#next = 0
+      this.#members.pump()
+    }
+  }
+}
+
+const ID_NAME = Buffer.from('sluicemq-id')
+const ATTEMPT_NAME = Buffer.from('sluicemq-attempt')
+
+function put(bytes: Buffer, from: number, name: Buffer, value: string): number {
+  let at = from
+  bytes[at++] = USER_PROPERTY
+  at = bytes.writeUInt16BE(name.length, at)
+  at += name.copy(bytes, at)
+  at = bytes.writeUInt16BE(value.length, at)
+  return at + bytes.write(value, at, 'latin1')
+}
+
+function userProperty(name: string, value: string): Buffer {
+  const valueBytes = Buffer.from(value)
+  const bytes = Buffer.alloc(5 + name.length + valueBytes.length)
+  bytes[0] = USER_PROPERTY
+  const at = bytes.writeUInt16BE(name.length, 1)
+  bytes.write(name, at, 'latin1')
+  bytes.writeUInt16BE(valueBytes.length, at + name.length)
+  valueBytes.copy(bytes, at + name.length + 2)
+  return bytes
+}
