@@ -50,7 +50,8 @@ export function makeCore(parts: CoreParts): Core {
   const now = (): number => clock.now()
   const nodeId = config.nodeId ?? 'local'
   const redistribute = (loans: Iterable<Loan>): void => router.redistribute(loans)
-  const sessions = new Sessions({ ...shared, random, subscriptions, nodeId, now, redistribute })
+  const leads = (): boolean => true
+  const sessions = new Sessions({ ...shared, random, subscriptions, nodeId, leads, now, redistribute })
   const published = (will: Publication): void => hooks.published?.(null, will, () => {})
   const session = (clientId: string): Session | undefined => sessions.find(clientId)
   const wills = new Wills({ store, commits, clock, events, router, session, published })

@@ -54,6 +54,8 @@ export class Session {
   disconnectedAt: number
   /** Lane entries below this sequence number may have been sent before. */
   maybeSentBefore: number
+  /** The node whose connection serves it; null: none, or there is one node. */
+  node: string | null
   /** Null: the lane has the name every session's has at first. */
   readonly #laneName: string | null
   readonly #context: SessionContext
@@ -82,6 +84,7 @@ export class Session {
     this.expirySeconds = record.expirySeconds
     this.disconnectedAt = record.disconnectedAt
     this.maybeSentBefore = record.maybeSentBefore
+    this.node = record.node ?? null
     this.#laneName = record.lane === firstLaneName(record.clientId) ? null : record.lane
   }
 
@@ -92,6 +95,7 @@ export class Session {
     const lane = this.#laneName ?? firstLaneName(clientId)
     const record: SessionRecord = { clientId, version, expirySeconds, disconnectedAt, maybeSentBefore, lane }
     if (userName !== undefined) record.userName = userName
+    if (this.node !== null) record.node = this.node
     return record
   }
 

@@ -2,20 +2,14 @@ import type { Clock } from '../base/clock.ts'
 import type { Random } from '../base/random.ts'
 import type { Connection } from '../connection/connection.ts'
 import type { Commits } from '../router/commits.ts'
-import type { SessionRecord, Store } from '../store.ts'
+import type { SessionRecord, Store, StoredSession } from '../store.ts'
 import type { DropCause, Events } from '../telemetry/events.ts'
+import type { Claims } from './claims.ts'
+import { Expiry, isExpired } from './expiry.ts'
 import { LaneDrain } from './lane-drain.ts'
 import type { Loan } from './loan.ts'
 import { firstLaneName, Session, type SessionContext } from './session.ts'
 import type { Subscriptions } from './subscriptions.ts'
-
-/** Session Expiry Interval that never ends ([v5 3.1.2.11.2]). */
-export const NEVER = 0xffffffff
-
-const NEVER_MS = Number.POSITIVE_INFINITY
-
-/** How often sessions without a connection are looked at for expiry, in ms. */
-const SWEEP_MS = 1000
 
 export interface SessionsContext extends SessionContext {
   readonly store: Store
@@ -25,6 +19,8 @@ export interface SessionsContext extends SessionContext {
   readonly events: Events
   readonly subscriptions: Subscriptions
   readonly nodeId: string
+  /** This node looks after sessions that no living node serves. */
+  leads(): boolean
   /** Unacknowledged messages of shared subscriptions whose member is gone. */
   redistribute(loans: Iterable<Loan>): void
 }
@@ -35,6 +31,8 @@ export interface Opened {
   readonly present: boolean
   /** Something was written: CONNACK waits for the commit. */
   readonly durable: boolean
+  /** Where nodes share the store: resolves when messages for the session are heard here. Null: they are already. */
+  readonly kept: Promise<void> | null
 }
 
 /** All sessions of this node by Client Identifier: find, create, take over, expire. */
@@ -45,14 +43,15 @@ export class Sessions {
   readonly #passing = new Set<Session>()
   /** Sessions with an owner. */
   #online = 0
-  /** Persistent sessions without a connection, by the wall clock ms at which they expire. */
-  readonly #expiring = new Map<Session, number>()
+  readonly #expiry: Expiry
   readonly #drain: LaneDrain
-  #cancelSweep: (() => void) | null = null
+  /** Null: one node, every Client Identifier is its own. */
+  claims: Claims | null = null
 
   constructor(context: SessionsContext) {
     this.#c = context
     this.#drain = new LaneDrain(context)
+    this.#expiry = new Expiry(context.clock, (session) => this.#over(session))
   }
 
   get size(): number {
@@ -94,17 +93,19 @@ export class Sessions {
 
   /** Takes back what the store kept: sessions, subscriptions and half-done QoS 2 exchanges. */
   async restore(): Promise<void> {
-    const { store, clock, subscriptions } = this.#c
+    const { store, clock } = this.#c
     const now = clock.now()
     this.#drain.restore()
-    for await (const { session: record, subscriptions: records, inboundPacketIds } of store.sessions()) {
-      if (record.disconnectedAt === 0) {
+    for await (const stored of store.sessions()) {
+      const record = stored.session
+      if (record.disconnectedAt === 0 && !this.#isElsewhere(record)) {
         // The process died while the client was connected: what waits may have been sent.
         record.maybeSentBefore = store.lane(record.lane).nextSeq
         record.disconnectedAt = now
+        delete record.node
         store.putSession(record)
       }
-      if (isExpired(record, now)) {
+      if (isExpired(record, now) && store.shared === null) {
         const lane = store.lane(record.lane)
         const messages = lane.waiting
         this.#c.events.emit('sessionExpired', { clientId: record.clientId, messages })
@@ -113,18 +114,70 @@ export class Sessions {
         store.deleteSession(record.clientId)
         continue
       }
-      const session = new Session(this.#c, record, true)
-      if (inboundPacketIds.length > 0) session.inbound = new Set(inboundPacketIds)
-      this.#byId.set(record.clientId, session)
-      for (const subscription of records) subscriptions.restore(session, subscription)
-      this.#expireLater(session)
+      this.adopt(stored)
     }
     await store.commit()
-    this.#sweepLater()
+    this.#expiry.start()
+  }
+
+  /** Takes a session as the store has it, in place of what is known of it here. No connection here may own it. */
+  adopt({ session: record, subscriptions: records, inboundPacketIds }: StoredSession): Session {
+    const { subscriptions } = this.#c
+    const known = this.#byId.get(record.clientId)
+    if (known !== undefined) this.forget(known)
+    const session = new Session(this.#c, record, true)
+    if (inboundPacketIds.length > 0) session.inbound = new Set(inboundPacketIds)
+    this.#byId.set(record.clientId, session)
+    for (const subscription of records) subscriptions.restore(session, subscription)
+    if (record.disconnectedAt !== 0) this.#expiry.watch(session)
+    return session
+  }
+
+  /** Lets go of what is in memory; the store keeps what it has. */
+  forget(session: Session): void {
+    session.ended = true
+    session.detach()
+    this.#byId.delete(session.clientId)
+    this.#own(session, null)
+    this.#expiry.forget(session)
+    this.#c.subscriptions.removeAll(session)
+    this.#passing.delete(session)
+    if (session.kept) session.lane!.onCommitted = null
+  }
+
+  /** Facts about a session that another node serves or served. */
+  changed(record: SessionRecord): void {
+    const session = this.#byId.get(record.clientId)
+    if (session === undefined) {
+      this.adopt({ session: record, subscriptions: [], inboundPacketIds: [] })
+      return
+    }
+    if (session.owner !== null || !session.kept) return
+    const { version, expirySeconds, disconnectedAt, maybeSentBefore, node = null } = record
+    Object.assign(session, { version, expirySeconds, disconnectedAt, maybeSentBefore, node })
+    this.#expiry.forget(session)
+    if (disconnectedAt !== 0) this.#expiry.watch(session)
+  }
+
+  /** The node that served these sessions is gone: they wait for their clients from now on. */
+  orphan(nodeId: string): void {
+    const now = this.#c.clock.now()
+    for (const session of this.#byId.values()) {
+      if (session.node !== nodeId || session.disconnectedAt !== 0 || session.owner !== null) continue
+      session.maybeSentBefore = session.lane!.nextSeq
+      Object.assign(session, { disconnectedAt: now, node: null })
+      this.#c.store.putSession(session.record!)
+      this.#expiry.watch(session)
+    }
+    this.#c.commits.scheduleLazily()
+  }
+
+  #isElsewhere({ node }: SessionRecord): boolean {
+    return this.#c.store.shared !== null && node !== undefined && node !== this.#c.nodeId
   }
 
   stop(): void {
-    this.#cancelSweep?.()
+    this.#expiry.stop()
   }
 
   /**
@@ -137,7 +190,7 @@ export class Sessions {
     if (existing !== undefined) {
       existing.owner?.takenOver()
       // Its time was over before the sweep came by [v5 MQTT-4.1.0-2].
-      if ((this.#expiring.get(existing) ?? NEVER_MS) <= this.#c.clock.now()) this.#expire(existing)
+      if (this.#expiry.isOver(existing)) this.#expire(existing)
     }
     const survivor = this.#byId.get(clientId)
     let durable = false
@@ -148,21 +201,28 @@ export class Sessions {
     const kept = clean ? undefined : survivor
     const persistent = expirySeconds > 0
     if (kept !== undefined) {
-      this.#expiring.delete(kept)
-      Object.assign(kept, { version, expirySeconds, disconnectedAt: 0 })
+      this.#expiry.forget(kept)
+      Object.assign(kept, { version, expirySeconds, disconnectedAt: 0, node: this.#servingNode })
       this.#c.store.putSession(kept.record!)
       this.#own(kept, connection)
-      return { session: kept, present: true, durable: true }
+      return { session: kept, present: true, durable: true, kept: null }
     }
     const lane = this.#drain.freeName(firstLaneName(clientId))
     const record: SessionRecord = { clientId, version, expirySeconds, disconnectedAt: 0, maybeSentBefore: 0, lane }
     if (userName !== undefined) record.userName = userName
     const session = new Session(this.#c, record, persistent)
-    if (persistent) this.#c.store.putSession(record)
+    session.node = this.#servingNode
+    if (persistent) this.#c.store.putSession(session.record!)
     else this.#passing.add(session)
     this.#byId.set(clientId, session)
     this.#own(session, connection)
-    return { session, present: false, durable: durable || persistent }
+    const keeping = session.lane === null ? undefined : this.#c.store.shared?.keep(session.lane)
+    return { session, present: false, durable: durable || persistent, kept: keeping ?? null }
+  }
+
+  /** What the record says of who serves it: other nodes learn from it where QoS 0 messages go. */
+  get #servingNode(): string | null {
+    return this.#c.store.shared === null ? null : this.#c.nodeId
   }
 
   /** Finds or makes a persistent session that no connection serves: for what a program keeps for a client. */
@@ -176,7 +236,7 @@ export class Sessions {
     this.#c.store.putSession(record)
     this.#c.commits.scheduleLazily()
     this.#byId.set(clientId, session)
-    this.#expireLater(session)
+    this.#expiry.watch(session)
     return session
   }
 
@@ -190,10 +250,12 @@ export class Sessions {
       return
     }
     session.detach()
+    session.node = null
     session.disconnectedAt = this.#c.clock.now()
     this.#c.store.putSession(session.record!)
     this.#c.commits.scheduleLazily()
-    this.#expireLater(session)
+    this.#expiry.watch(session)
+    this.claims?.left(session.clientId, session.lane)
   }
 
   /** Ends the session: nothing of it remains. */
@@ -208,10 +270,11 @@ export class Sessions {
     this.#byId.delete(session.clientId)
     this.#passing.delete(session)
     this.#own(session, null)
-    this.#expiring.delete(session)
+    this.#expiry.forget(session)
     const groups = [...session.subscriptions.values()].flatMap(({ member }) => (member === null ? [] : [member.group]))
     this.#c.subscriptions.removeAll(session)
     if (loans.length > 0) this.#c.redistribute(loans)
+    this.claims?.left(session.clientId, null)
     const lane = session.lane
     if (lane === null) return
     lane.onCommitted = null
@@ -232,16 +295,22 @@ export class Sessions {
     session.owner = owner
   }
 
-  #expireLater(session: Session): void {
-    if (session.expirySeconds !== NEVER)
-      this.#expiring.set(session, session.disconnectedAt + session.expirySeconds * 1000)
-  }
-
-  #sweepLater(): void {
-    this.#cancelSweep = this.#c.clock.after(SWEEP_MS, () => {
-      const now = this.#c.clock.now()
-      for (const [session, at] of this.#expiring) if (at <= now) this.#expire(session)
-      this.#sweepLater()
+  /** Its time is over; where there are several nodes, the one that leads ends it. */
+  #over(session: Session): void {
+    if (this.claims === null) {
+      this.#expire(session)
+      return
+    }
+    if (!this.#c.leads()) return
+    const { clientId } = session
+    // Until it is ended, or found to be in use, it is not looked at again.
+    this.#expiry.forget(session)
+    const over = (): void => {
+      const current = this.#byId.get(clientId)
+      if (current !== undefined && this.#expiry.isOver(current)) this.#expire(current)
+    }
+    this.claims.obtainVacant(clientId, over).catch(() => {
+      if (!session.ended && session.owner === null) this.#expiry.watch(session)
     })
   }
 
@@ -249,8 +318,4 @@ export class Sessions {
     this.#c.events.emit('sessionExpired', { clientId: session.clientId, messages: session.waiting })
     this.end(session)
   }
-}
-
-function isExpired(record: SessionRecord, now: number): boolean {
-  return record.expirySeconds !== NEVER && record.disconnectedAt + record.expirySeconds * 1000 <= now
 }

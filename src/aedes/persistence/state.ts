@@ -9,7 +9,8 @@ import { RetainedIndex } from '../../router/retained.ts'
 import { Router } from '../../router/router.ts'
 import { SharedGroup } from '../../router/shared-groups.ts'
 import { TopicTree } from '../../router/topic-tree.ts'
-import { NEVER, Sessions } from '../../session/sessions.ts'
+import { NEVER } from '../../session/expiry.ts'
+import { Sessions } from '../../session/sessions.ts'
 import { Subscriptions } from '../../session/subscriptions.ts'
 import { Wills } from '../../session/will.ts'
 import type { Store } from '../../store.ts'
@@ -48,7 +49,15 @@ export async function openState(store: Store): Promise<PersistentState> {
   const makeGroup = (): SharedGroup<Member> => new SharedGroup<Member>('round-robin', random)
   const subscriptions = new Subscriptions({ store, tree, makeGroup })
   const now = (): number => clock.now()
-  const sessions = new Sessions({ ...shared, random, subscriptions, nodeId: 'aedes', now, redistribute: () => {} })
+  const sessions = new Sessions({
+    ...shared,
+    random,
+    subscriptions,
+    nodeId: 'aedes',
+    leads: () => true,
+    now,
+    redistribute: () => {},
+  })
   const wills = new Wills({ ...shared, router, session: (id) => sessions.find(id), published: () => {} })
   await store.open()
   for await (const { topic, message } of store.retained()) retained.set(topic, message)

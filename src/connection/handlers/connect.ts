@@ -38,7 +38,7 @@ export function handleConnect(c: Connection, buf: Buffer, start: number, end: nu
       // [v5 MQTT-3.1.3-6] [v3 MQTT-3.1.3-6]
       if (c.clientId === '') c.clientId = c.core.sessions.newClientId()
       c.introduced = true
-      authenticate(c, packet, (answer) => open(c, packet, answer))
+      authenticate(c, packet, (answer) => claim(c, packet, answer))
     } catch (error) {
       if (error instanceof Redirect)
         c.refuse(error.reasonCode, error.message, 'server_unavailable', { serverReference: error.serverReference })
@@ -158,6 +158,25 @@ function checkMqtt3(packet: ConnectPacket, limits: Mqtt3Limits): void {
     throw new SluiceError('not_authorized', 'keep alive limit exceeded')
 }
 
+/** Where there are several nodes, the Client Identifier has to be this one's first. */
+function claim(c: Connection, packet: ConnectPacket, answer: Properties): void {
+  const { claims } = c.core.sessions
+  if (claims === null) return open(c, packet, answer)
+  const failed = (error: unknown): void => {
+    c.fail(error)
+    c.release()
+  }
+  const go = (): void => {
+    if (c.state === 'closed') return c.release()
+    try {
+      open(c, packet, answer)
+    } catch (error) {
+      failed(error)
+    }
+  }
+  claims.obtain(c.clientId, go, failed)
+}
+
 /** @param answer properties of CONNACK so far */
 function open(c: Connection, packet: ConnectPacket, answer: Properties): void {
   const { core } = c
@@ -206,13 +225,15 @@ function open(c: Connection, packet: ConnectPacket, answer: Properties): void {
   }
   const settle = (durable: boolean): void => {
     if (!durable && packet.will === null) return proceed()
-    core.commits.wait({
-      committed: proceed,
-      notCommitted: (error) => {
-        c.fail(error instanceof SluiceError ? error : new SluiceError('store_unavailable', String(error)))
-        c.release()
-      },
-    })
+    const failed = (error: unknown): void => {
+      c.fail(error instanceof SluiceError ? error : new SluiceError('store_unavailable', String(error)))
+      c.release()
+    }
+    const committed = (): void => {
+      if (opened.kept === null) proceed()
+      else opened.kept.then(proceed, failed)
+    }
+    core.commits.wait({ committed, notCommitted: failed })
   }
   if (!present || session.subscriptions.size === 0) settle(opened.durable)
   else resume(c, session, () => settle(true))

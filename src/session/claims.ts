@@ -1,0 +1,136 @@
+import type { Cluster } from '../cluster.ts'
+import { SluiceError } from '../errors.ts'
+import type { Lane, Store, StoredSession } from '../store.ts'
+import type { Session } from './session.ts'
+
+export interface ClaimsContext {
+  readonly cluster: Cluster
+  readonly store: Store
+  readonly commits: { done(): Promise<void> }
+  readonly sessions: {
+    find(clientId: string): Session | undefined
+    adopt(stored: StoredSession): Session
+    forget(session: Session): void
+  }
+}
+
+/**
+ * Which Client Identifiers this node serves, where there are several nodes. What happens to one identifier happens in a
+ * line: connecting, surrendering it to another node, letting go of it.
+ *
+ *     elsewhere ──claim, read the session──▶ ours ──a client connects──▶ served
+ *         ▲                                   │                            │
+ *         └───────── nobody connected ────────┴── connection closed, durable, or surrendered
+ */
+export class Claims {
+  readonly #c: ClaimsContext
+  /** The last step in the line of each identifier. */
+  readonly #lines = new Map<string, Promise<void>>()
+  readonly #ours = new Set<string>()
+
+  constructor(context: ClaimsContext) {
+    this.#c = context
+  }
+
+  /**
+   * Calls `go` once this node serves the identifier and the session in memory is as the store has it; the connection has
+   * to own the session when `go` returns, or nobody does.
+   */
+  obtain(clientId: string, go: () => void, failed: (error: unknown) => void): void {
+    this.#inLine(clientId, async () => {
+      try {
+        await this.#claim(clientId)
+      } catch (error) {
+        failed(error)
+        return
+      }
+      go()
+      if (this.#isUnserved(clientId)) await this.#letGo(clientId, null)
+    })
+  }
+
+  /** Takes the session as the store has it, to end it. False: another node serves it. */
+  async obtainVacant(clientId: string, go: () => void): Promise<boolean> {
+    let vacant = false
+    await this.#inLine(clientId, async () => {
+      vacant = this.#isUnserved(clientId) && (await this.#c.cluster.claimVacant(clientId))
+      if (!vacant) return
+      this.#ours.add(clientId)
+      await this.#adopt(clientId)
+      go()
+      await this.#letGo(clientId, null)
+    })
+    return vacant
+  }
+
+  /** Another node's client connects with the identifier. Resolves when what happened here is durable. */
+  surrender(clientId: string): Promise<void> {
+    return this.#inLine(clientId, async () => {
+      const session = this.#c.sessions.find(clientId)
+      session?.owner?.takenOver()
+      await this.#letGo(clientId, session?.lane ?? null)
+    })
+  }
+
+  /** The connection closed, or the session ended. Lets go of the identifier once that is durable. */
+  left(clientId: string, lane: Lane | null): void {
+    if (!this.#ours.has(clientId)) return
+    void this.#inLine(clientId, async () => {
+      // Another connection may have come before this step.
+      if (this.#isUnserved(clientId)) await this.#letGo(clientId, lane)
+    })
+  }
+
+  /** Every identifier this node thought it served: others have declared it dead. */
+  reset(): void {
+    this.#ours.clear()
+  }
+
+  #isUnserved(clientId: string): boolean {
+    return (this.#c.sessions.find(clientId)?.owner ?? null) === null
+  }
+
+  async #claim(clientId: string): Promise<void> {
+    if (this.#ours.has(clientId)) return
+    await this.#c.cluster.claim(clientId)
+    this.#ours.add(clientId)
+    await this.#adopt(clientId)
+  }
+
+  async #adopt(clientId: string): Promise<void> {
+    const { store, sessions } = this.#c
+    const stored = await store.shared!.session(clientId)
+    const known = sessions.find(clientId)
+    if (stored !== null) {
+      const { lane } = sessions.adopt(stored)
+      if (lane !== null) await store.shared!.keep(lane)
+    } else if (known !== undefined) {
+      sessions.forget(known)
+    }
+  }
+
+  async #letGo(clientId: string, lane: Lane | null): Promise<void> {
+    if (!this.#ours.delete(clientId)) return
+    try {
+      await this.#c.commits.done()
+      if (lane !== null) await this.#c.store.shared!.release(lane)
+    } catch (error) {
+      // What is not durable was not promised; the lane's next keeper finds it as it was.
+      if (!(error instanceof SluiceError)) throw error
+    } finally {
+      this.#c.cluster.release(clientId)
+    }
+  }
+
+  #inLine(clientId: string, step: () => Promise<void>): Promise<void> {
+    const before = this.#lines.get(clientId) ?? Promise.resolve()
+    const mine = before.then(step)
+    const tail: Promise<void> = mine
+      .catch(() => {})
+      .then(() => {
+        if (this.#lines.get(clientId) === tail) this.#lines.delete(clientId)
+      })
+    this.#lines.set(clientId, tail)
+    return mine
+  }
+}
