@@ -5,9 +5,10 @@ import type { Commits } from '../router/commits.ts'
 import type { SessionRecord, Store, StoredSession } from '../store.ts'
 import type { DropCause, Events } from '../telemetry/events.ts'
 import type { Claims } from './claims.ts'
-import { Expiry, isExpired } from './expiry.ts'
+import { Expiry } from './expiry.ts'
 import { LaneDrain } from './lane-drain.ts'
 import type { Loan } from './loan.ts'
+import { restoreSessions } from './restore.ts'
 import { firstLaneName, Session, type SessionContext } from './session.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
@@ -93,30 +94,8 @@ export class Sessions {
 
   /** Takes back what the store kept: sessions, subscriptions and half-done QoS 2 exchanges. */
   async restore(): Promise<void> {
-    const { store, clock } = this.#c
-    const now = clock.now()
     this.#drain.restore()
-    for await (const stored of store.sessions()) {
-      const record = stored.session
-      if (record.disconnectedAt === 0 && !this.#isElsewhere(record)) {
-        // The process died while the client was connected: what waits may have been sent.
-        record.maybeSentBefore = store.lane(record.lane).nextSeq
-        record.disconnectedAt = now
-        delete record.node
-        store.putSession(record)
-      }
-      if (isExpired(record, now) && store.shared === null) {
-        const lane = store.lane(record.lane)
-        const messages = lane.waiting
-        this.#c.events.emit('sessionExpired', { clientId: record.clientId, messages })
-        if (messages > 0) this.#c.dropped(null, 'session_ended', messages)
-        store.dropLane(lane)
-        store.deleteSession(record.clientId)
-        continue
-      }
-      this.adopt(stored)
-    }
-    await store.commit()
+    await restoreSessions(this.#c, (stored) => this.adopt(stored))
     this.#expiry.start()
   }
 
@@ -170,10 +149,6 @@ export class Sessions {
       this.#expiry.watch(session)
     }
     this.#c.commits.scheduleLazily()
-  }
-
-  #isElsewhere({ node }: SessionRecord): boolean {
-    return this.#c.store.shared !== null && node !== undefined && node !== this.#c.nodeId
   }
 
   stop(): void {

@@ -1,0 +1,43 @@
+import type { Clock } from '../base/clock.ts'
+import type { Store, StoredSession } from '../store.ts'
+import type { DropCause, Events } from '../telemetry/events.ts'
+import { isExpired } from './expiry.ts'
+
+export interface RestoreContext {
+  readonly store: Store
+  readonly clock: Clock
+  readonly events: Events
+  readonly nodeId: string
+  dropped(session: null, cause: DropCause, count: number): void
+}
+
+/**
+ * Reads the sessions that the store kept. Those whose time was over while no process ran are ended; where nodes share the
+ * store, the node that leads ends them, and those that another node serves are left as they are.
+ */
+export async function restoreSessions(c: RestoreContext, adopt: (stored: StoredSession) => void): Promise<void> {
+  const { store, clock, nodeId } = c
+  const now = clock.now()
+  for await (const stored of store.sessions()) {
+    const record = stored.session
+    const elsewhere = store.shared !== null && record.node !== undefined && record.node !== nodeId
+    if (record.disconnectedAt === 0 && !elsewhere) {
+      // The process died while the client was connected: what waits may have been sent.
+      record.maybeSentBefore = store.lane(record.lane).nextSeq
+      record.disconnectedAt = now
+      delete record.node
+      store.putSession(record)
+    }
+    if (isExpired(record, now) && store.shared === null) {
+      const lane = store.lane(record.lane)
+      const messages = lane.waiting
+      c.events.emit('sessionExpired', { clientId: record.clientId, messages })
+      if (messages > 0) c.dropped(null, 'session_ended', messages)
+      store.dropLane(lane)
+      store.deleteSession(record.clientId)
+      continue
+    }
+    adopt(stored)
+  }
+  await store.commit()
+}
