@@ -181,6 +181,12 @@ export interface Store {
    * of it is undone.
    */
   commit(): Promise<void>
+  /**
+   * Tells the fate of the group that is open now: `closed` when nothing more goes into it, `decided` with null when it is
+   * durable or with the reason when it is undone. Both are called before `commit()` of it settles, `closed` first (or not at
+   * all), and must not throw. For what is changed in memory together with a write and has to be taken back with it.
+   */
+  watchGroup(closed: () => void, decided: (failure: unknown) => void): void
   /** Bytes of message bodies in groups that are open or under way: what back-pressure watches. */
   readonly pendingBytes: number
 

@@ -5,6 +5,7 @@ import type { Queues } from '../queue/queues.ts'
 import type { Commits } from '../router/commits.ts'
 import type { Publication } from '../router/publication.ts'
 import type { RetainedIndex } from '../router/retained.ts'
+import type { RetainedJournal } from '../router/retained-journal.ts'
 import type { Router } from '../router/router.ts'
 import type { Sessions } from '../session/sessions.ts'
 import type { Subscriptions } from '../session/subscriptions.ts'
@@ -26,6 +27,7 @@ export interface Core {
   readonly commits: Commits
   readonly router: Router
   readonly retained: RetainedIndex
+  readonly retainedJournal: RetainedJournal
   readonly sessions: Sessions
   readonly subscriptions: Subscriptions
   readonly wills: Wills

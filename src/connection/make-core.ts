@@ -1,7 +1,7 @@
 import type { Random } from '../base/random.ts'
 import type { Destination, Member } from '../router/destinations.ts'
 import { Publication } from '../router/publication.ts'
-import { RetainedIndex } from '../router/retained.ts'
+import { RetainedJournal } from '../router/retained-journal.ts'
 import { type Observers, Router } from '../router/router.ts'
 import { SharedGroup } from '../router/shared-groups.ts'
 import type { TopicTree } from '../router/topic-tree.ts'
@@ -41,10 +41,11 @@ export interface CoreParts
 export function makeCore(parts: CoreParts): Core {
   const { config, clock, store, commits, backpressure, counters, events, hooks, random, tree, drops, observers } = parts
   const { limits } = config
-  const retained = new RetainedIndex()
+  const retainedJournal = new RetainedJournal(store)
+  const retained = retainedJournal.index
   const dropped = (session: Session | null, cause: DropCause, count: number): void => drops.count(session, cause, count)
   const shared = { store, commits, counters, backpressure, clock, events, limits, dropped }
-  const router = new Router({ ...shared, tree, retained, observers })
+  const router = new Router({ ...shared, tree, retained, retainedJournal, observers })
   const makeGroup = (): SharedGroup<Member> => new SharedGroup<Member>(config.shared.strategy, random)
   const subscriptions = new Subscriptions({ store, tree, makeGroup })
   const now = (): number => clock.now()
@@ -62,6 +63,7 @@ export function makeCore(parts: CoreParts): Core {
     commits,
     router,
     retained,
+    retainedJournal,
     sessions,
     subscriptions,
     wills,

@@ -15,6 +15,7 @@ import { MatchCache } from './match-cache.ts'
 import { decodeMessage, Origin, secondsLeft } from './message.ts'
 import { Publication } from './publication.ts'
 import { isSys, type RetainedIndex } from './retained.ts'
+import type { RetainedJournal } from './retained-journal.ts'
 import type { TopicTree } from './topic-tree.ts'
 
 export interface RouterLimits {
@@ -41,6 +42,7 @@ export interface RouterContext {
   readonly commits: Commits
   readonly tree: TopicTree<Destination>
   readonly retained: RetainedIndex
+  readonly retainedJournal: RetainedJournal
   readonly observers: Observers
   readonly counters: Counters
   readonly clock: Clock
@@ -266,23 +268,18 @@ export class Router {
 
   /** [v5 MQTT-3.3.1-5, -6, -7]: replaces the retained message of the topic; an empty payload removes it. */
   #retain(topic: string, publication: Publication, stored: Buffer): boolean {
-    const { retained, store, limits } = this.#c
+    const { retained, retainedJournal, limits } = this.#c
     if (isSys(topic)) {
       if (publication.payloadStart === publication.payloadEnd) retained.delete(topic)
       else retained.set(topic, ownMemory(stored))
       return false
     }
-    if (publication.payloadStart === publication.payloadEnd) {
-      if (!retained.delete(topic)) return false
-      store.deleteRetained(topic)
-      return true
-    }
+    if (publication.payloadStart === publication.payloadEnd) return retainedJournal.delete(topic)
     if (retained.size >= limits.retainedMessagesMax && retained.get(topic) === undefined) {
       this.#c.dropped(null, 'retained_full', 1)
       return false
     }
-    retained.set(topic, ownMemory(stored))
-    store.putRetained(topic, stored)
+    retainedJournal.put(topic, stored)
     return true
   }
 }

@@ -1,5 +1,4 @@
 import { Readable } from 'node:stream'
-import { ownMemory } from '../../base/own-memory.ts'
 import { encodeMessage } from '../../router/message.ts'
 import { type AedesPacket, messageOf, type PublishRequest, packetOfStored } from '../packets.ts'
 import type { PersistentState } from './state.ts'
@@ -31,15 +30,14 @@ export class RetainedMessages {
 
   /** Replaces the retained message of the topic, or removes it where the payload is empty [v5 MQTT-3.3.1-6]. */
   async store(packet: PublishRequest): Promise<void> {
-    const { store, retained, clock, commits } = this.#state
+    const { retainedJournal, clock, commits } = this.#state
     const { topic } = packet
     this.#rest?.delete(topic)
     if (packet.payload === undefined || packet.payload.length === 0) {
-      if (retained.delete(topic)) store.deleteRetained(topic)
+      retainedJournal.delete(topic)
     } else {
       const message = encodeMessage({ ...messageOf(packet, packet.clientId ?? '', clock.now()), retain: true })
-      retained.set(topic, ownMemory(message))
-      store.putRetained(topic, message)
+      retainedJournal.put(topic, message)
       this.#rest?.set(topic, Object.fromEntries(Object.entries(packet).filter(([key]) => !kept.has(key))))
     }
     await commits.done()

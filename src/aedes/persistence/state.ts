@@ -5,7 +5,7 @@ import { Backpressure } from '../../connection/backpressure.ts'
 import type { Core } from '../../connection/core.ts'
 import { Commits } from '../../router/commits.ts'
 import type { Destination, Member } from '../../router/destinations.ts'
-import { RetainedIndex } from '../../router/retained.ts'
+import { RetainedJournal } from '../../router/retained-journal.ts'
 import { Router } from '../../router/router.ts'
 import { SharedGroup } from '../../router/shared-groups.ts'
 import { TopicTree } from '../../router/topic-tree.ts'
@@ -19,16 +19,19 @@ import { Events } from '../../telemetry/events.ts'
 
 /** The state that a persistence shows: the broker's own, or one made over a bare store. */
 export interface PersistentState
-  extends Pick<Core, 'clock' | 'commits' | 'retained' | 'sessions' | 'store' | 'subscriptions' | 'wills'> {
+  extends Pick<
+    Core,
+    'clock' | 'commits' | 'retained' | 'retainedJournal' | 'sessions' | 'store' | 'subscriptions' | 'wills'
+  > {
   /** Session Expiry Interval of sessions that the persistence makes. */
   readonly expirySeconds: number
 }
 
 /** The state of a running broker: what is changed is seen by its clients, and their changes are seen here. */
 export function stateOf(core: Core): PersistentState {
-  const { clock, commits, retained, sessions, store, subscriptions, wills } = core
+  const { clock, commits, retained, retainedJournal, sessions, store, subscriptions, wills } = core
   const expirySeconds = core.config.limits.sessionExpirySecondsMax
-  return { clock, commits, retained, sessions, store, subscriptions, wills, expirySeconds }
+  return { clock, commits, retained, retainedJournal, sessions, store, subscriptions, wills, expirySeconds }
 }
 
 /** Opens the store and takes up what is in it, without a broker. Sessions made here never expire, as in Aedes. */
@@ -39,13 +42,14 @@ export async function openState(store: Store): Promise<PersistentState> {
   const events = new Events()
   const counters = new Counters()
   const tree = new TopicTree<Destination>()
-  const retained = new RetainedIndex()
+  const retainedJournal = new RetainedJournal(store)
+  const retained = retainedJournal.index
   // Failures reach whoever waits for the commit; nobody counts them.
   const commits = new Commits(store, { succeeded() {}, failed() {} }, () => {})
   const backpressure = new Backpressure(store, limits.inboundPausedBytes, clock)
   const shared = { store, commits, counters, backpressure, clock, events, limits, dropped: () => {} }
   const observers = { generation: 0, observes: () => false, notify: () => {} }
-  const router = new Router({ ...shared, tree, retained, observers })
+  const router = new Router({ ...shared, tree, retained, retainedJournal, observers })
   const makeGroup = (): SharedGroup<Member> => new SharedGroup<Member>('round-robin', random)
   const subscriptions = new Subscriptions({ store, tree, makeGroup })
   const now = (): number => clock.now()
@@ -63,5 +67,5 @@ export async function openState(store: Store): Promise<PersistentState> {
   for await (const { topic, message } of store.retained()) retained.set(topic, message)
   await sessions.restore()
   for await (const record of store.wills()) wills.set(record)
-  return { clock, commits, retained, sessions, store, subscriptions, wills, expirySeconds: NEVER }
+  return { clock, commits, retained, retainedJournal, sessions, store, subscriptions, wills, expirySeconds: NEVER }
 }

@@ -108,6 +108,7 @@ export class Commits {
   #submit(group: Group): void {
     const state = this.#state
     group.closedAt = state.clock.monotonic()
+    for (const { closed } of group.watchers) closed()
     const batch = this.#writer.write(group)
     state.underWay.push(group)
     state.engine.commit(batch, (failure) => {
@@ -139,6 +140,7 @@ export class Commits {
     this.#sweeper.add(group.doomed)
     for (const { chunks } of group.undoomed) state.onEvent({ type: 'lane-removed', chunks })
     this.#settle(group)
+    for (const { decided } of group.watchers) decided(null)
     if (state.underWay.length === 0) this.#failing = false
     this.commits++
     this.lastCommitMs = state.clock.monotonic() - group.closedAt
@@ -212,6 +214,7 @@ export class Commits {
     const state = this.#state
     state.repair ??= new Group()
     undoGroup(state, group, state.repair)
+    for (const { decided } of group.watchers) decided(error)
     if (!state.repair.touched) state.repair = null
     this.#unpin(group)
     this.#settle(group)

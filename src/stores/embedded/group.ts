@@ -43,6 +43,8 @@ export class Group {
 
   /** Change of the number of entries that wait. */
   waiting = 0
+  /** Who is told when it is closed, and what comes of it. */
+  watchers: { readonly closed: () => void; readonly decided: (failure: unknown) => void }[] = []
   /** Body bytes appended. */
   bytes = 0
   touched = false

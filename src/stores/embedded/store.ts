@@ -76,6 +76,10 @@ export class EmbeddedStore implements Store {
     return this.#commits.commit()
   }
 
+  watchGroup(closed: () => void, decided: (failure: unknown) => void): void {
+    this.#state.open.watchers.push({ closed, decided })
+  }
+
   get pendingBytes(): number {
     return this.#commits.pendingBytes
   }
