@@ -130,7 +130,8 @@ export class Client extends EventEmitter {
     }
     const { messageId } = packet
     judge(connection, requests, (outcomes) => {
-      subscribe(connection, outcomes, 0, () => {
+      subscribe(connection, outcomes, 0, (failure) => {
+        if (failure !== null) return void setImmediate(done, failure as Error)
         if (messageId !== undefined) suback(connection, messageId, outcomes)
         setImmediate(done)
       })

@@ -84,10 +84,15 @@ export function notCommitted(c: Connection, firstByte: number, packetId: number,
   // Its release is not on disk: the identifier is as taken as it was, and the client will ask again.
   if (type === PacketType.PUBCOMP) c.session?.inbound?.add(packetId)
   if (c.state === 'closed') return
-  const full = error instanceof SluiceError && error.code === 'store_full'
+  const code = notCommittedCode(error)
   if (c.version5 && (type === PacketType.PUBACK || type === PacketType.PUBREC))
-    negative(c, type, packetId, full ? 0x97 : 0x80, full ? 'the store is full' : 'the store takes no writes')
+    negative(c, type, packetId, code, code === 0x97 ? 'the store is full' : 'the store takes no writes')
   else fail(c, error)
+}
+
+/** Reason code of MQTT 5 for what did not become durable: Quota exceeded where room would help, else Unspecified error. */
+export function notCommittedCode(error: unknown): number {
+  return error instanceof SluiceError && error.code === 'store_full' ? 0x97 : 0x80
 }
 
 /**

@@ -1,6 +1,7 @@
 import { type Destination, Group, Member, Subscription } from '../router/destinations.ts'
 import type { SharedGroup } from '../router/shared-groups.ts'
 import type { TopicTree } from '../router/topic-tree.ts'
+import { UndoJournal } from '../router/undo-journal.ts'
 import type { Store, SubscriptionRecord } from '../store.ts'
 import { isQueueFilter, parseShare } from '../wire/topic.ts'
 import type { Session } from './session.ts'
@@ -11,15 +12,24 @@ export interface SubscriptionsContext {
   makeGroup(): SharedGroup<Member>
 }
 
+/** A subscription as it was before it was changed; null: there was none. */
+interface Before {
+  readonly session: Session
+  readonly topicFilter: string
+  readonly subscription: Subscription | null
+}
+
 /** The subscriptions of sessions, kept in three places at once: the session, the topic tree and the store. */
 export class Subscriptions {
   readonly #c: SubscriptionsContext
   /** Shared subscriptions by `$share/name/filter`. */
   readonly #groups = new Map<string, Group>()
+  readonly #undo: UndoJournal<Before>
   #size = 0
 
   constructor(context: SubscriptionsContext) {
     this.#c = context
+    this.#undo = new UndoJournal(context.store, (_key, before) => this.#takeBack(before))
   }
 
   /** Subscriptions of all sessions, shared ones included. */
@@ -35,7 +45,10 @@ export class Subscriptions {
    * Adds or replaces a subscription [v5 MQTT-3.8.4-3] [v3 MQTT-3.8.4-3]. Returns it with whether it is new.
    */
   add(session: Session, record: SubscriptionRecord): { subscription: Subscription; isNew: boolean } {
-    if (session.kept) this.#c.store.putSubscription(session.clientId, record)
+    if (session.kept) {
+      this.#note(session, record.topicFilter)
+      this.#c.store.putSubscription(session.clientId, record)
+    }
     return this.restore(session, record)
   }
 
@@ -62,18 +75,35 @@ export class Subscriptions {
   remove(session: Session, topicFilter: string): boolean {
     const subscription = session.subscriptions.get(topicFilter)
     if (subscription === undefined) return false
-    this.#unlink(subscription)
-    session.deleteSubscription(topicFilter)
-    if (session.kept) this.#c.store.deleteSubscription(session.clientId, topicFilter)
+    if (session.kept) {
+      this.#note(session, topicFilter)
+      this.#c.store.deleteSubscription(session.clientId, topicFilter)
+    }
+    this.#forget(session, subscription)
     return true
+  }
+
+  #forget(session: Session, subscription: Subscription): void {
+    this.#unlink(subscription)
+    session.deleteSubscription(subscription.topicFilter)
+  }
+
+  #note(session: Session, topicFilter: string): void {
+    const subscription = session.subscriptions.get(topicFilter) ?? null
+    this.#undo.note(`${session.serial} ${topicFilter}`, { session, topicFilter, subscription })
+  }
+
+  /** The commit failed: what the client asked for did not happen. */
+  #takeBack({ session, topicFilter, subscription }: Before): void {
+    const current = session.subscriptions.get(topicFilter)
+    if (session.ended || current === subscription) return
+    if (current !== undefined) this.#forget(session, current)
+    if (subscription !== null) this.restore(session, subscription)
   }
 
   /** Forgets all of them in the tree; the store forgets them with the session. */
   removeAll(session: Session): void {
-    for (const subscription of session.subscriptions.values()) {
-      this.#unlink(subscription)
-      session.deleteSubscription(subscription.topicFilter)
-    }
+    for (const subscription of session.subscriptions.values()) this.#forget(session, subscription)
   }
 
   #link(subscription: Subscription): void {

@@ -4,6 +4,7 @@ import type { Commits } from '../router/commits.ts'
 import { decodeMessage, encodeMessage, Origin } from '../router/message.ts'
 import { Publication } from '../router/publication.ts'
 import type { Publisher, Router } from '../router/router.ts'
+import { UndoJournal } from '../router/undo-journal.ts'
 import type { Store, WillRecord } from '../store.ts'
 import type { Events } from '../telemetry/events.ts'
 import type { Session } from './session.ts'
@@ -20,6 +21,9 @@ export interface WillsContext {
   published(publication: Publication): void
 }
 
+/** After a commit that failed, before what it held is tried again, in ms. */
+const RETRY_MS = 1000
+
 /**
  * Will Messages ([v5 3.1.2.5] [v3 3.1.2.5]). A will is durable before its CONNACK, so that it is published after a crash
  * of the broker too. It is published and deleted in one commit: once, whatever happens.
@@ -28,14 +32,19 @@ export interface WillsContext {
  *      │ └──connection lost, no delay──▶ published
  *      └────connection lost, delay──▶ due later ──time, or end of the session──▶ published
  *                                        └──the client is back──▶ gone
+ *
+ * When the commit of a step fails, the step before holds again, with two exceptions: who said goodbye has said it, and a will
+ * that was due stays due. Both are tried again until the store takes them.
  */
 export class Wills {
   readonly #c: WillsContext
   readonly #wills = new Map<string, WillRecord>()
   readonly #delays = new Map<string, () => void>()
+  readonly #undo: UndoJournal<WillRecord | undefined>
 
   constructor(context: WillsContext) {
     this.#c = context
+    this.#undo = new UndoJournal(context.store, (clientId, before) => this.#takeBack(clientId, before))
   }
 
   values(): IterableIterator<WillRecord> {
@@ -49,17 +58,91 @@ export class Wills {
   set(record: WillRecord): void {
     this.discard(record.clientId)
     record.message = ownMemory(record.message)
+    this.#undo.note(record.clientId, undefined)
     this.#wills.set(record.clientId, record)
     this.#c.store.putWill(record)
     this.#c.commits.scheduleLazily()
   }
 
-  /** The client said goodbye, or is back before the delay was over. */
+  /** The client is back before the delay was over. */
   discard(clientId: string): void {
-    if (!this.#wills.delete(clientId)) return
+    const record = this.#wills.get(clientId)
+    if (record === undefined) return
+    this.#undo.note(clientId, record)
+    this.#remove(clientId)
+    this.#c.commits.scheduleLazily()
+  }
+
+  /** The client said goodbye [v5 MQTT-3.14.4-3] [v3 MQTT-3.1.2-10]. */
+  withdraw(clientId: string): void {
+    if (!this.#wills.has(clientId)) return
+    this.#remove(clientId)
+    this.#c.commits.scheduleLazily()
+    const decided = (failure: unknown): void => {
+      if (failure !== null)
+        this.#delays.set(
+          clientId,
+          this.#c.clock.after(RETRY_MS, () => this.#withdrawAgain(clientId)),
+        )
+    }
+    this.#c.store.watchGroup(() => {}, decided)
+  }
+
+  #withdrawAgain(clientId: string): void {
+    this.#delays.delete(clientId)
+    if (this.#wills.has(clientId)) return
+    this.#c.store.deleteWill(clientId)
+    this.#c.commits.wait({
+      committed: () => {},
+      notCommitted: () =>
+        this.#delays.set(
+          clientId,
+          this.#c.clock.after(RETRY_MS, () => this.#withdrawAgain(clientId)),
+        ),
+    })
+  }
+
+  #remove(clientId: string): void {
+    this.#wills.delete(clientId)
     this.#cancelDelay(clientId)
     this.#c.store.deleteWill(clientId)
-    this.#c.commits.scheduleLazily()
+  }
+
+  /** The commit failed: the will as it was before. One that was due is published once the store takes writes again. */
+  #takeBack(clientId: string, before: WillRecord | undefined): void {
+    this.#cancelDelay(clientId)
+    if (before === undefined) {
+      this.#wills.delete(clientId)
+      return
+    }
+    this.#wills.set(clientId, before)
+    const now = this.#c.clock.now()
+    if (before.dueAt > now + RETRY_MS) this.#delay(before)
+    else
+      this.#delays.set(
+        clientId,
+        this.#c.clock.after(RETRY_MS, () => this.#publishWhenStored(before)),
+      )
+  }
+
+  /** What it says goes out to subscribers at once, so it is not said again before the store is asked. */
+  #publishWhenStored(record: WillRecord): void {
+    const { clientId } = record
+    this.#delays.delete(clientId)
+    record.dueAt = this.#c.clock.now()
+    this.#c.store.putWill(record)
+    this.#c.commits.wait({
+      committed: () => {
+        if (this.#wills.get(clientId) === record) this.publish(clientId)
+      },
+      notCommitted: () => {
+        if (this.#wills.get(clientId) === record)
+          this.#delays.set(
+            clientId,
+            this.#c.clock.after(RETRY_MS, () => this.#publishWhenStored(record)),
+          )
+      },
+    })
   }
 
   /**
@@ -83,8 +166,8 @@ export class Wills {
   publish(clientId: string): void {
     const record = this.#wills.get(clientId)
     if (record === undefined) return
-    this.#wills.delete(clientId)
-    this.#cancelDelay(clientId)
+    this.#undo.note(clientId, record)
+    this.#remove(clientId)
     const message = decodeMessage(record.message)
     const publication = new Publication()
     publication.load(encodeMessage({ ...message, time: this.#c.clock.now() }), this.#c.clock.now())
@@ -93,7 +176,6 @@ export class Wills {
     const publisher: Publisher = { session, origin: new Origin(message.clientId, message.userName) }
     const match = this.#c.router.match(publication.topicBuf, publication.topicStart, publication.topicEnd)
     this.#c.router.publish(publication, match, publisher)
-    this.#c.store.deleteWill(clientId)
     this.#c.commits.schedule()
     this.#c.events.emit('willPublished', { clientId, topic: message.topic })
     this.#c.published(publication)

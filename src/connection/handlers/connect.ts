@@ -233,7 +233,15 @@ function open(c: Connection, packet: ConnectPacket, answer: Properties): void {
       if (opened.kept === null) proceed()
       else opened.kept.then(proceed, failed)
     }
-    core.commits.wait({ committed, notCommitted: failed })
+    core.commits.wait({
+      committed,
+      notCommitted: (error) => {
+        // Will and session were taken back: what was there before is there again, what was new is not.
+        c.hasWill = false
+        if (!present) session.expirySeconds = 0
+        failed(error)
+      },
+    })
   }
   if (!present || session.subscriptions.size === 0) settle(opened.durable)
   else resume(c, session, () => settle(true))

@@ -19,7 +19,7 @@ export function handleDisconnect(c: Connection, buf: Buffer, start: number, end:
   // [v5 MQTT-3.14.4-3] [v3 MQTT-3.14.4-3]; any other reason leaves the will to be published [v5 MQTT-3.1.2-8].
   if (packet.reasonCode === NORMAL && c.hasWill) {
     c.hasWill = false
-    c.core.wills.discard(c.clientId)
+    c.core.wills.withdraw(c.clientId)
   }
   c.close('the client disconnected', null, true)
 }

@@ -7,7 +7,7 @@ import { encodeSuback } from '../../wire/suback.ts'
 import { decodeSubscribe, type SubscriptionRequest } from '../../wire/subscribe.ts'
 import { isQueueFilter, isShared } from '../../wire/topic.ts'
 import type { Connection } from '../connection.ts'
-import { reply } from '../goodbye.ts'
+import { notCommittedCode, reply } from '../goodbye.ts'
 import type { SubscriptionOutcome } from '../hooks.ts'
 import { isGranted, judge, recordOf } from '../permission.ts'
 import { QueueMembers } from '../queue-members.ts'
@@ -28,8 +28,18 @@ export function handleSubscribe(c: Connection, buf: Buffer, start: number, end: 
   const packet = decodeSubscribe(buf, start, end, c.version)
   const requests = c.bridge ? packet.subscriptions.map(asBridge) : packet.subscriptions
   judge(c, requests, (outcomes) => {
-    subscribe(c, outcomes, packet.subscriptionIdentifier, () => suback(c, packet.packetId, outcomes))
+    const acknowledge = (failure: unknown): void => {
+      // MQTT 3.1 has no code for it.
+      if (failure !== null && c.version === 3) c.fail(failure)
+      else suback(c, packet.packetId, failure === null ? outcomes : outcomes.map((each) => withFailure(each, failure)))
+    }
+    subscribe(c, outcomes, packet.subscriptionIdentifier, acknowledge)
   })
+}
+
+/** What was granted and did not become durable is refused. */
+function withFailure(outcome: SubscriptionOutcome, failure: unknown): SubscriptionOutcome {
+  return isGranted(outcome) ? { ...outcome, code: notCommittedCode(failure) } : outcome
 }
 
 /** One reason code for each Topic Filter, in their order [v5 MQTT-3.9.3-1] [v3 MQTT-3.9.3-1]. */
@@ -44,14 +54,14 @@ function asBridge(request: SubscriptionRequest): SubscriptionRequest {
 }
 
 /**
- * Makes granted requests effective. `acknowledge` is called when they are durable (at once for a session that ends with
- * its connection), then retained messages go out.
+ * Makes granted requests effective. `acknowledge` is called with null when they are durable (at once for a session that
+ * ends with its connection), then retained messages go out; or with the reason why they are not, and were taken back.
  */
 export function subscribe(
   c: Connection,
   outcomes: readonly SubscriptionOutcome[],
   subscriptionIdentifier: number,
-  acknowledge: () => void,
+  acknowledge: (failure: unknown) => void,
 ): void {
   const session = c.session!
   const grants: Grant[] = []
@@ -66,7 +76,7 @@ export function subscribe(
   }
   announce(c, outcomes, grants)
   if (!session.kept || grants.length === 0) {
-    acknowledge()
+    acknowledge(null)
     for (const { subscription, sendRetained } of grants) if (sendRetained) sendRetainedTo(c, subscription, false)
     joinQueues(c, grants)
     return
@@ -75,13 +85,12 @@ export function subscribe(
   c.core.commits.wait({
     committed: () => {
       if (c.state === 'closed') return
-      acknowledge()
+      acknowledge(null)
       for (const { subscription, sendRetained } of grants) if (sendRetained) sendRetainedTo(c, subscription, true)
       joinQueues(c, grants)
     },
     notCommitted: (error) => {
-      for (const { subscription } of grants) c.core.subscriptions.remove(session, subscription.topicFilter)
-      c.fail(error)
+      if (c.state !== 'closed') acknowledge(error)
     },
   })
 }
