@@ -16,9 +16,15 @@ export interface Peer {
   readonly request?: IncomingMessage
 }
 
+/** Size of the memory that streams read into again and again, in bytes. */
+export const READ_BYTES = 256 * 1024
+
 /** Who receives what a stream has to say. Set once, right after the stream is handed over. */
 export interface StreamHandler {
-  /** Bytes as they came. The buffer is not reused: the handler may keep it. */
+  /**
+   * Bytes as they came. They are valid until the call returns: the next read may go into the same memory, so the handler copies
+   * what it keeps. A buffer longer than `READ_BYTES` is never used again.
+   */
   data(bytes: Buffer): void
   /** Everything written so far has been handed to the operating system. Only after `write` returned false. */
   drain(): void

@@ -26,7 +26,10 @@ export class LaterStream implements ByteStream {
 
   setHandler(handler: StreamHandler): void {
     this.#stream.setHandler({
-      data: (bytes) => setImmediate(() => this.#data(handler, bytes)),
+      data: (bytes) => {
+        const copy = Buffer.from(bytes)
+        setImmediate(() => this.#data(handler, copy))
+      },
       drain: () => handler.drain(),
       closed: (error) => setImmediate(() => handler.closed(error)),
     })

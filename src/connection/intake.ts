@@ -16,7 +16,7 @@ export class Intake {
   readonly #stream: ByteStream
   readonly #reader: FrameReader
   readonly #sink: PacketSink
-  /** Bytes read and not handled yet, in order. */
+  /** Bytes read and not handled yet, in order, in memory of their own. */
   #waiting: Buffer[] = []
   /** Decisions pending about packets. */
   #holds = 0
@@ -39,10 +39,11 @@ export class Intake {
 
   data(bytes: Buffer): void {
     if (this.open && !this.#feeding && this.#waiting.length === 0) {
-      this.#feed(bytes)
+      const rest = this.#feed(bytes)
+      if (rest !== null) this.#waiting.unshift(Buffer.from(rest))
       if (this.#stopped) this.#continue()
     } else if (!this.#closed) {
-      this.#waiting.push(bytes)
+      this.#waiting.push(Buffer.from(bytes))
     }
   }
 
@@ -72,15 +73,17 @@ export class Intake {
     this.#waiting = []
   }
 
-  #feed(bytes: Buffer): void {
+  /** Returns what the sink left; null: nothing. */
+  #feed(bytes: Buffer): Buffer | null {
     this.#feeding = true
+    let taken = bytes.length
     try {
-      const taken = this.#reader.feed(bytes, 0, this.#sink)
-      if (taken < bytes.length && !this.#closed) this.#waiting.unshift(bytes.subarray(taken))
+      taken = this.#reader.feed(bytes, 0, this.#sink)
     } catch (error) {
       this.#sink.failed(error)
     }
     this.#feeding = false
+    return taken < bytes.length && !this.#closed ? bytes.subarray(taken) : null
   }
 
   #stop(): void {
@@ -99,7 +102,8 @@ export class Intake {
         this.#stream.resume()
         return
       }
-      this.#feed(bytes)
+      const rest = this.#feed(bytes)
+      if (rest !== null) this.#waiting.unshift(rest)
     }
   }
 }

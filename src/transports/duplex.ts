@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import { type Clock, systemClock } from '../base/clock.ts'
 import { SluiceError } from '../errors.ts'
 import type { ByteStream, Peer, StreamHandler } from '../transport.ts'
+import { readShared } from './shared-reading.ts'
 
 /**
  * After `end`, how long a stream may make no progress before it is cut, in ms. The peer needs the time to read the
@@ -11,10 +12,26 @@ import type { ByteStream, Peer, StreamHandler } from '../transport.ts'
  */
 const lingerMs = 2000
 
+/**
+ * The stream of a socket that a listener accepted and has not begun to read. It reads into memory that all such streams share
+ * (see `readShared`), or like any other Duplex where that cannot be had.
+ */
+export function socketStream(accepted: Socket, protocol: Peer['protocol']): ByteStream {
+  let made: DuplexStream | null = null
+  const shared = readShared(accepted, (bytes) => made!.sourceRead(bytes))
+  const source = shared ?? accepted
+  const peer = { protocol, address: source.remoteAddress ?? '', port: source.remotePort ?? 0 }
+  made = new DuplexStream(source, peer, systemClock, shared === null ? 'paused' : 'shared')
+  return made
+}
+
 /** Wraps `source`. Its errors never surface as 'error' events elsewhere; they arrive in `closed`. */
 export function duplexStream(source: Duplex, peer: Peer, clock: Clock = systemClock): ByteStream {
-  return new DuplexStream(source, peer, clock)
+  return new DuplexStream(source, peer, clock, 'flowing')
 }
+
+/** How bytes come: by 'data' events, at once or after `resume`, or from shared memory without them. */
+type Reading = 'flowing' | 'paused' | 'shared'
 
 /**
  *     open ──end, or the peer ends──▶ ending ──flushed and peer gone, or no progress──▶ closed
@@ -24,15 +41,17 @@ class DuplexStream implements ByteStream {
   readonly peer: Peer
   readonly source: Duplex
   readonly #clock: Clock
+  readonly #reading: Reading
   #handler: StreamHandler | null = null
   #state: 'open' | 'ending' | 'closed' = 'open'
   #error: Error | null = null
   #cancelLinger: (() => void) | null = null
 
-  constructor(source: Duplex, peer: Peer, clock: Clock) {
+  constructor(source: Duplex, peer: Peer, clock: Clock, reading: Reading) {
     this.peer = peer
     this.source = source
     this.#clock = clock
+    this.#reading = reading
     // Without it, Nagle's algorithm holds small acknowledgements back for 40 ms.
     if (source instanceof Socket) source.setNoDelay(true)
     const wrapped = source as Wrapped
@@ -54,7 +73,8 @@ class DuplexStream implements ByteStream {
       queueMicrotask(() => handler.closed(this.#error))
       return
     }
-    ;(this.source as Wrapped).on('data', onData)
+    if (this.#reading !== 'shared') (this.source as Wrapped).on('data', onData)
+    if (this.#reading !== 'flowing') this.source.resume()
   }
 
   sourceRead(bytes: Buffer): void {

@@ -2,7 +2,8 @@
 import { createServer, type Server } from 'node:net'
 import { bind } from '../base/bind.ts'
 import type { Accept, Listener } from '../transport.ts'
-import { duplexStream } from './duplex.ts'
+import { socketStream } from './duplex.ts'
+import { HIGH_WATER_BYTES } from './shared-reading.ts'
 
 export interface TcpOptions {
   readonly host: string
@@ -14,11 +15,8 @@ export interface TcpOptions {
 
 /** A TCP listener that hands each connection to `accept`. `listen` rejects with `address_in_use` or `config_invalid`. */
 export function tcpListener(options: TcpOptions, accept: Accept): Listener {
-  // Node 20 and 22 differ in the default highWaterMark (16 and 64 KiB); output is written in chunks of 64 KiB.
-  const serverOptions = { noDelay: true, highWaterMark: 64 * 1024 }
-  const server: Server = createServer(serverOptions, (socket) => {
-    accept(duplexStream(socket, { protocol: 'tcp', address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 }))
-  })
+  const serverOptions = { noDelay: true, highWaterMark: HIGH_WATER_BYTES, pauseOnConnect: true }
+  const server: Server = createServer(serverOptions, (socket) => accept(socketStream(socket, 'tcp')))
   return {
     listen: () => bind(server, options),
     close: () =>
