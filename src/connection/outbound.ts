@@ -191,6 +191,17 @@ export class Outbound {
     this.#measure()
   }
 
+  /**
+   * True while fewer than `bytesMax` wait for the operating system. What has only gathered here since the turn began is
+   * sent before the answer is no: a reader is not slow because much came for it at once.
+   */
+  hasRoom(bytesMax: number): boolean {
+    if (this.#used + this.#unsent < bytesMax) return true
+    if (this.#slab !== null) this.#send()
+    else this.#measure()
+    return this.#unsent < bytesMax
+  }
+
   /** Bytes waiting, with what the stream has taken meanwhile: it tells by itself only when much was waiting. */
   unsentBytes(): number {
     this.#measure()

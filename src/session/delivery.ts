@@ -123,7 +123,7 @@ export class Delivery {
     if (encoded.end - encoded.start > link.maximumPacketSize) return this.drop('packet_too_large', 1)
     const firstByte = 0x30 | (qos << 1) | (retain ? 1 : 0)
     if (qos === 0) {
-      if (link.out.waitingBytes >= link.outboundBytesMax) return this.drop('outbound_full', 1)
+      if (!link.out.hasRoom(link.outboundBytesMax)) return this.drop('outbound_full', 1)
       link.out.publish(aliased(link, message, prefix, encoded) ?? encoded, firstByte, 0)
       if (link.out.waitingBytes >= SLOW_DOWN_BYTES) this.#context.backpressure.full(link)
       this.#context.counters.delivered[0]++
@@ -141,7 +141,7 @@ export class Delivery {
   /** Bytes of QoS 0 packets in the client's form, copied as they are. */
   deliverVerbatim(buf: Buffer, start: number, end: number, count: number): void {
     const link = this.link!
-    if (link.out.waitingBytes >= link.outboundBytesMax) return this.drop('outbound_full', count)
+    if (!link.out.hasRoom(link.outboundBytesMax)) return this.drop('outbound_full', count)
     link.out.append(buf, start, end)
     link.out.packets += count
     if (link.out.waitingBytes >= SLOW_DOWN_BYTES) this.#context.backpressure.full(link)
@@ -194,7 +194,7 @@ export class Delivery {
   opens(link: Link, seq: number): boolean {
     const inflight = this.#inflight
     if (inflight !== null && (inflight.count >= link.window || !inflight.fits(seq))) return false
-    return link.out.waitingBytes < link.outboundBytesMax && link.queues?.has(packetIdOf(seq)) !== true
+    return link.out.hasRoom(link.outboundBytesMax) && link.queues?.has(packetIdOf(seq)) !== true
   }
 
   /** Whether the Packet Identifier is in use by a message of the session. */

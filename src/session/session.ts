@@ -166,7 +166,7 @@ export class Session {
   get canTake(): boolean {
     const link = this.link
     if (link === null || this.delivery.inflightCount >= link.window) return false
-    return link.out.waitingBytes < link.outboundBytesMax
+    return link.out.hasRoom(link.outboundBytesMax)
   }
 
   /** Messages of shared subscriptions that were not acknowledged. They are no longer this session's. */

@@ -153,6 +153,21 @@ describe('TCP', () => {
     expect((await received)[0].toString()).toBe('to the client')
   })
 
+  test('reads all connections into the same memory', async () => {
+    const pairs = [await tcpPair(), await tcpPair()]
+    const memories = new Set<ArrayBufferLike>()
+    for (const { peer, recorder } of pairs) {
+      recorder.onData = (bytes) => memories.add(bytes.buffer)
+      for (const text of ['abc', 'defgh']) {
+        const before = recorder.bytes.length
+        peer.write(text)
+        await recorder.until(() => recorder.bytes.length === before + text.length)
+      }
+      expect(recorder.bytes.toString()).toBe('abcdefgh')
+    }
+    expect(memories.size).toBe(1)
+  })
+
   test('a port in use is an address_in_use that names the port', async () => {
     const first = tcpListener({ host: '127.0.0.1', port: 0, backlog: 1 }, () => {})
     const { port } = await first.listen()
