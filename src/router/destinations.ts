@@ -100,9 +100,12 @@ export class BridgeTarget {
   readonly intake: Intake
   /** Null: every message enters as it is. */
   readonly work: RuleWork | null
-  constructor(intake: Intake, work: RuleWork | null = null) {
+  /** Whether messages of this topic are the rule's at all, asked once for each topic. Null: all that match. */
+  readonly takesTopic: ((topic: string) => boolean) | null
+  constructor(intake: Intake, work: RuleWork | null = null, takesTopic: ((topic: string) => boolean) | null = null) {
     this.intake = intake
     this.work = work
+    this.takesTopic = takesTopic
   }
 }
 

@@ -161,6 +161,7 @@ export class Match {
   }
 
   #bridge(bridge: BridgeTarget): void {
+    if (bridge.takesTopic?.(this.topic) === false) return
     if (bridge.work !== null) this.bridges.push(bridge)
     else if (!this.bridges.some((other) => other.work === null && other.intake === bridge.intake))
       this.bridges.unshift(bridge)
