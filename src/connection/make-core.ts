@@ -1,5 +1,5 @@
 import type { Random } from '../base/random.ts'
-import type { Destination, Member } from '../router/destinations.ts'
+import type { Destination, Member, RemoteMember } from '../router/destinations.ts'
 import { Publication } from '../router/publication.ts'
 import { RetainedJournal } from '../router/retained-journal.ts'
 import { type Observers, Router } from '../router/router.ts'
@@ -45,8 +45,9 @@ export function makeCore(parts: CoreParts): Core {
   const retained = retainedJournal.index
   const dropped = (session: Session | null, cause: DropCause, count: number): void => drops.count(session, cause, count)
   const shared = { store, commits, counters, backpressure, clock, events, limits, dropped }
-  const router = new Router({ ...shared, tree, retained, retainedJournal, observers })
-  const makeGroup = (): SharedGroup<Member> => new SharedGroup<Member>(config.shared.strategy, random)
+  const remoteNode = (): undefined => undefined
+  const router = new Router({ ...shared, tree, retained, retainedJournal, observers, remoteNode })
+  const makeGroup = (): SharedGroup<Member | RemoteMember> => new SharedGroup(config.shared.strategy, random)
   const subscriptions = new Subscriptions({ store, tree, makeGroup })
   const now = (): number => clock.now()
   const nodeId = config.nodeId ?? 'local'
