@@ -67,6 +67,8 @@ export interface SessionRecord {
   /** Lane entries below this sequence number may have been sent before: redelivery carries DUP. */
   maybeSentBefore: number
   userName?: string
+  /** Whose session it is: the user that was checked when it was opened. Absent: nobody was checked. */
+  identity?: string
   /** Name of the lane that keeps its messages. */
   lane: string
   /** The node whose connection serves it, where nodes share the store. */

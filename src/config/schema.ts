@@ -8,6 +8,7 @@
 import { z } from 'zod'
 import { authenticationSchema } from './authentication.ts'
 import { bridgeRuleSchema } from './bridge.ts'
+import { limitOverrideSchema } from './connection-limits.ts'
 import { limitsSchema } from './limits.ts'
 import { integer } from './number.ts'
 import { queueName, queueSettingsSchema } from './queues.ts'
@@ -107,6 +108,13 @@ export const configSchema = z.strictObject({
           'Response Information for clients that ask for it (MQTT 5): a topic prefix for their Response Topics. ' +
             '`%c` is the Client Identifier, `%u` the user name. Empty: none.',
         ),
+      sessionsBelongToUsers: z
+        .boolean()
+        .default(true)
+        .describe(
+          'A session belongs to the user who was checked when it began: a client of another user with the same Client ' +
+            'Identifier is refused (0x87). `false`: whoever may connect may resume it.',
+        ),
       redirect: z
         .strictObject({
           serverReference: z
@@ -139,6 +147,13 @@ export const configSchema = z.strictObject({
     .describe('MQTT over WebSocket, at /mqtt on the HTTP port.'),
   tls: tlsSchema,
   limits: limitsSchema,
+  limitOverrides: z
+    .array(limitOverrideSchema)
+    .max(1000)
+    .default([])
+    .describe(
+      'Limits that differ by listener or by user. All entries that fit a client apply, the later ones over the earlier.',
+    ),
   log: z
     .strictObject({
       level: z

@@ -30,6 +30,15 @@ export function passQueues(c: Connection, publication: Publication, match: Match
   }
 }
 
+/** False when the message is refused because it could not be kept for a subscriber, or as a retained message. */
+export function passSessions(c: Connection, publication: Publication, match: Match): boolean {
+  const refusal = c.core.router.refusal(publication, match, c)
+  if (refusal === null || taken(c, publication)) return true
+  c.core.sessions.dropped(c.session!, 'refused', 1)
+  refuse(c, publication.qos, publication.packetId, refusal)
+  return false
+}
+
 /** A retransmission of a QoS 2 message that was let in before. */
 function taken(c: Connection, { qos, packetId }: Publication): boolean {
   return qos === 2 && c.session!.inbound?.has(packetId) === true
@@ -57,6 +66,12 @@ function wait(c: Connection, publication: Publication, entering: Entering, take:
 function refuse(c: Connection, qos: number, packetId: number, error: SluiceError): void {
   if (!c.version5) throw error
   c.core.hooks.failed(c, error)
+  if (c.unacknowledged > 0) {
+    // Acknowledgements leave in the order of their packets [v5 MQTT-4.6.0-2].
+    c.unacknowledged++
+    c.core.commits.ack(c, (error.reasonCode << 8) | (qos === 1 ? 0x40 : 0x50), packetId)
+    return
+  }
   const type = qos === 1 ? PacketType.PUBACK : PacketType.PUBREC
   negative(c, type, packetId, error.reasonCode, error.message)
 }

@@ -58,6 +58,13 @@ export class Backpressure {
     for (const connection of paused) this.#resume(connection)
   }
 
+  /** The publisher is faster than it may be: it is not read for `ms`. */
+  pauseFor(connection: Pausable, ms: number): void {
+    this.#pause(connection)
+    // A timer holds at most 2^31 - 1 ms.
+    this.#clock.after(Math.min(ms, 0x7fffffff), () => this.#resume(connection))
+  }
+
   /** The subscriber has much unsent: whoever is publishing waits for it. */
   full(subscriber: object): void {
     const publisher = this.publisher

@@ -17,7 +17,7 @@ export function encodeAnswer(c: Connection, sessionPresent: boolean, properties:
 
 /** Seconds the session outlives the connection. MQTT 3: until the configured maximum, unless it is clean. */
 export function expiryOf(c: Connection, packet: ConnectPacket, answer: Properties): number {
-  const maximum = c.core.config.limits.sessionExpirySecondsMax
+  const maximum = c.limits.sessionExpirySecondsMax
   if (!c.version5) return packet.clean ? 0 : maximum
   const asked = packet.properties?.sessionExpiryInterval ?? 0
   if (asked <= maximum) return asked
@@ -26,7 +26,8 @@ export function expiryOf(c: Connection, packet: ConnectPacket, answer: Propertie
 }
 
 export function announceLimits(c: Connection, packet: ConnectPacket, answer: Properties): void {
-  const { limits, mqtt } = c.core.config
+  const { limits } = c
+  const { mqtt } = c.core.config
   if (limits.receiveMaximum < 65_535) answer.receiveMaximum = limits.receiveMaximum
   answer.maximumPacketSize = limits.packetBytesMax
   if (limits.topicAliasMaximum > 0) answer.topicAliasMaximum = limits.topicAliasMaximum

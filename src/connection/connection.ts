@@ -1,4 +1,5 @@
 /** One network connection. Size: its states, and a face for each room that deals with it. */
+import type { Limits } from '../config/schema.ts'
 import { type ErrorCode, SluiceError } from '../errors.ts'
 import type { AckReceiver } from '../router/commits.ts'
 import type { Publication } from '../router/publication.ts'
@@ -12,12 +13,13 @@ import type { ProtocolVersion } from '../wire/versions.ts'
 import type { Core } from './core.ts'
 import { dispatch, dispatchUnconnected } from './dispatch.ts'
 import type { EnhancedAuth } from './enhanced-auth.ts'
-import { announceEnd, disconnect, fail, notCommitted, publishWill, refuse } from './goodbye.ts'
+import { announceEnd, disconnect, fail, notCommitted, publishWill, refuse, refusedBefore } from './goodbye.ts'
 import { flushRun, handlePublish, NO_RUN, type Run } from './handlers/publish.ts'
 import { Intake, type PacketSink } from './intake.ts'
 import { Outbound, type OutboundOwner } from './outbound.ts'
 import type { QueueMembers } from './queue-members.ts'
 import { announceSlowReader, cutSlowReader } from './slow-reader.ts'
+import { Throttle } from './throttle.ts'
 import type { OutboundAliases } from './topic-alias.ts'
 import type { TopicMemory } from './topic-memory.ts'
 import type { Stalled, Watched } from './watch.ts'
@@ -62,7 +64,13 @@ export class Connection
   closeError: ErrorCode | null = null
   window: number
   maximumPacketSize = Number.POSITIVE_INFINITY
-  readonly outboundBytesMax: number
+  outboundBytesMax: number
+  /** In force for it: at first those of its listener, then those of its user too. */
+  limits: Limits
+  /** Null: it may publish as fast as it likes. */
+  throttle: Throttle | null = null
+  /** User name under which it is counted; null: none. */
+  countedUser: string | null = null
   forward: ((publication: Publication) => Publication | null) | null = null
   acks: AckListener | null = null
   aliases: OutboundAliases | null = null
@@ -93,7 +101,8 @@ export class Connection
   #slowAnnounced = false
 
   constructor(core: Core, stream: ByteStream) {
-    const limits = core.config.limits
+    const limits = core.limitsBook.of(stream.peer.protocol, undefined)
+    this.limits = limits
     this.core = core
     this.stream = stream
     this.out = new Outbound(stream, core.flusher, core.counters, this)
@@ -104,6 +113,7 @@ export class Connection
     core.unconnected.add(this)
     core.watch.add(this, limits.connectTimeoutMs)
     stream.setHandler(this)
+    if (!core.gate.opened(this)) this.refuse(0x97, `limits.connectionsMax is exceeded`, 'server_unavailable')
   }
 
   get state(): ConnectionState {
@@ -120,6 +130,14 @@ export class Connection
   }
   unsentBytes(): number {
     return this.out.unsentBytes()
+  }
+
+  /** Takes up the limits that are in force for its user. */
+  limitTo(limits: Limits): void {
+    this.limits = limits
+    this.outboundBytesMax = limits.outboundBytesMax
+    this.#intake.packetBytesMax = limits.packetBytesMax
+    this.throttle = Throttle.of(this, limits, this.core.backpressure, this.core.clock)
   }
 
   connecting(): void {
@@ -203,6 +221,7 @@ export class Connection
 
   committed(firstByte: number, packetId: number): void {
     this.unacknowledged--
+    if (firstByte > 255) return refusedBefore(this, firstByte, packetId)
     if (firstByte === PUBACK) this.openQos1--
     else if (firstByte === PUBREC && this.#session?.inbound?.has(packetId) !== true) {
       // A retransmission whose first packet was still on its way to the disk, and did not get there.
@@ -214,6 +233,7 @@ export class Connection
 
   notCommitted(firstByte: number, packetId: number, error: unknown): void {
     this.unacknowledged--
+    if (firstByte > 255) return refusedBefore(this, firstByte, packetId)
     if (firstByte === PUBACK) this.openQos1--
     notCommitted(this, firstByte, packetId, error)
   }
@@ -278,6 +298,7 @@ export class Connection
     this.core.watch.unstalled(this)
     this.core.backpressure.forget(this)
     this.core.unconnected.delete(this)
+    this.core.gate.closed(this)
     this.#intake.close()
     this.enhancedAuth?.close()
     this.queues?.close()

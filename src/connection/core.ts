@@ -16,7 +16,9 @@ import type { Events } from '../telemetry/events.ts'
 import type { Backpressure } from './backpressure.ts'
 import type { Connection } from './connection.ts'
 import type { Flusher } from './flusher.ts'
+import type { Gate } from './gate.ts'
 import type { Hooks } from './hooks.ts'
+import type { LimitsBook } from './limits-book.ts'
 import type { Watch } from './watch.ts'
 
 /** What every connection works with. Made once, by the composition root. */
@@ -35,6 +37,9 @@ export interface Core {
   readonly queues: Queues
   readonly flusher: Flusher
   readonly watch: Watch
+  /** Which limits are in force for whom. */
+  readonly limitsBook: LimitsBook
+  readonly gate: Gate
   readonly backpressure: Backpressure
   readonly counters: Counters
   readonly events: Events

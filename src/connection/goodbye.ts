@@ -77,6 +77,13 @@ export function negative(
   c.out.write(fitting(c, (properties) => encodeAck(type, 5, packetId, reasonCode, properties), why))
 }
 
+/** A refusal that waited for the acknowledgements before it; the reason code lies above the first byte. */
+export function refusedBefore(c: Connection, firstByte: number, packetId: number): void {
+  if (c.state === 'closed') return
+  const type = (firstByte & 255) >> 4 === PacketType.PUBACK ? PacketType.PUBACK : PacketType.PUBREC
+  negative(c, type, packetId, firstByte >> 8, 'something this message has to be kept in is full')
+}
+
 /** What a packet asked for did not become durable: MQTT 5 hears it; MQTT 3 has no way to say no, so the connection ends. */
 export function notCommitted(c: Connection, firstByte: number, packetId: number, error: unknown): void {
   const type = firstByte >> 4

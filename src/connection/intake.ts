@@ -32,6 +32,11 @@ export class Intake {
     this.#sink = sink
   }
 
+  /** Largest packet accepted, fixed header included, in bytes. */
+  set packetBytesMax(bytes: number) {
+    this.#reader.packetBytesMax = bytes
+  }
+
   /** True when the next packet may be handled. */
   get open(): boolean {
     return this.#holds === 0 && !this.#paused && !this.#closed

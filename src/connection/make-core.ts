@@ -1,12 +1,12 @@
 import type { Random } from '../base/random.ts'
-import type { Destination, Member, RemoteMember } from '../router/destinations.ts'
+import type { Destination, Member } from '../router/destinations.ts'
 import { Publication } from '../router/publication.ts'
 import { RetainedJournal } from '../router/retained-journal.ts'
 import { type Observers, Router } from '../router/router.ts'
 import { SharedGroup } from '../router/shared-groups.ts'
 import type { TopicTree } from '../router/topic-tree.ts'
 import type { Loan } from '../session/loan.ts'
-import type { Session } from '../session/session.ts'
+import type { Session, SessionLimits } from '../session/session.ts'
 import { Sessions } from '../session/sessions.ts'
 import { Subscriptions } from '../session/subscriptions.ts'
 import { Wills } from '../session/will.ts'
@@ -14,6 +14,9 @@ import type { Drops } from '../telemetry/drops.ts'
 import type { DropCause } from '../telemetry/events.ts'
 import type { Core } from './core.ts'
 import { Flusher } from './flusher.ts'
+import { Gate } from './gate.ts'
+import { LimitsBook } from './limits-book.ts'
+import { cutFullReader } from './slow-reader.ts'
 import { Watch } from './watch.ts'
 
 /** What the composition root has made before. */
@@ -41,19 +44,36 @@ export interface CoreParts
 export function makeCore(parts: CoreParts): Core {
   const { config, clock, store, commits, backpressure, counters, events, hooks, random, tree, drops, observers } = parts
   const { limits } = config
+  const limitsBook = new LimitsBook(limits, config.limitOverrides)
   const retainedJournal = new RetainedJournal(store)
   const retained = retainedJournal.index
   const dropped = (session: Session | null, cause: DropCause, count: number): void => drops.count(session, cause, count)
   const shared = { store, commits, counters, backpressure, clock, events, limits, dropped }
-  const remoteNode = (): undefined => undefined
-  const router = new Router({ ...shared, tree, retained, retainedJournal, observers, remoteNode })
-  const makeGroup = (): SharedGroup<Member | RemoteMember> => new SharedGroup(config.shared.strategy, random)
+  const mayRefuse = limitsBook.some('sessionFullPolicy', (policy) => policy === 'refuse')
+  const routerLimits = {
+    ...limits,
+    topicLevelsMax: limitsBook.highest('topicLevelsMax'),
+    topicBytesMax: limitsBook.highest('topicBytesMax'),
+  }
+  const router = new Router({ ...shared, limits: routerLimits, tree, retained, retainedJournal, observers, mayRefuse })
+  const makeGroup = (): SharedGroup<Member> => new SharedGroup<Member>(config.shared.strategy, random)
   const subscriptions = new Subscriptions({ store, tree, makeGroup })
+  const limitsOf = (user: string | undefined): SessionLimits => limitsBook.of(null, user)
   const now = (): number => clock.now()
   const nodeId = config.nodeId ?? 'local'
   const redistribute = (loans: Iterable<Loan>): void => router.redistribute(loans)
   const leads = (): boolean => true
-  const sessions = new Sessions({ ...shared, random, subscriptions, nodeId, leads, now, redistribute })
+  const sessions = new Sessions({
+    ...shared,
+    random,
+    subscriptions,
+    nodeId,
+    leads,
+    now,
+    redistribute,
+    limitsOf,
+    cutFull: cutFullReader,
+  })
   const published = (will: Publication): void => hooks.published?.(null, will, () => {})
   const session = (clientId: string): Session | undefined => sessions.find(clientId)
   const wills = new Wills({ store, commits, clock, events, router, session, published })
@@ -70,6 +90,8 @@ export function makeCore(parts: CoreParts): Core {
     wills,
     queues: parts.queues,
     flusher: new Flusher(),
+    limitsBook,
+    gate: new Gate(clock, limits.connectionsMax),
     watch: new Watch(clock, limits.drainTimeoutMs),
     backpressure,
     counters,

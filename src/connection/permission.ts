@@ -23,7 +23,8 @@ export function judge(
   requests: readonly SubscriptionRequest[],
   done: (outcomes: SubscriptionOutcome[]) => void,
 ): void {
-  const refusals = requests.map((request) => refusalOf(c, request))
+  const added = new Set<string>()
+  const refusals = requests.map((request) => refusalOf(c, request, added))
   for (const refusal of refusals) if (refusal !== null) c.core.hooks.failed(c, refusal)
   ask(c, requests, refusals, done)
 }
@@ -94,9 +95,13 @@ function ask(
   finish()
 }
 
-/** What of ours is against the request. */
-function refusalOf(c: Connection, { topicFilter, qos, error }: SubscriptionRequest): SluiceError | null {
-  const { topicLevelsMax, topicBytesMax, subscriptionsPerSessionMax } = c.core.config.limits
+/** What of ours is against the request. @param added new Topic Filters of the same packet that nothing is against */
+function refusalOf(
+  c: Connection,
+  { topicFilter, qos, error }: SubscriptionRequest,
+  added: Set<string>,
+): SluiceError | null {
+  const { topicLevelsMax, topicBytesMax, subscriptionsPerSessionMax } = c.limits
   if (error !== undefined) return new SluiceError(error, `"${shown(topicFilter)}" is not a Topic Filter`)
   if (!mayRead(c, topicFilter)) return new SluiceError('not_authorized', 'sys.readableBy does not name this client')
   if (isQueueFilter(topicFilter)) {
@@ -112,7 +117,11 @@ function refusalOf(c: Connection, { topicFilter, qos, error }: SubscriptionReque
   const bytes = Buffer.byteLength(topicFilter)
   if (bytes > topicBytesMax) return invalid(`Topic Filter of ${bytes} bytes; limits.topicBytesMax is ${topicBytesMax}`)
   const { subscriptions } = c.session!
-  if (subscriptions.size < subscriptionsPerSessionMax || subscriptions.has(topicFilter)) return null
+  if (subscriptions.has(topicFilter) || added.has(topicFilter)) return null
+  if (subscriptions.size + added.size < subscriptionsPerSessionMax) {
+    added.add(topicFilter)
+    return null
+  }
   return new SluiceError('quota_exceeded', `limits.subscriptionsPerSessionMax of ${subscriptionsPerSessionMax} reached`)
 }
 

@@ -22,7 +22,7 @@ export interface QueuesOptions {
   store: Store
   clock: Clock
   random?: Random
-  /** Queues that exist because a bridge rule names them; read by `open`. */
+  /** Queues that exist because a bridge rule names them. */
   names?: Iterable<string>
   /** Settings by queue name; a queue listed here exists. */
   settings?: Readonly<Record<string, QueueSettings>>
@@ -79,16 +79,6 @@ export class Queues {
   get(name: string): WorkQueue {
     const queue = this.#queues.get(name)
     if (queue === undefined) throw new SluiceError('queue_unknown', `there is no queue named ${JSON.stringify(name)}`)
-    return queue
-  }
-
-  /** The queue of this name, made if there is none: for rules that are applied while the broker runs. */
-  async ensure(name: string): Promise<WorkQueue> {
-    const known = this.#queues.get(name)
-    if (known !== undefined) return known
-    const queue = this.#make(name)
-    await queue.open()
-    await this.#commit()
     return queue
   }
 

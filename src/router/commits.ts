@@ -37,7 +37,7 @@ export class Commits {
   readonly #health: CommitObserver
   readonly #after: () => void
   #receivers: AckReceiver[] = []
-  /** first byte × 65536 + Packet Identifier, parallel to #receivers. */
+  /** first byte (a reason code above it) × 65536 + Packet Identifier, parallel to #receivers. */
   #acks: number[] = []
   #waiters: Waiter[] = []
   #woken: Wakeable[] = []

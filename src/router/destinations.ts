@@ -1,4 +1,3 @@
-import type { RemoteNode } from '../nodes/remote-node.ts'
 import type { Intake } from '../queue/intake.ts'
 import type { Session } from '../session/session.ts'
 import type { SubscriptionRecord } from '../store.ts'
@@ -57,8 +56,7 @@ export class Member implements ShareMember {
     return this.subscription.session.clientId
   }
   get online(): boolean {
-    const { session } = this.subscription
-    return session.link !== null || session.node !== null
+    return this.subscription.session.link !== null
   }
   get inflight(): number {
     const { session } = this.subscription
@@ -70,25 +68,7 @@ export class Member implements ShareMember {
     return identifier === 0 ? null : identifierProperty(identifier)
   }
   get canTake(): boolean {
-    const { session } = this.subscription
-    // How full its window is only the node knows that serves it.
-    return session.canTake || (session.link === null && session.node !== null && session.hasRoom)
-  }
-}
-
-/** A member of a shared subscription whose session another node has in its memory. */
-export class RemoteMember implements ShareMember {
-  readonly node: RemoteNode
-  readonly group: Group
-  readonly key: string
-  readonly online = true
-  readonly inflight = 0
-  readonly canTake = true
-  /** @param index among the members on that node */
-  constructor(node: RemoteNode, group: Group, index: number) {
-    this.node = node
-    this.group = group
-    this.key = `${node.nodeId}/${index}`
+    return this.subscription.session.canTake
   }
 }
 
@@ -98,8 +78,8 @@ export class Group {
   readonly key: string
   readonly shareName: string
   readonly topicFilter: string
-  readonly members: SharedGroup<Member | RemoteMember>
-  constructor(key: string, shareName: string, topicFilter: string, members: SharedGroup<Member | RemoteMember>) {
+  readonly members: SharedGroup<Member>
+  constructor(key: string, shareName: string, topicFilter: string, members: SharedGroup<Member>) {
     this.key = key
     this.shareName = shareName
     this.topicFilter = topicFilter
@@ -120,25 +100,10 @@ export class BridgeTarget {
   readonly intake: Intake
   /** Null: every message enters as it is. */
   readonly work: RuleWork | null
-  /** Whether messages of this topic are the rule's at all, asked once for each topic. Null: all that match. */
-  readonly takesTopic: ((topic: string) => boolean) | null
-  constructor(intake: Intake, work: RuleWork | null = null, takesTopic: ((topic: string) => boolean) | null = null) {
+  constructor(intake: Intake, work: RuleWork | null = null) {
     this.intake = intake
     this.work = work
-    this.takesTopic = takesTopic
   }
 }
 
-/** Clients on another node are subscribed to the filter. */
-export class NodeInterest {
-  readonly kind = 'node'
-  readonly node: RemoteNode
-  /** Messages of QoS 1 and 2 have to arrive. */
-  readonly reliable: boolean
-  constructor(node: RemoteNode, reliable: boolean) {
-    this.node = node
-    this.reliable = reliable
-  }
-}
-
-export type Destination = Subscription | Group | BridgeTarget | NodeInterest
+export type Destination = Subscription | Group | BridgeTarget

@@ -3,8 +3,7 @@ import type { Session } from '../session/session.ts'
 import { TAG_RETAIN } from '../session/session.ts'
 import type { LaneTarget } from '../store.ts'
 import { varintBytes, writeVarint } from '../wire/varint.ts'
-import type { BridgeTarget, Destination, Group, NodeInterest, Subscription } from './destinations.ts'
-import { isSys } from './retained.ts'
+import type { BridgeTarget, Destination, Group, Subscription } from './destinations.ts'
 
 /** How a message goes to one session: its overlapping subscriptions merged. */
 export interface Grant {
@@ -72,8 +71,6 @@ export class Match {
   readonly groups: Group[] = []
   /** Plain rules first, each queue once among them. */
   readonly bridges: BridgeTarget[] = []
-  /** Other nodes, each once. */
-  readonly nodes: NodeInterest[] = []
   /** By QoS × 2 + RETAIN. */
   readonly #laneSets: (LaneSet | null)[] = [null, null, null, null, null, null]
   #intakeGeneration = 0
@@ -99,23 +96,19 @@ export class Match {
     for (const destination of destinations) {
       if (destination.kind === 'subscription') this.#merge(destination, stamp)
       else if (destination.kind === 'group') this.groups.push(destination)
-      else if (destination.kind === 'bridge') this.#bridge(destination)
-      else if (!isSys(topic)) this.#node(destination)
+      else this.#bridge(destination)
     }
     const plain =
       !observed &&
       this.groups.length === 0 &&
       this.bridges.length === 0 &&
-      this.nodes.length === 0 &&
       !this.#noLocal &&
       this.receivers.every((receiver) => receiver.grant.prefix === null)
     this.copySet = plain ? copySetOf(this.receivers) : null
   }
 
   get empty(): boolean {
-    return (
-      this.receivers.length === 0 && this.groups.length === 0 && this.bridges.length === 0 && this.nodes.length === 0
-    )
+    return this.receivers.length === 0 && this.groups.length === 0 && this.bridges.length === 0
   }
 
   lanes(qos: number, retain: boolean): LaneSet {
@@ -142,11 +135,6 @@ export class Match {
       targets.push(target)
       sessions.push(session)
     }
-    for (const { node, reliable } of this.nodes) {
-      if (!reliable || qos === 0) continue
-      targets.push(node.target)
-      sessions.push(null)
-    }
     const anySession = targets.length > queueTargets
     return { targets, sessions, anySession, queues: plain.length, queueTargets, noLocal: this.#noLocal }
   }
@@ -172,14 +160,7 @@ export class Match {
     else widen(receiver.own, more)
   }
 
-  #node(interest: NodeInterest): void {
-    const at = this.nodes.findIndex(({ node }) => node === interest.node)
-    if (at === -1) this.nodes.push(interest)
-    else if (interest.reliable) this.nodes[at] = interest
-  }
-
   #bridge(bridge: BridgeTarget): void {
-    if (bridge.takesTopic?.(this.topic) === false) return
     if (bridge.work !== null) this.bridges.push(bridge)
     else if (!this.bridges.some((other) => other.work === null && other.intake === bridge.intake))
       this.bridges.unshift(bridge)

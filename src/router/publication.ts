@@ -92,6 +92,11 @@ export class Publication extends PublishFrame {
     this.#forget()
   }
 
+  /** Length of the Topic Name, the properties and the payload. */
+  get contentBytes(): number {
+    return this.topicEnd - this.topicStart + this.propsEnd - this.propsStart + this.payloadEnd - this.payloadStart
+  }
+
   /** The stored form. */
   store(origin: Origin, time: number): Buffer {
     return encodeStored(

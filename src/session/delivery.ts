@@ -2,14 +2,12 @@ import { SLOW_DOWN_BYTES } from '../connection/backpressure.ts'
 import type { Publication } from '../router/publication.ts'
 import type { Chunk, Lane } from '../store.ts'
 import type { DropCause } from '../telemetry/events.ts'
-import { encodeAck } from '../wire/ack.ts'
-import { PacketType } from '../wire/control.ts'
 import type { EncodedPublish } from '../wire/publish.ts'
-import { aliased, encodeFor } from './encoding.ts'
+import { aliased, encodeFor, pubrelUnknown } from './encoding.ts'
 import { Exchange, Inflight, wrongAck } from './inflight.ts'
 import { LaneReader } from './lane-reader.ts'
 import type { Link } from './link.ts'
-import { type Loan, Loans } from './loan.ts'
+import type { Loan } from './loan.ts'
 import { packetIdOf } from './packet-ids.ts'
 import { countDown, Pending } from './pending.ts'
 import type { Session, SessionContext } from './session.ts'
@@ -31,7 +29,8 @@ export class Delivery {
   link: Link | null = null
   #inflight: Inflight | null = null
   #pending: Pending | null = null
-  readonly #loans = new Loans()
+  /** By sequence number. */
+  #loans: Map<number, Loan> | null = null
   /** Sequence number of the next message, for a session without a lane. */
   #nextSeq = 1
 
@@ -72,8 +71,9 @@ export class Delivery {
 
   /** Messages of shared subscriptions that were not acknowledged. They are no longer this session's. */
   takeLoans(): Loan[] {
-    const loans = this.#loans.take()
+    const loans = this.#loans === null ? [] : [...this.#loans.values()]
     for (const waiting of this.#pending?.items() ?? []) if (waiting.loan !== null) loans.push(waiting.loan)
+    this.#loans = null
     return loans
   }
 
@@ -86,6 +86,12 @@ export class Delivery {
     for (let seq = Math.max(1, lane.nextSeq - lane.waiting); seq < lane.nextSeq; seq++)
       this.#context.store.settle(lane, seq)
     this.#context.commits.scheduleLazily()
+  }
+
+  /** Gives up the oldest message that was not sent yet. False: there is none. */
+  dropOldest(): boolean {
+    if (this.#reader === null) return this.#pending?.shift() !== undefined
+    return this.#reader.dropOldest(this.#inflight === null ? 0 : this.#inflight.next)
   }
 
   /** The store committed entries of the session's lane. */
@@ -131,7 +137,7 @@ export class Delivery {
       this.#hold(message, encoded, firstByte, loan)
       return
     }
-    this.#loans.lend(this.#nextSeq, loan)
+    this.#lend(this.#nextSeq, loan)
     this.send(link, aliased(link, message, prefix, encoded) ?? encoded, firstByte, this.#nextSeq)
     this.#nextSeq++
   }
@@ -228,7 +234,7 @@ export class Delivery {
   #release(seq: number): void {
     const inflight = this.#inflight!
     const packetId = packetIdOf(seq)
-    this.#loans.repay(seq)
+    this.#loans?.delete(seq)
     if (this.#lane === null) {
       inflight.move(seq, Exchange.awaitingPubcomp)
       this.link!.out.ack(0x62, packetId)
@@ -252,7 +258,7 @@ export class Delivery {
 
   #complete(seq: number, acknowledgedQos: 0 | 1 | 2): void {
     this.#inflight!.close(seq)
-    this.#loans.repay(seq)
+    this.#loans?.delete(seq)
     if (acknowledgedQos !== 0) this.link?.acks?.acknowledged(packetIdOf(seq), acknowledgedQos)
     if (this.#lane !== null) {
       this.#context.store.settle(this.#lane, seq)
@@ -265,32 +271,27 @@ export class Delivery {
     while (pending.length > 0 && this.opens(link, this.#nextSeq)) {
       const waiting = pending.shift()!
       if (!countDown(waiting, this.#context.now())) {
-        this.#refuse('expired', waiting.loan)
+        this.drop('expired', 1)
         continue
       }
-      this.#loans.lend(this.#nextSeq, waiting.loan)
+      this.#lend(this.#nextSeq, waiting.loan)
       this.send(link, waiting, waiting.firstByte, this.#nextSeq)
       this.#nextSeq++
     }
   }
 
-  #refuse(cause: DropCause, loan: Loan | null): void {
-    this.drop(cause, 1)
-    loan?.done?.()
+  #lend(seq: number, loan: Loan | null): void {
+    if (loan === null) return
+    loan.sent = true
+    this.#loans ??= new Map()
+    this.#loans.set(seq, loan)
   }
 
   #hold(message: Publication, encoded: EncodedPublish, firstByte: number, loan: Loan | null): void {
     this.#pending ??= new Pending()
     const pending = this.#pending
-    const limits = this.#context.limits
-    if (pending.length >= limits.sessionQueuedMessagesMax || pending.bytes >= limits.sessionQueuedBytesMax)
-      this.#refuse('session_full', loan)
+    if (!this.#session.makesRoom()) this.drop('session_full', 1)
     else pending.push(message, encoded, firstByte, this.link!.version5, this.#context.now(), loan)
     if (pending.bytes >= SLOW_DOWN_BYTES) this.#context.backpressure.full(this.link!)
   }
-}
-
-function pubrelUnknown(link: Link, packetId: number): void {
-  if (link.version5) link.out.write(encodeAck(PacketType.PUBREL, 5, packetId, 0x92))
-  else link.out.ack(0x62, packetId)
 }

@@ -1,4 +1,6 @@
 import type { Publication } from '../router/publication.ts'
+import { encodeAck } from '../wire/ack.ts'
+import { PacketType } from '../wire/control.ts'
 import type { EncodedPublish } from '../wire/publish.ts'
 import type { Link } from './link.ts'
 
@@ -33,4 +35,10 @@ export function aliased(
   if (alias === null) return null
   const properties = prefix === null ? alias.prefix : Buffer.concat([alias.prefix, prefix])
   return message.encodingWith(properties, plain.packetIdOffset > 0, !alias.known)
+}
+
+/** Answers PUBREC for a Packet Identifier that is not in use [v5 3.6.2.1]. */
+export function pubrelUnknown(link: Link, packetId: number): void {
+  if (link.version5) link.out.write(encodeAck(PacketType.PUBREL, 5, packetId, 0x92))
+  else link.out.ack(0x62, packetId)
 }

@@ -22,6 +22,8 @@ export class LaneReader {
   readonly #backlog: Backlog
   /** Entries below this may have been sent on an earlier connection. */
   #maybeSentBefore: number
+  /** Entries below this that were not sent have been given up. */
+  #givenUpBefore = 0
   /** Raised with every connection, so that what an older one waited for is recognised. */
   #connections = 0
   /** It is not known yet which messages of an earlier connection are to be released. */
@@ -57,6 +59,22 @@ export class LaneReader {
     this.#maybeSentBefore = Math.max(this.#maybeSentBefore, next)
     this.#backlog.release()
     return this.#maybeSentBefore
+  }
+
+  /**
+   * Settles the oldest entry that was not sent: entries are sent in order, so those behind the newest sent one wait without
+   * a gap, but for those given up before.
+   * @param next one past the newest entry sent on this connection, or 0
+   */
+  dropOldest(next: number): boolean {
+    const lane = this.#lane
+    const { waiting } = lane
+    let seq = Math.max(next, this.#maybeSentBefore, this.#givenUpBefore, lane.nextSeq - waiting)
+    while (seq < lane.nextSeq && lane.waiting === waiting) this.#context.store.settle(lane, seq++)
+    this.#givenUpBefore = seq
+    if (lane.waiting === waiting) return false
+    this.#context.commits.scheduleLazily()
+    return true
   }
 
   committed(chunk: Chunk): void {

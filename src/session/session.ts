@@ -1,3 +1,4 @@
+import type { ConnectionLimits } from '../config/connection-limits.ts'
 import type { Backpressure } from '../connection/backpressure.ts'
 import type { Connection } from '../connection/connection.ts'
 import type { Commits } from '../router/commits.ts'
@@ -21,6 +22,12 @@ const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map()
 
 let serials = 0
 
+/** How much may wait in a session, and what happens to more. */
+export type SessionLimits = Pick<
+  ConnectionLimits,
+  'sessionQueuedMessagesMax' | 'sessionQueuedBytesMax' | 'sessionFullPolicy'
+>
+
 /** What all sessions share. */
 export interface SessionContext {
   readonly store: Store
@@ -29,7 +36,10 @@ export interface SessionContext {
   readonly backpressure: Backpressure
   now(): number
   dropped(session: Session | null, cause: DropCause, count: number): void
-  readonly limits: { readonly sessionQueuedMessagesMax: number; readonly sessionQueuedBytesMax: number }
+  /** Limits of a session that no connection serves. @param user the user it belongs to */
+  limitsOf(user: string | undefined): SessionLimits
+  /** The session is full and its policy is to disconnect the client. */
+  cutFull(session: Session): void
 }
 
 /**
@@ -44,6 +54,8 @@ export class Session {
   readonly serial = ++serials
   readonly clientId: string
   readonly userName: string | undefined
+  /** The user it belongs to: checked when it was opened; undefined: nobody was checked. */
+  identity: string | undefined
   /** It outlives its connections: `lane` is not null. */
   readonly kept: boolean
   /** MQTT protocol level of the client: 3, 4 or 5. */
@@ -71,6 +83,8 @@ export class Session {
   mergeStamp = 0
   mergeIndex = 0
   ended = false
+  /** As in force for the connection that serves it, or served it last. */
+  limits: SessionLimits
   /** Messages it did not get, by cause; null: none. */
   drops: DropCounts | null = null
 
@@ -79,12 +93,14 @@ export class Session {
     this.#context = context
     this.clientId = record.clientId
     this.userName = record.userName
+    this.identity = record.identity
     this.kept = kept
     this.version = record.version
     this.expirySeconds = record.expirySeconds
     this.disconnectedAt = record.disconnectedAt
     this.maybeSentBefore = record.maybeSentBefore
     this.node = record.node ?? null
+    this.limits = context.limitsOf(record.userName)
     this.#laneName = record.lane === firstLaneName(record.clientId) ? null : record.lane
   }
 
@@ -96,6 +112,7 @@ export class Session {
     const record: SessionRecord = { clientId, version, expirySeconds, disconnectedAt, maybeSentBefore, lane }
     if (userName !== undefined) record.userName = userName
     if (this.node !== null) record.node = this.node
+    if (this.identity !== undefined) record.identity = this.identity
     return record
   }
 
@@ -155,11 +172,28 @@ export class Session {
     return this.lane !== null ? this.lane.waitingBytes : (this.#delivery?.pendingBytes ?? 0)
   }
 
-  /** True while the lane may take one more message. */
+  /** True while one more message may wait in it. */
   get hasRoom(): boolean {
-    const lane = this.lane!
-    const limits = this.#context.limits
-    return lane.waiting < limits.sessionQueuedMessagesMax && lane.waitingBytes < limits.sessionQueuedBytesMax
+    const { sessionQueuedMessagesMax, sessionQueuedBytesMax } = this.limits
+    const lane = this.lane
+    if (lane !== null) return lane.waiting < sessionQueuedMessagesMax && lane.waitingBytes < sessionQueuedBytesMax
+    const delivery = this.#delivery
+    if (delivery === null) return true
+    return delivery.pendingCount < sessionQueuedMessagesMax && delivery.pendingBytes < sessionQueuedBytesMax
+  }
+
+  /** True when one more message may wait in it, after what its policy does about a session that is full. */
+  makesRoom(): boolean {
+    if (this.hasRoom) return true
+    if (this.limits.sessionFullPolicy === 'disconnect') this.#context.cutFull(this)
+    else if (this.limits.sessionFullPolicy === 'drop-oldest')
+      while (!this.hasRoom && this.delivery.dropOldest()) this.#context.dropped(this, 'session_full', 1)
+    return this.hasRoom
+  }
+
+  /** True when a message for it would be refused: it is full and says so. */
+  get refuses(): boolean {
+    return this.limits.sessionFullPolicy === 'refuse' && !this.hasRoom
   }
 
   /** True when a message for it would be sent without waiting. */

@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { Random } from '../base/random.ts'
 import type { Connection } from '../connection/connection.ts'
+import { identityOf } from '../connection/identity.ts'
 import type { Commits } from '../router/commits.ts'
 import type { SessionRecord, Store, StoredSession } from '../store.ts'
 import type { DropCause, Events } from '../telemetry/events.ts'
@@ -138,7 +139,7 @@ export class Sessions {
     if (disconnectedAt !== 0) this.#expiry.watch(session)
   }
 
-  /** The node that served these sessions is gone: they wait for their clients from now on. */
+  /** The node that served them is gone: they wait for their clients. */
   orphan(nodeId: string): void {
     const now = this.#c.clock.now()
     for (const session of this.#byId.values()) {
@@ -177,6 +178,9 @@ export class Sessions {
     const persistent = expirySeconds > 0
     if (kept !== undefined) {
       this.#expiry.forget(kept)
+      // Nobody's session becomes that of the first user who was checked.
+      kept.identity ??= identityOf(connection)
+      kept.limits = connection.limits
       Object.assign(kept, { version, expirySeconds, disconnectedAt: 0, node: this.#servingNode })
       this.#c.store.putSession(kept.record!)
       this.#own(kept, connection)
@@ -186,7 +190,7 @@ export class Sessions {
     const record: SessionRecord = { clientId, version, expirySeconds, disconnectedAt: 0, maybeSentBefore: 0, lane }
     if (userName !== undefined) record.userName = userName
     const session = new Session(this.#c, record, persistent)
-    session.node = this.#servingNode
+    Object.assign(session, { node: this.#servingNode, limits: connection.limits, identity: identityOf(connection) })
     if (persistent) this.#c.store.putSession(session.record!)
     else this.#passing.add(session)
     this.#byId.set(clientId, session)

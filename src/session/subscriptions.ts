@@ -1,21 +1,15 @@
-import { type Destination, Group, Member, type RemoteMember, Subscription } from '../router/destinations.ts'
+import { type Destination, Group, Member, Subscription } from '../router/destinations.ts'
 import type { SharedGroup } from '../router/shared-groups.ts'
 import type { TopicTree } from '../router/topic-tree.ts'
 import { UndoJournal } from '../router/undo-journal.ts'
 import type { Store, SubscriptionRecord } from '../store.ts'
-import { isQueueFilter, isShared, parseShare } from '../wire/topic.ts'
+import { isQueueFilter, parseShare } from '../wire/topic.ts'
 import type { Session } from './session.ts'
 
 export interface SubscriptionsContext {
   readonly store: Store
   readonly tree: TopicTree<Destination>
-  makeGroup(): SharedGroup<Member | RemoteMember>
-}
-
-/** Tells other nodes of subscriptions that are in no store: those of sessions that end with their connections. */
-export interface InterestTeller {
-  add(topicFilter: string, qos: number): void
-  remove(topicFilter: string, qos: number): void
+  makeGroup(): SharedGroup<Member>
 }
 
 /** A subscription as it was before it was changed; null: there was none. */
@@ -32,8 +26,6 @@ export class Subscriptions {
   readonly #groups = new Map<string, Group>()
   readonly #undo: UndoJournal<Before>
   #size = 0
-  /** Null: there is one node. */
-  interest: InterestTeller | null = null
 
   constructor(context: SubscriptionsContext) {
     this.#c = context
@@ -114,35 +106,21 @@ export class Subscriptions {
     for (const subscription of session.subscriptions.values()) this.#forget(session, subscription)
   }
 
-  /** The shared subscription of that key, made when there is none; null: the key is none. */
-  groupOf(key: string): Group | null {
-    const known = this.#groups.get(key)
-    if (known !== undefined) return known
-    const share = parseShare(key)
-    if (share === null) return null
-    const group = new Group(key, share.shareName, share.topicFilter, this.#c.makeGroup())
-    this.#groups.set(key, group)
-    this.#c.tree.add(share.topicFilter, group)
-    return group
-  }
-
-  /** A member left: without members there is no group. */
-  groupLeft(group: Group): void {
-    if (group.members.size > 0) return
-    this.#groups.delete(group.key)
-    this.#c.tree.remove(group.topicFilter, group)
-  }
-
   #link(subscription: Subscription): void {
     this.#size++
     // A work queue's messages do not come through the topic tree.
     if (isQueueFilter(subscription.topicFilter)) return
-    if (!subscription.session.kept) this.interest?.add(subscription.topicFilter, subscription.qos)
-    if (!isShared(subscription.topicFilter)) {
+    const share = parseShare(subscription.topicFilter)
+    if (share === null) {
       this.#c.tree.add(subscription.topicFilter, subscription)
       return
     }
-    const group = this.groupOf(subscription.topicFilter)!
+    let group = this.#groups.get(subscription.topicFilter)
+    if (group === undefined) {
+      group = new Group(subscription.topicFilter, share.shareName, share.topicFilter, this.#c.makeGroup())
+      this.#groups.set(subscription.topicFilter, group)
+      this.#c.tree.add(share.topicFilter, group)
+    }
     subscription.member = new Member(subscription, group)
     group.members.add(subscription.member)
   }
@@ -150,13 +128,15 @@ export class Subscriptions {
   #unlink(subscription: Subscription): void {
     this.#size--
     if (isQueueFilter(subscription.topicFilter)) return
-    if (!subscription.session.kept) this.interest?.remove(subscription.topicFilter, subscription.qos)
     const member = subscription.member
     if (member === null) {
       this.#c.tree.remove(subscription.topicFilter, subscription)
       return
     }
-    member.group.members.remove(member)
-    this.groupLeft(member.group)
+    const group = member.group
+    group.members.remove(member)
+    if (group.members.size > 0) return
+    this.#groups.delete(group.key)
+    this.#c.tree.remove(group.topicFilter, group)
   }
 }

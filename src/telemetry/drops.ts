@@ -24,6 +24,7 @@ export function noDrops(): DropCounts {
     offline: 0,
     forbidden: 0,
     memory: 0,
+    refused: 0,
   }
 }
 

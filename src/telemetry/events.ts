@@ -36,6 +36,8 @@ export type DropCause =
   | 'forbidden'
   /** A QoS 0 message for a slow reader while memory is short (limits.memoryBytesMax). */
   | 'memory'
+  /** Not taken from this publisher, which was told: a subscriber's session or the retained messages are full. */
+  | 'refused'
 
 export interface EventMap {
   /** The process serves clients. */

@@ -10,9 +10,9 @@ import type { Connection } from '../connection.ts'
 import { EnhancedAuth } from '../enhanced-auth.ts'
 import { refuse } from '../goodbye.ts'
 import type { Mqtt3Limits, Refusal } from '../hooks.ts'
+import { becomeUser, checkOwner, takesOver } from '../identity.ts'
 import { resume } from '../permission.ts'
 import { reservedTopic } from '../reserved-topics.ts'
-import { OutboundAliases } from '../topic-alias.ts'
 import { joinQueue } from './subscribe.ts'
 
 /**
@@ -119,7 +119,6 @@ function decode(c: Connection, buf: Buffer, start: number, end: number): Connect
 
 /** Takes over what the packet says about the connection. */
 function adopt(c: Connection, packet: ConnectPacket): void {
-  const limits = c.core.config.limits
   const properties = packet.properties
   c.clientId = packet.clientId
   c.bridge = packet.bridge
@@ -127,16 +126,13 @@ function adopt(c: Connection, packet: ConnectPacket): void {
   c.clean = packet.clean
   c.keepAliveSeconds = packet.keepAliveSeconds
   if (properties === null) return
-  if (properties.receiveMaximum !== undefined) c.window = Math.min(properties.receiveMaximum, limits.inflightMax)
   if (properties.maximumPacketSize !== undefined) c.maximumPacketSize = properties.maximumPacketSize
-  const aliases = Math.min(properties.topicAliasMaximum ?? 0, limits.topicAliasMaximum)
-  if (aliases > 0) c.aliases = new OutboundAliases(aliases)
   c.problemInformation = properties.requestProblemInformation ?? true
 }
 
 /** @throws SluiceError what makes the packet unacceptable */
 function check(c: Connection, packet: ConnectPacket): void {
-  const limits = c.core.config.limits
+  const { limits } = c
   const redirect = c.core.config.mqtt.redirect
   if (redirect !== undefined) throw new Redirect(redirect.permanent ? 0x9d : 0x9c, redirect.serverReference)
   if (packet.version < 5) checkMqtt3(packet, c.core.hooks.mqtt3)
@@ -144,8 +140,7 @@ function check(c: Connection, packet: ConnectPacket): void {
     throw new SluiceError('topic_name_invalid', `Will Topic of more than ${limits.topicLevelsMax} levels`)
   const reserved = reservedTopic(packet.will?.topic ?? '')
   if (reserved !== null) throw new SluiceError('not_authorized', reserved)
-  if (c.core.sessions.online >= limits.connectionsMax)
-    throw new SluiceError('server_unavailable', `limits.connectionsMax of ${limits.connectionsMax} is reached`)
+  c.core.gate.check(c, takesOver(c))
 }
 
 function checkMqtt3(packet: ConnectPacket, limits: Mqtt3Limits): void {
@@ -161,14 +156,21 @@ function checkMqtt3(packet: ConnectPacket, limits: Mqtt3Limits): void {
 /** Where there are several nodes, the Client Identifier has to be this one's first. */
 function claim(c: Connection, packet: ConnectPacket, answer: Properties): void {
   const { claims } = c.core.sessions
-  if (claims === null) return open(c, packet, answer)
   const failed = (error: unknown): void => {
     c.fail(error)
     c.release()
   }
+  try {
+    becomeUser(c, packet)
+  } catch (error) {
+    return failed(error)
+  }
+  if (claims === null) return open(c, packet, answer)
   const go = (): void => {
     if (c.state === 'closed') return c.release()
     try {
+      // What is known of the session may have come with it from another node.
+      checkOwner(c)
       open(c, packet, answer)
     } catch (error) {
       failed(error)
@@ -179,8 +181,7 @@ function claim(c: Connection, packet: ConnectPacket, answer: Properties): void {
 
 /** @param answer properties of CONNACK so far */
 function open(c: Connection, packet: ConnectPacket, answer: Properties): void {
-  const { core } = c
-  const limits = core.config.limits
+  const { core, limits } = c
   // [v5 MQTT-3.2.2-16]
   if (packet.clientId === '') answer.assignedClientIdentifier = c.clientId
   const expirySeconds = expiryOf(c, packet, answer)

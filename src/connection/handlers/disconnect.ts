@@ -14,7 +14,7 @@ export function handleDisconnect(c: Connection, buf: Buffer, start: number, end:
     // [v5 MQTT-3.1.2-23] a session that was to end with its connection cannot be given a longer life now.
     if (session.expirySeconds === 0 && expirySeconds > 0)
       throw new SluiceError('protocol_error', 'DISCONNECT sets a Session Expiry Interval where CONNECT had 0')
-    session.expirySeconds = Math.min(expirySeconds, c.core.config.limits.sessionExpirySecondsMax)
+    session.expirySeconds = Math.min(expirySeconds, c.limits.sessionExpirySecondsMax)
   }
   // [v5 MQTT-3.14.4-3] [v3 MQTT-3.14.4-3]; any other reason leaves the will to be published [v5 MQTT-3.1.2-8].
   if (packet.reasonCode === NORMAL && c.hasWill) {

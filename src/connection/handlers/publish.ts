@@ -3,10 +3,11 @@ import { SluiceError } from '../../errors.ts'
 import type { Entering } from '../../router/entering.ts'
 import type { Match } from '../../router/match.ts'
 import { Publication } from '../../router/publication.ts'
+import { checkTopicSize } from '../../router/topic-size.ts'
 import { encodeAck } from '../../wire/ack.ts'
 import { PacketType } from '../../wire/control.ts'
 import type { PropertyMemory } from '../../wire/publish.ts'
-import { passQueues } from '../admission.ts'
+import { passQueues, passSessions } from '../admission.ts'
 import type { Connection } from '../connection.ts'
 import { negative } from '../goodbye.ts'
 import type { Refusal } from '../hooks.ts'
@@ -51,7 +52,7 @@ export function handlePublish(c: Connection, buf: Buffer, start: number, bodySta
 
 /** Adds the packet to the run, or starts one. False: it has to be looked at by itself. */
 function extendRun(c: Connection, buf: Buffer, start: number, bodyStart: number, end: number): boolean {
-  if (c.topics === null || bodyStart + 2 > end) return false
+  if (c.topics === null || bodyStart + 2 > end || c.throttle !== null) return false
   const topicStart = bodyStart + 2
   const topicEnd = topicStart + (buf[bodyStart]! << 8) + buf[bodyStart + 1]!
   if (topicEnd > end) return false
@@ -107,6 +108,7 @@ function accept(c: Connection, publication: Publication): void {
   c.core.counters.packetsReceived++
   c.core.counters.published[publication.qos]++
   c.core.counters.publishBytesReceived += publication.end - publication.start
+  c.throttle?.published(publication.end - publication.start)
   if (publication.version5) resolveAlias(c, publication)
   const match = matchOf(c, publication)
   if (publication.qos > 0) checkWindow(c, publication)
@@ -148,7 +150,7 @@ function resolveAlias(c: Connection, publication: Publication): void {
     if (empty) throw new SluiceError('protocol_error', 'an empty Topic Name without Topic Alias')
     return
   }
-  const maximum = c.core.config.limits.topicAliasMaximum
+  const maximum = c.limits.topicAliasMaximum
   if (alias > maximum)
     throw new SluiceError('topic_alias_invalid', `Topic Alias ${alias}; the Topic Alias Maximum is ${maximum}`)
   c.topicAliases ??= new Map()
@@ -168,6 +170,7 @@ function matchOf(c: Connection, publication: Publication): Match {
   const known = c.topics.find(topicBuf, topicStart, topicEnd)
   if (known !== null && c.core.router.isCurrent(known)) return known
   const match = c.core.router.match(topicBuf, topicStart, topicEnd)
+  if (c.core.limitsBook.varies) checkTopicSize(c.limits, topicBuf, topicStart, topicEnd)
   c.topics.put(topicBuf, topicStart, topicEnd, match)
   return match
 }
@@ -181,11 +184,8 @@ function checkWindow(c: Connection, publication: Publication): void {
     if (publication.qos === 2) checkUnreleased(unreleased, c.core.hooks.mqtt3.unreleasedMax)
     return
   }
-  if (c.openQos1 + unreleased >= c.core.config.limits.receiveMaximum)
-    throw new SluiceError(
-      'receive_maximum_exceeded',
-      `more than ${c.core.config.limits.receiveMaximum} messages unacknowledged`,
-    )
+  if (c.openQos1 + unreleased >= c.limits.receiveMaximum)
+    throw new SluiceError('receive_maximum_exceeded', `more than ${c.limits.receiveMaximum} messages unacknowledged`)
 }
 
 function checkUnreleased(unreleased: number, unreleasedMax: number): void {
@@ -200,6 +200,7 @@ function payloadIsUtf8(publication: Publication): boolean {
 }
 
 function route(c: Connection, publication: Publication, match: Match): void {
+  if (publication.qos > 0 && !passSessions(c, publication, match)) return
   if (match.bridges.length > 0) passQueues(c, publication, match, take)
   else take(c, publication, match, null)
 }

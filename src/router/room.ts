@@ -1,0 +1,67 @@
+/** Whether there is room for a message where it would be kept: in sessions, and among the retained messages. */
+import { SluiceError } from '../errors.ts'
+import type { Group, Member } from './destinations.ts'
+import type { Match } from './match.ts'
+import { HEADER_BYTES } from './message.ts'
+import type { Publication } from './publication.ts'
+import { isSys, type RetainedIndex } from './retained.ts'
+import type { Publisher } from './router.ts'
+
+export interface RoomLimits {
+  readonly retainedMessagesMax: number
+  readonly retainedBytesMax: number
+}
+
+export interface Room {
+  readonly retained: RetainedIndex
+  readonly limits: RoomLimits
+  /** Some session may refuse messages when it is full. */
+  readonly mayRefuse: boolean
+}
+
+/**
+ * Why a message of QoS 1 or 2 is not taken at all, although nothing is wrong with it: it could not be kept where its
+ * acknowledgement would say that it is. Null: it is taken.
+ */
+export function refusalOf(
+  publication: Publication,
+  match: Match,
+  { origin }: Publisher,
+  room: Room,
+): SluiceError | null {
+  if (publication.retain && publication.payloadStart < publication.payloadEnd && !isSys(match.topic)) {
+    const bytes = HEADER_BYTES + origin.bytes.length + publication.contentBytes
+    if (isFull(room, match.topic, bytes))
+      return new SluiceError('quota_exceeded', 'limits.retainedMessagesMax or limits.retainedBytesMax is reached')
+  }
+  if (!room.mayRefuse) return null
+  const full = match.receivers.find(({ session, grant }) => grant.qos > 0 && session.refuses)
+  if (full === undefined && !match.groups.some(refusesGroup)) return null
+  return new SluiceError('quota_exceeded', 'the session of a subscriber is full')
+}
+
+/** True when the retained messages may not take this one. @param bytes of the message */
+export function isFull({ retained, limits }: Room, topic: string, bytes: number): boolean {
+  if (retained.size < limits.retainedMessagesMax && retained.bytes + bytes <= limits.retainedBytesMax) return false
+  const known = retained.get(topic)
+  if (known === undefined) return true
+  return bytes > known.length && retained.bytes - known.length + bytes > limits.retainedBytesMax
+}
+
+/** The member whose turn it is; where that is full, another that is not, if there is one. */
+export function pickWithRoom(group: Group, publisherId: string, topic: string, qos: number): Member | null {
+  const first = group.members.pick(publisherId, topic)
+  if (qos === 0 || first === null || first.subscription.session.hasRoom) return first
+  const full = new Set<Member>()
+  for (let member: Member | null = first; member !== null; member = group.members.pick(publisherId, topic, full)) {
+    if (member.subscription.session.hasRoom) return member
+    full.add(member)
+  }
+  return first
+}
+
+function refusesGroup(group: Group): boolean {
+  for (const { subscription } of group.members.members())
+    if (subscription.qos === 0 || !subscription.session.refuses) return false
+  return true
+}
