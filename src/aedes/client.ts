@@ -93,8 +93,8 @@ export class Client extends EventEmitter {
   }
   get subscriptions(): Record<string, { qos: number; rh: number; rap: boolean; nl: boolean }> {
     const all: Record<string, { qos: number; rh: number; rap: boolean; nl: boolean }> = Object.create(null)
-    for (const [topicFilter, s] of this.#connection.session?.subscriptions ?? [])
-      all[topicFilter] = { qos: s.qos, rh: s.retainHandling, rap: s.retainAsPublished, nl: s.noLocal }
+    for (const s of this.#connection.session?.subscriptions.values() ?? [])
+      all[s.topicFilter] = { qos: s.qos, rh: s.retainHandling, rap: s.retainAsPublished, nl: s.noLocal }
     return all
   }
 

@@ -313,7 +313,7 @@ export class Connection
     const session = this.#session
     const expirySeconds = session?.expirySeconds ?? 0
     const ends = session !== null && expirySeconds === 0
-    const topicFilters = ends ? [...session.subscriptions.keys()] : []
+    const topicFilters = ends ? [...session.subscriptions.values()].map(({ topicFilter }) => topicFilter) : []
     this.core.sessions.released(this)
     if (this.hasWill) {
       if (wasConnected) publishWill(this, expirySeconds)

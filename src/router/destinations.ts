@@ -16,8 +16,6 @@ export class Subscription {
   readonly subscriptionIdentifier: number
   /** Bits 0-1 QoS, 2 No Local, 3 Retain As Published, 4-5 Retain Handling: as on the wire. */
   readonly #options: number
-  /** The group, when the filter is shared. */
-  member: Member | null = null
 
   constructor(session: Session, record: SubscriptionRecord) {
     this.session = session
@@ -30,6 +28,14 @@ export class Subscription {
   get kind(): 'subscription' {
     return 'subscription'
   }
+  /** What it is found by, in the session and in the topic tree. */
+  get text(): string {
+    return this.topicFilter
+  }
+  /** Its membership, when the filter is shared. */
+  get member(): Member | null {
+    return null
+  }
   get qos(): 0 | 1 | 2 {
     return (this.#options & 3) as 0 | 1 | 2
   }
@@ -41,6 +47,20 @@ export class Subscription {
   }
   get retainHandling(): 0 | 1 | 2 {
     return (this.#options >> 4) as 0 | 1 | 2
+  }
+}
+
+/** A subscription to a `$share/…` filter. */
+export class SharedSubscription extends Subscription {
+  readonly #member: Member
+
+  constructor(session: Session, record: SubscriptionRecord, group: Group) {
+    super(session, record)
+    this.#member = new Member(this, group)
+  }
+
+  override get member(): Member {
+    return this.#member
   }
 }
 
@@ -84,6 +104,10 @@ export class Group {
     this.shareName = shareName
     this.topicFilter = topicFilter
     this.members = members
+  }
+  /** What the topic tree finds it by. */
+  get text(): string {
+    return this.topicFilter
   }
 }
 

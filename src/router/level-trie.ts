@@ -1,55 +1,30 @@
 /**
- * A trie over texts that are made of levels (Topic Names, Topic Filters): what topic-tree.ts and retained.ts walk.
+ * A trie over texts that are made of levels (Topic Names, Topic Filters): what topic-tree.ts and retained.ts walk. Its leaves
+ * are objects that know their text.
  *
- * A text hangs as high as nothing else shares its path: as an `Entry` whose remaining levels stay unsplit until a
- * second text needs the branch. Most texts therefore cost one Entry and one slot, however many levels they have.
+ * A text hangs as high as nothing else shares its path: its remaining levels stay unsplit until a second text needs the
+ * branch. Most texts therefore cost one slot, however many levels they have.
  *
- *     a/b/c/+      root ─a─▶ Branch ─b─▶ Entry 'a/b/c/+' (level b starts at 2)
- *     a/#                      └─#─▶ Entry 'a/#'
+ *     a/b/c/+      root ─a─▶ Branch ─b─▶ leaf 'a/b/c/+'
+ *     a/#                      └─#─▶ leaf 'a/#'
+ *
+ * All texts below a branch begin alike, so the level that tells them apart begins at the same place in all of them (`at`),
+ * and no level's name needs to be kept for a leaf.
  *
  * Removing a text folds its branches back, so a storm of subscriptions leaves nothing behind.
  * Nothing here recurses: a text of 65,535 bytes may have that many levels.
  */
+import { Branch, type Child, isLevel, LevelTable, pushChildren, range, soleChild } from './level-branch.ts'
 import type { LevelSyntax } from './level-syntax.ts'
-import { WideMap } from './wide-map.ts'
+import { seededHash } from './text-hash.ts'
+import type { Named } from './text-table.ts'
+import { WideTable } from './wide-table.ts'
 
-/** From here on the children of one branch are kept in a WideMap. */
-const mapSizeMax = 8192
+/** From here on the children of one branch are kept in a WideTable. */
+const tableSizeMax = 8192
 
-export class Entry<V> {
-  readonly text: string
-  /** Where in `text` the level starts that led to this entry. Means nothing in an `end` or `some` slot. */
-  from: number
-  value: V
-  constructor(text: string, from: number, value: V) {
-    this.text = text
-    this.from = from
-    this.value = value
-  }
-}
-
-export class Branch<V> {
-  /** The text that ends at this branch. */
-  end: Entry<V> | undefined = undefined
-  /** Below a one-level wildcard. */
-  one: Child<V> | undefined = undefined
-  /** The text that ends with a many-level wildcard after this branch. */
-  some: Entry<V> | undefined = undefined
-  /** A single literal child is kept inline; `many` is made for the second and given up for the last. */
-  onlyName: string | undefined = undefined
-  only: Child<V> | undefined = undefined
-  many: Map<string, Child<V>> | WideMap<Child<V>> | undefined = undefined
-}
-
-export type Child<V> = Branch<V> | Entry<V>
-
-export function literalChild<V>(branch: Branch<V>, level: string): Child<V> | undefined {
-  if (branch.only !== undefined) return branch.onlyName === level ? branch.only : undefined
-  return branch.many === undefined ? undefined : branch.many.get(level)
-}
-
-export class LevelTrie<V> {
-  readonly root = new Branch<V>()
+export class LevelTrie<L extends Named> {
+  readonly root = new Branch<L>('', 0)
   readonly #syntax: LevelSyntax
   readonly #separator: string
   #size = 0
@@ -64,63 +39,75 @@ export class LevelTrie<V> {
     return this.#size
   }
 
-  find(text: string): Entry<V> | undefined {
+  /** The literal child to which the level of `text` from `start` to `end` leads; `hash` is the level's `seededHash`. */
+  literal(branch: Branch<L>, text: string, start: number, end: number, hash: number): Child<L> | undefined {
+    const { only } = branch
+    if (only === undefined) return branch.many?.find(text, start, end, hash)
+    return isLevel(only, branch.at, this.#syntax.separator, text, start, end) ? only : undefined
+  }
+
+  find(text: string): L | undefined {
     let branch = this.root
     for (let start = 0; ; ) {
       const end = this.#levelEnd(text, start)
       const last = end === text.length
       if (last && this.#isSome(text, start, end)) return branch.some
-      const child = this.#isOne(text, start, end) ? branch.one : literalChild(branch, text.slice(start, end))
+      const child = this.#child(branch, text, start, end)
       if (child === undefined) return undefined
-      if (child instanceof Entry) return child.text === text ? child : undefined
+      if (!(child instanceof Branch)) return child.text === text ? child : undefined
       if (last) return child.end
       branch = child
       start = end + 1
     }
   }
 
-  /** Adds the text. Returns the entry that was there before, untouched, or undefined when a new one was made. */
-  insert(text: string, value: V): Entry<V> | undefined {
+  /**
+   * Adds the leaf. Returns the one of the same text that was there before, which stays unless `replace` is said; undefined
+   * when the text is new.
+   */
+  insert(leaf: L, replace = false): L | undefined {
+    const { text } = leaf
     let branch = this.root
+    let known: L | undefined
     for (let start = 0; ; ) {
       const end = this.#levelEnd(text, start)
       const last = end === text.length
       if (last && this.#isSome(text, start, end)) {
-        if (branch.some !== undefined) return branch.some
-        branch.some = new Entry(text, start, value)
+        known = branch.some
+        if (known === undefined || replace) branch.some = leaf
         break
       }
-      const level = text.slice(start, end)
-      const one = this.#isOne(text, start, end)
-      let child = one ? branch.one : literalChild(branch, level)
-      if (child instanceof Entry) {
-        if (child.text === text) return child
-        child = this.#split(child, end)
-        this.#put(branch, one, level, child)
+      let child = this.#child(branch, text, start, end)
+      if (child !== undefined && !(child instanceof Branch)) {
+        if (child.text === text) {
+          known = child
+          if (replace) this.#put(branch, text, start, end, leaf)
+          break
+        }
+        child = this.#split(child, start, end)
+        this.#put(branch, text, start, end, child)
       } else if (child === undefined) {
-        this.#put(branch, one, level, new Entry(text, start, value))
+        this.#put(branch, text, start, end, leaf)
         break
       }
       if (last) {
-        if (child.end !== undefined) return child.end
-        child.end = new Entry(text, start, value)
+        known = child.end
+        if (known === undefined || replace) child.end = leaf
         break
       }
       branch = child
       start = end + 1
     }
-    this.#size++
-    return undefined
+    if (known === undefined) this.#size++
+    return known
   }
 
   /** False when the text was not there. */
   remove(text: string): boolean {
-    const path: Branch<V>[] = []
-    const starts: number[] = []
+    const path: Branch<L>[] = []
     let branch = this.root
     for (let start = 0; ; ) {
       path.push(branch)
-      starts.push(start)
       const end = this.#levelEnd(text, start)
       const last = end === text.length
       if (last && this.#isSome(text, start, end)) {
@@ -128,13 +115,11 @@ export class LevelTrie<V> {
         branch.some = undefined
         break
       }
-      const one = this.#isOne(text, start, end)
-      const level = text.slice(start, end)
-      const child = one ? branch.one : literalChild(branch, level)
+      const child = this.#child(branch, text, start, end)
       if (child === undefined) return false
-      if (child instanceof Entry) {
+      if (!(child instanceof Branch)) {
         if (child.text !== text) return false
-        this.#put(branch, one, level, undefined)
+        this.#put(branch, text, start, end, undefined)
         break
       }
       if (last) {
@@ -147,51 +132,85 @@ export class LevelTrie<V> {
       start = end + 1
     }
     this.#size--
-    this.#fold(text, path, starts)
+    this.#fold(text, path)
     return true
   }
 
-  /** Every entry, in no order. */
-  *entries(): Generator<Entry<V>> {
-    const stack: Child<V>[] = [this.root]
+  /** Every leaf, in no order. */
+  *leaves(): Generator<L> {
+    const stack: Child<L>[] = [this.root]
     for (let child = stack.pop(); child !== undefined; child = stack.pop()) {
-      if (child instanceof Entry) yield child
-      else pushChildren(child, stack)
+      if (child instanceof Branch) pushChildren(child, stack)
+      else yield child
     }
   }
 
-  /** Gives up every branch of the path that holds nothing, or one entry that can hang where the branch hung. */
-  #fold(text: string, path: Branch<V>[], starts: number[]): void {
+  /** Gives up every branch of the path that holds nothing, or one leaf that can hang where the branch hung. */
+  #fold(text: string, path: Branch<L>[]): void {
     for (let i = path.length - 1; i > 0; i--) {
       const left = soleChild(path[i]!)
       if (left instanceof Branch) return
-      const start = starts[i - 1]!
-      const end = this.#levelEnd(text, start)
-      if (left !== undefined) left.from = start
-      this.#put(path[i - 1]!, this.#isOne(text, start, end), text.slice(start, end), left)
+      const above = path[i - 1]!
+      this.#put(above, text, above.at, this.#levelEnd(text, above.at), left)
     }
   }
 
-  /** A branch in place of the entry, holding it; `end` is where the level that leads to the branch ends. */
-  #split(entry: Entry<V>, end: number): Branch<V> {
-    const branch = new Branch<V>()
-    const { text } = entry
+  /** A branch in place of the leaf, holding it; the level that leads there is from `start` to `end` of its text. */
+  #split(leaf: L, start: number, end: number): Branch<L> {
+    const { text } = leaf
+    const branch = new Branch<L>(this.#isOne(text, start, end) ? '' : flat(text.slice(start, end)), end + 1)
     if (end === text.length) {
-      branch.end = entry
+      branch.end = leaf
       return branch
     }
-    const start = end + 1
-    const nextEnd = this.#levelEnd(text, start)
-    entry.from = start
-    if (nextEnd === text.length && this.#isSome(text, start, nextEnd)) branch.some = entry
-    else this.#put(branch, this.#isOne(text, start, nextEnd), text.slice(start, nextEnd), entry)
+    const nextEnd = this.#levelEnd(text, end + 1)
+    if (nextEnd === text.length && this.#isSome(text, end + 1, nextEnd)) branch.some = leaf
+    else this.#put(branch, text, end + 1, nextEnd, leaf)
     return branch
   }
 
-  #put(branch: Branch<V>, one: boolean, level: string, child: Child<V> | undefined): void {
-    if (one) branch.one = child
-    else if (child === undefined) removeLiteral(branch, level)
-    else putLiteral(branch, level, child)
+  #child(branch: Branch<L>, text: string, start: number, end: number): Child<L> | undefined {
+    if (this.#isOne(text, start, end)) return branch.one
+    return this.literal(branch, text, start, end, seededHash(text, start, end))
+  }
+
+  /** Hangs the child where the level of `text` from `start` to `end` leads; undefined takes away what hangs there. */
+  #put(branch: Branch<L>, text: string, start: number, end: number, child: Child<L> | undefined): void {
+    if (this.#isOne(text, start, end)) branch.one = child
+    else if (child === undefined) this.#removeLiteral(branch, text, start, end)
+    else this.#putLiteral(branch, text, start, end, child)
+  }
+
+  #putLiteral(branch: Branch<L>, text: string, start: number, end: number, child: Child<L>): void {
+    const { only } = branch
+    const { separator } = this.#syntax
+    let { many } = branch
+    if (many === undefined) {
+      if (only === undefined || isLevel(only, branch.at, separator, text, start, end)) {
+        branch.only = child
+        return
+      }
+      branch.only = undefined
+      branch.many = many = new LevelTable<L>(branch.at, separator)
+      many.put(only, ...range(only, branch.at, this.#separator), many.hashOf(only))
+    } else if (many instanceof LevelTable && many.size >= tableSizeMax) {
+      const wide = new WideTable<Child<L>>(() => new LevelTable<L>(branch.at, separator))
+      for (const one of many.values()) wide.put(one, ...range(one, branch.at, this.#separator), many.hashOf(one))
+      branch.many = many = wide
+    }
+    many.put(child, text, start, end, seededHash(text, start, end))
+  }
+
+  #removeLiteral(branch: Branch<L>, text: string, start: number, end: number): void {
+    const { many } = branch
+    if (many === undefined) {
+      branch.only = undefined
+      return
+    }
+    many.take(text, start, end, seededHash(text, start, end))
+    if (many.size > 1) return
+    for (const last of many.values()) branch.only = last
+    branch.many = undefined
   }
 
   #levelEnd(text: string, start: number): number {
@@ -204,57 +223,6 @@ export class LevelTrie<V> {
   #isSome(text: string, start: number, end: number): boolean {
     return end - start === 1 && text.charCodeAt(start) === this.#syntax.some
   }
-}
-
-/** Pushes everything that hangs directly below the branch. */
-export function pushChildren<V>(branch: Branch<V>, stack: Child<V>[]): void {
-  if (branch.end !== undefined) stack.push(branch.end)
-  if (branch.some !== undefined) stack.push(branch.some)
-  if (branch.one !== undefined) stack.push(branch.one)
-  if (branch.only !== undefined) stack.push(branch.only)
-  if (branch.many !== undefined) for (const [, child] of branch.many) stack.push(child)
-}
-
-function putLiteral<V>(branch: Branch<V>, level: string, child: Child<V>): void {
-  if (branch.many !== undefined) {
-    if (branch.many instanceof Map && branch.many.size >= mapSizeMax) branch.many = new WideMap(branch.many)
-    branch.many.set(branch.many.has(level) ? level : flat(level), child)
-  } else if (branch.only === undefined || branch.onlyName === level) {
-    if (branch.only === undefined) branch.onlyName = flat(level)
-    branch.only = child
-  } else {
-    branch.many = new Map([[branch.onlyName!, branch.only]])
-    branch.many.set(flat(level), child)
-    branch.only = undefined
-    branch.onlyName = undefined
-  }
-}
-
-function removeLiteral<V>(branch: Branch<V>, level: string): void {
-  if (branch.many === undefined) {
-    branch.only = undefined
-    branch.onlyName = undefined
-    return
-  }
-  branch.many.delete(level)
-  if (branch.many.size > 1) return
-  for (const [name, child] of branch.many) {
-    branch.onlyName = name
-    branch.only = child
-  }
-  branch.many = undefined
-}
-
-/** The only thing below the branch; undefined when there is nothing, the branch itself when there are several. */
-function soleChild<V>(branch: Branch<V>): Child<V> | undefined {
-  if (branch.many !== undefined) return branch
-  let sole: Child<V> | undefined
-  for (const child of [branch.end, branch.some, branch.one, branch.only]) {
-    if (child === undefined) continue
-    if (sole !== undefined) return branch
-    sole = child
-  }
-  return sole
 }
 
 /** V8 keeps a long substring as a view that pins the whole text; a kept level gets characters of its own. */

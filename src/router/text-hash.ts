@@ -1,4 +1,8 @@
-/** Hashes of short texts, for spreading them evenly. Not seeded: whoever chooses the texts can make them collide. */
+/**
+ * Hashes of short texts, for spreading them evenly. Only `seededHash` is seeded: whoever chooses the texts can make the
+ * others collide.
+ */
+import { systemRandom } from '../base/random.ts'
 
 /** The hash of no text at all: where `hashCode` starts. */
 export const emptyHash = 0x811c9dc5
@@ -20,4 +24,14 @@ export function hashText(text: string): number {
   let hash = emptyHash
   for (let i = 0; i < text.length; i++) hash = hashCode(hash, text.charCodeAt(i))
   return mixHash(hash)
+}
+
+/** Different in every process, so that nobody can prepare texts that meet in one place of a table. */
+const seed = systemRandom.below(2 ** 32) | 0
+
+/** The hash of `text` from `start` to `end`, in this process only. 32 bits, signed. */
+export function seededHash(text: string, start: number, end: number): number {
+  let hash = seed
+  for (let i = start; i < end; i++) hash = hashCode(hash, text.charCodeAt(i))
+  return mixHash(hash) | 0
 }

@@ -1,8 +1,9 @@
 /**
  * Topic Filters and their subscribers: which values does a Topic Name match?
  *
- * Filters without wildcards are keys of one Map (a single lookup whatever their number); filters with wildcards hang
- * in a LevelTrie, which is walked level by level with all branches that are still possible.
+ * Filters without wildcards are found in one table (a single lookup whatever their number); filters with wildcards hang
+ * in a LevelTrie, which is walked level by level with all branches that are still possible. A value that knows its filter
+ * (`text`) hangs there itself; for any other, and where a filter has several, an `Entry` does.
  *
  * **Bound.** One match visits a trie branch at most once, and compares at most two unsplit texts per branch visited.
  * `+/+/+/…` cannot blow up: the branches visited are those whose path matches a prefix of the topic, and each was put
@@ -10,9 +11,12 @@
  */
 
 import { ChangeLog } from './change-log.ts'
+import { Branch, type Child } from './level-branch.ts'
 import { type LevelSyntax, mqttSyntax, restMatches } from './level-syntax.ts'
-import { type Branch, type Child, Entry, LevelTrie, literalChild } from './level-trie.ts'
-import { WideMap } from './wide-map.ts'
+import { LevelTrie } from './level-trie.ts'
+import { seededHash } from './text-hash.ts'
+import { type Named, TextTable } from './text-table.ts'
+import { WideTable } from './wide-table.ts'
 
 export interface TopicTreeOptions {
   readonly syntax?: LevelSyntax
@@ -24,6 +28,17 @@ export interface TopicTreeOptions {
 class ValueSet<T> extends Set<T> {}
 type Values<T> = T | ValueSet<T>
 
+class Entry<T> {
+  readonly text: string
+  values: Values<T>
+  constructor(text: string, values: Values<T>) {
+    this.text = text
+    this.values = values
+  }
+}
+
+type Leaf<T> = Entry<T> | (T & Named)
+
 /**
  * `T` is compared by identity; a value given to several filters is visited once for each that matches.
  * Filters are taken as they are: validity is `wire/topic`'s business. A `#` before the last level and a wildcard
@@ -33,12 +48,12 @@ export class TopicTree<T extends NonNullable<unknown>> {
   readonly #syntax: LevelSyntax
   readonly #separator: string
   readonly #hideDollar: boolean
-  readonly #exact = new WideMap<Values<T>>()
-  readonly #wild: LevelTrie<Values<T>>
+  readonly #exact = new WideTable<Leaf<T>>(() => new TextTable())
+  readonly #wild: LevelTrie<Leaf<T>>
   #size = 0
   readonly #changes: ChangeLog
   /** Branches to visit at this level and at the next. Taken while a match runs, so that `visit` may match again. */
-  #scratch: [Branch<Values<T>>[], Branch<Values<T>>[]] | null = [[], []]
+  #scratch: [Branch<Leaf<T>>[], Branch<Leaf<T>>[]] | null = [[], []]
 
   constructor(options: TopicTreeOptions = {}) {
     this.#syntax = options.syntax ?? mqttSyntax
@@ -60,18 +75,17 @@ export class TopicTree<T extends NonNullable<unknown>> {
 
   /** False when the pair was there already. */
   add(topicFilter: string, value: T): boolean {
-    if (this.#isWild(topicFilter)) {
-      const entry = this.#wild.insert(topicFilter, value)
-      if (entry !== undefined) {
-        const values = including(entry.value, value)
-        if (values === undefined) return false
-        entry.value = values
-      }
-    } else {
-      const before = this.#exact.get(topicFilter)
-      const values = before === undefined ? value : including(before, value)
+    const wild = this.#isWild(topicFilter)
+    const known = wild ? this.#wild.find(topicFilter) : this.#exact.get(topicFilter)
+    if (known instanceof Entry) {
+      const values = including(known.values, value)
       if (values === undefined) return false
-      if (values !== before) this.#exact.set(topicFilter, values)
+      known.values = values
+    } else {
+      if (known === value) return false
+      const leaf = known === undefined ? leafOf(topicFilter, value) : entryOf(known, value)
+      if (wild) this.#wild.insert(leaf, true)
+      else this.#exact.put(leaf, topicFilter, 0, topicFilter.length, wholeHash(topicFilter))
     }
     this.#size++
     this.#changes.record(topicFilter)
@@ -80,18 +94,18 @@ export class TopicTree<T extends NonNullable<unknown>> {
 
   /** False when there was no such pair. */
   remove(topicFilter: string, value: T): boolean {
-    if (this.#isWild(topicFilter)) {
-      const entry = this.#wild.find(topicFilter)
-      if (entry === undefined || !holds(entry.value, value)) return false
-      const rest = without(entry.value, value)
-      if (rest === undefined) this.#wild.remove(topicFilter)
-      else entry.value = rest
-    } else {
-      const before = this.#exact.get(topicFilter)
-      if (before === undefined || !holds(before, value)) return false
-      const rest = without(before, value)
-      if (rest === undefined) this.#exact.delete(topicFilter)
-      else if (rest !== before) this.#exact.set(topicFilter, rest)
+    const wild = this.#isWild(topicFilter)
+    const known = wild ? this.#wild.find(topicFilter) : this.#exact.get(topicFilter)
+    if (known === undefined) return false
+    let rest: Values<T> | undefined
+    if (known instanceof Entry) {
+      if (!holds(known.values, value)) return false
+      rest = without(known.values, value)
+      if (rest !== undefined) known.values = rest
+    } else if (known !== value) return false
+    if (rest === undefined) {
+      if (wild) this.#wild.remove(topicFilter)
+      else this.#exact.take(topicFilter, 0, topicFilter.length, wholeHash(topicFilter))
     }
     this.#size--
     this.#changes.record(topicFilter)
@@ -105,22 +119,22 @@ export class TopicTree<T extends NonNullable<unknown>> {
 
   /** Whether the filter has any value. */
   has(topicFilter: string): boolean {
-    return this.#isWild(topicFilter) ? this.#wild.find(topicFilter) !== undefined : this.#exact.has(topicFilter)
+    return (this.#isWild(topicFilter) ? this.#wild.find(topicFilter) : this.#exact.get(topicFilter)) !== undefined
   }
 
   /** Every filter once, in no order. The tree must not change meanwhile. */
   *filters(): Generator<string> {
-    for (const [topicFilter] of this.#exact) yield topicFilter
-    for (const entry of this.#wild.entries()) yield entry.text
+    for (const { text } of this.#exact.values()) yield text
+    for (const { text } of this.#wild.leaves()) yield text
   }
 
   /**
-   * Calls `visit` for every value of every filter that matches the topic, in no order; allocates only one short
-   * string per level it has to look at. `visit` may match again; it must not change the tree.
+   * Calls `visit` for every value of every filter that matches the topic, in no order; allocates nothing.
+   * `visit` may match again; it must not change the tree.
    */
   match(topic: string, visit: (value: T, topicFilter: string) => void): void {
     const exact = this.#exact.get(topic)
-    if (exact !== undefined) deliver(exact, topic, visit)
+    if (exact !== undefined) deliver(exact, visit)
     if (this.#wild.size === 0) return
     const scratch = this.#scratch ?? [[], []]
     this.#scratch = null
@@ -142,8 +156,8 @@ export class TopicTree<T extends NonNullable<unknown>> {
   #walk(
     topic: string,
     visit: (value: T, topicFilter: string) => void,
-    now: Branch<Values<T>>[],
-    next: Branch<Values<T>>[],
+    now: Branch<Leaf<T>>[],
+    next: Branch<Leaf<T>>[],
   ): void {
     const hidden = this.#hideDollar && topic.charCodeAt(0) === 0x24
     const { matchEmptyLevels } = this.#syntax
@@ -152,24 +166,24 @@ export class TopicTree<T extends NonNullable<unknown>> {
     for (let start = 0; count > 0; ) {
       const found = topic.indexOf(this.#separator, start)
       const end = found === -1 ? topic.length : found
-      const level = topic.slice(start, end)
+      const level = seededHash(topic, start, end)
       const wildcards = !(hidden && start === 0)
       let nextCount = 0
       for (let i = 0; i < count; i++) {
         const branch = now[i]!
-        if (wildcards && branch.some !== undefined) deliver(branch.some.value, branch.some.text, visit)
+        if (wildcards && branch.some !== undefined) deliver(branch.some, visit)
         for (let wild = 0; wild < 2; wild++) {
-          let child: Child<Values<T>> | undefined
-          if (wild === 0) child = literalChild(branch, level)
+          let child: Child<Leaf<T>> | undefined
+          if (wild === 0) child = this.#wild.literal(branch, topic, start, end, level)
           else if (wildcards && (matchEmptyLevels || end > start)) child = branch.one
           if (child === undefined) continue
-          if (child instanceof Entry) {
-            const behind = child.from + (wild === 0 ? level.length : 1)
-            if (restMatches(this.#syntax, child.text, behind, topic, end)) deliver(child.value, child.text, visit)
+          if (!(child instanceof Branch)) {
+            const behind = branch.at + (wild === 0 ? end - start : 1)
+            if (restMatches(this.#syntax, child.text, behind, topic, end)) deliver(child, visit)
           } else if (found === -1) {
-            if (child.end !== undefined) deliver(child.end.value, child.end.text, visit)
+            if (child.end !== undefined) deliver(child.end, visit)
             // `a/#` includes `a` itself.
-            if (child.some !== undefined) deliver(child.some.value, child.some.text, visit)
+            if (child.some !== undefined) deliver(child.some, visit)
           } else {
             next[nextCount++] = child
           }
@@ -194,9 +208,23 @@ export class TopicTree<T extends NonNullable<unknown>> {
   }
 }
 
-function deliver<T>(values: Values<T>, topicFilter: string, visit: (value: T, topicFilter: string) => void): void {
-  if (values instanceof ValueSet) for (const value of values) visit(value, topicFilter)
-  else visit(values, topicFilter)
+function deliver<T>(leaf: Leaf<T>, visit: (value: T, topicFilter: string) => void): void {
+  if (!(leaf instanceof Entry)) visit(leaf, leaf.text)
+  else if (leaf.values instanceof ValueSet) for (const value of leaf.values) visit(value, leaf.text)
+  else visit(leaf.values, leaf.text)
+}
+
+function wholeHash(topicFilter: string): number {
+  return seededHash(topicFilter, 0, topicFilter.length)
+}
+
+function leafOf<T>(topicFilter: string, value: T): Leaf<T> {
+  return (value as Partial<Named>).text === topicFilter ? (value as T & Named) : new Entry(topicFilter, value)
+}
+
+/** For a filter that gets its second value. */
+function entryOf<T>(first: T & Named, second: T): Entry<T> {
+  return new Entry(first.text, new ValueSet<T>([first, second]))
 }
 
 function holds<T>(values: Values<T>, value: T): boolean {

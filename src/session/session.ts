@@ -4,6 +4,7 @@ import type { Connection } from '../connection/connection.ts'
 import type { Commits } from '../router/commits.ts'
 import type { Subscription } from '../router/destinations.ts'
 import { Origin } from '../router/message.ts'
+import { TextTable } from '../router/text-table.ts'
 import type { Lane, SessionRecord, Store } from '../store.ts'
 import type { Counters } from '../telemetry/counters.ts'
 import type { DropCounts } from '../telemetry/drops.ts'
@@ -18,7 +19,10 @@ export const TAG_RETAIN = 4
 /** It came from a shared subscription: when the session ends, another member may get it. */
 export const TAG_SHARED = 8
 
-const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map()
+/** The subscriptions of a session, by Topic Filter, `$share/…` included. */
+export type SubscriptionsOfSession = Pick<TextTable<Subscription>, 'get' | 'has' | 'size' | 'values'>
+
+const NO_SUBSCRIPTIONS: SubscriptionsOfSession = new TextTable()
 
 let serials = 0
 
@@ -74,7 +78,7 @@ export class Session {
   #origin: Origin | null = null
   #lane: Lane | null = null
   #delivery: Delivery | null = null
-  #subscriptions: Map<string, Subscription> | null = null
+  #subscriptions: TextTable<Subscription> | null = null
   /** The connection that owns it from CONNECT on (it serves it from CONNACK on), or null. */
   owner: Connection | null = null
   /** Packet Identifiers of QoS 2 PUBLISH packets taken and not yet released. Null: none so far. */
@@ -137,18 +141,22 @@ export class Session {
     return this.#origin
   }
 
-  /** By Topic Filter, `$share/…` included. Changed by `Subscriptions` only. */
-  get subscriptions(): ReadonlyMap<string, Subscription> {
+  /** Changed by `Subscriptions` only, and not while it is gone through. */
+  get subscriptions(): SubscriptionsOfSession {
     return this.#subscriptions ?? NO_SUBSCRIPTIONS
   }
 
   setSubscription(subscription: Subscription): void {
-    this.#subscriptions ??= new Map()
-    this.#subscriptions.set(subscription.topicFilter, subscription)
+    this.#subscriptions ??= new TextTable()
+    this.#subscriptions.set(subscription)
   }
 
   deleteSubscription(topicFilter: string): void {
     this.#subscriptions?.delete(topicFilter)
+  }
+
+  clearSubscriptions(): void {
+    this.#subscriptions = null
   }
 
   /** The connection that serves it, or null. */

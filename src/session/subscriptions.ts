@@ -1,4 +1,4 @@
-import { type Destination, Group, Member, Subscription } from '../router/destinations.ts'
+import { type Destination, Group, type Member, SharedSubscription, Subscription } from '../router/destinations.ts'
 import type { SharedGroup } from '../router/shared-groups.ts'
 import type { TopicTree } from '../router/topic-tree.ts'
 import { UndoJournal } from '../router/undo-journal.ts'
@@ -56,9 +56,8 @@ export class Subscriptions {
     const known = session.subscriptions.get(record.topicFilter)
     // Replaced by a new object even where it exists: matches that were made with the old one must not see new options.
     if (known !== undefined) this.#unlink(known)
-    const subscription = new Subscription(session, record)
+    const subscription = this.#link(session, record)
     session.setSubscription(subscription)
-    this.#link(subscription)
     return { subscription, isNew: known === undefined }
   }
 
@@ -103,26 +102,29 @@ export class Subscriptions {
 
   /** Forgets all of them in the tree; the store forgets them with the session. */
   removeAll(session: Session): void {
-    for (const subscription of session.subscriptions.values()) this.#forget(session, subscription)
+    for (const subscription of session.subscriptions.values()) this.#unlink(subscription)
+    session.clearSubscriptions()
   }
 
-  #link(subscription: Subscription): void {
+  #link(session: Session, record: SubscriptionRecord): Subscription {
     this.#size++
     // A work queue's messages do not come through the topic tree.
-    if (isQueueFilter(subscription.topicFilter)) return
-    const share = parseShare(subscription.topicFilter)
+    if (isQueueFilter(record.topicFilter)) return new Subscription(session, record)
+    const share = parseShare(record.topicFilter)
     if (share === null) {
-      this.#c.tree.add(subscription.topicFilter, subscription)
-      return
+      const subscription = new Subscription(session, record)
+      this.#c.tree.add(record.topicFilter, subscription)
+      return subscription
     }
-    let group = this.#groups.get(subscription.topicFilter)
+    let group = this.#groups.get(record.topicFilter)
     if (group === undefined) {
-      group = new Group(subscription.topicFilter, share.shareName, share.topicFilter, this.#c.makeGroup())
-      this.#groups.set(subscription.topicFilter, group)
+      group = new Group(record.topicFilter, share.shareName, share.topicFilter, this.#c.makeGroup())
+      this.#groups.set(record.topicFilter, group)
       this.#c.tree.add(share.topicFilter, group)
     }
-    subscription.member = new Member(subscription, group)
+    const subscription = new SharedSubscription(session, record, group)
     group.members.add(subscription.member)
+    return subscription
   }
 
   #unlink(subscription: Subscription): void {

@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { Branch } from '../../src/router/level-branch.ts'
 import { mqttSyntax } from '../../src/router/level-syntax.ts'
-import { Branch, LevelTrie } from '../../src/router/level-trie.ts'
+import { LevelTrie } from '../../src/router/level-trie.ts'
 import { RetainedIndex } from '../../src/router/retained.ts'
 import { TopicTree } from '../../src/router/topic-tree.ts'
 
@@ -140,19 +141,20 @@ describe('TopicTree', () => {
 test('a LevelTrie folds back to what its texts need: removing everything leaves an empty root', () => {
   fc.assert(
     fc.property(fc.uniqueArray(filters, { maxLength: 30 }), fc.func(fc.nat()), (texts, order) => {
-      const trie = new LevelTrie<number>(mqttSyntax)
-      for (const [i, text] of texts.entries()) expect(trie.insert(text, i)).toBeUndefined()
-      for (const [i, text] of texts.entries()) expect(trie.insert(text, -1)?.value).toBe(i)
+      const trie = new LevelTrie<{ text: string; i: number }>(mqttSyntax)
+      for (const [i, text] of texts.entries()) expect(trie.insert({ text, i: -i })).toBeUndefined()
+      for (const [i, text] of texts.entries()) expect(trie.insert({ text, i }, true)?.i).toBe(-i)
+      for (const [i, text] of texts.entries()) expect(trie.insert({ text, i: -1 })?.i).toBe(i)
       expect(trie.size).toBe(texts.length)
       const left = new Set(texts)
       for (const text of [...texts].sort((a, b) => order(a) - order(b))) {
         expect(trie.remove(text)).toBe(true)
         expect(trie.remove(text)).toBe(false)
         left.delete(text)
-        expect([...trie.entries()].map((entry) => entry.text).sort()).toEqual([...left].sort())
+        expect([...trie.leaves()].map((leaf) => leaf.text).sort()).toEqual([...left].sort())
         for (const other of left) expect(trie.find(other)?.text).toBe(other)
       }
-      expect(trie.root).toEqual(new Branch())
+      expect(trie.root).toEqual(new Branch('', 0))
     }),
     { numRuns: 300 },
   )

@@ -45,7 +45,11 @@ export class StoredSubscriptions {
   }
 
   async removeAll(clientId: string): Promise<void> {
-    await this.remove(clientId, [...(this.#state.sessions.find(clientId)?.subscriptions.keys() ?? [])])
+    const subscriptions = this.#state.sessions.find(clientId)?.subscriptions.values() ?? []
+    await this.remove(
+      clientId,
+      [...subscriptions].map(({ topicFilter }) => topicFilter),
+    )
   }
 
   ofClient(clientId: string): ShownSubscription[] {
