@@ -6,7 +6,7 @@
  *     npx tsc -p tsconfig.build.json && node dist/bench/topic-tree.js [subscriptions=1000000]
  *
  * Prints JSON lines; times in microseconds. `bytesPerSubscription` counts the tree and the filters' texts, not the
- * values. Every operation is timed alone, at random places of the tree, so most of them miss the processor's caches;
+ * values, which know no text here, so that the tree keeps an entry for each. Every operation is timed alone, at random places of the tree, so most of them miss the processor's caches;
  * `clock` is what the timing itself costs.
  */
 import { memoryUsage } from 'node:process'
