@@ -27,6 +27,7 @@ const limits = z
   .strictObject({
     messagesMax: integer(1, 10_000_000_000, 100_000_000, 'Messages not done, of each consumer group.'),
     bytesMax: integer(KIB, 1024 * 1024 * 1024 * MIB, 1024 * 1024 * MIB, 'Bytes of those messages.'),
+    ageMs: integer(0, 31_536_000_000, 0, 'Time after which a message nobody took is given up, in ms. 0: never.'),
     whenFull: z
       .enum(['block', 'refuse', 'drop-oldest', 'drop-new', 'overflow'])
       .default('refuse')
@@ -40,6 +41,53 @@ const limits = z
   .prefault({})
   .describe('How much the queue takes, and what happens to a message that finds it full.')
 
+/** The second part of the name of a consumer group's queue. */
+const groupName = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'letters, digits, dot, dash and underscore, at most 63')
+
+function rate(whose: string) {
+  return {
+    perSecond: z.number().min(0).max(10_000_000).default(0).describe(`Deliveries ${whose} a second. 0: no limit.`),
+    burst: integer(1, 1_000_000, 1, 'Deliveries that may come at once after a pause.'),
+  }
+}
+
+const keys = z
+  .strictObject({
+    leasedMax: integer(
+      1,
+      1_000_000,
+      1,
+      'Messages of one ordering key with workers, or waiting for their next attempt, at one time. 1: strictly in order.',
+    ),
+    ...rate('of one ordering key'),
+    parkedMax: integer(
+      1,
+      10_000_000,
+      10_000,
+      'Messages looked past because their key is busy. At the limit the queue waits for those keys.',
+    ),
+  })
+  .prefault({})
+  .describe('How messages with an ordering key are handed out.')
+
+const deduplication = z
+  .strictObject({
+    windowMs: integer(0, 2_592_000_000, 600_000, 'How long a deduplication key is remembered, in ms. 0: not at all.'),
+    keysMax: integer(1, 100_000_000, 100_000, 'Keys remembered; the oldest go.'),
+  })
+  .prefault({})
+  .describe('For messages that carry a deduplication key: only the first with a key enters.')
+
+const retention = z
+  .strictObject({
+    ms: integer(0, 31_536_000_000, 0, 'How long messages are kept for replay after they came, in ms. 0: not at all.'),
+    bytesMax: integer(KIB, 1024 * 1024 * 1024 * MIB, 1024 * MIB, 'Bytes kept for replay; the oldest go.'),
+  })
+  .prefault({})
+  .describe('What is kept for replay, done or not.')
+
 /** Settings of one work queue. */
 export const queueSettingsSchema = z
   .strictObject({
@@ -49,6 +97,22 @@ export const queueSettingsSchema = z
     deadLetterQueue: queueName
       .exactOptional()
       .describe('Queue that takes messages which used up their attempts. Default: the name of the queue and `.dead`.'),
+    groups: z
+      .array(groupName)
+      .max(100)
+      .default([])
+      .describe('Consumer groups beside the queue itself: each sees every message, as the queue `<name>@<group>`.'),
     limits,
+    leasedMax: integer(0, 1_000_000, 0, 'Messages with workers at one time, of each group. 0: no limit.'),
+    rate: z.strictObject(rate('of each group')).prefault({}).describe('How fast messages are handed out.'),
+    keys,
+    ageingMs: integer(
+      0,
+      86_400_000,
+      60_000,
+      'Each such time of waiting lifts a message by one priority, in ms, so that nothing waits for ever. 0: never.',
+    ),
+    deduplication,
+    retention,
   })
   .describe('Settings of this queue.')

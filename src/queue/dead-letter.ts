@@ -1,4 +1,4 @@
-/** What a dead-letter queue keeps beside each message, as JSON in the entry's `extra`. */
+/** What a dead-letter queue keeps beside each message, among its terms. */
 import type { Failure } from './entry.ts'
 
 export interface DeadLetter {
@@ -9,16 +9,8 @@ export interface DeadLetter {
   attempts: number
   /** Wall clock ms at which it was moved. */
   at: number
+  /** Its priority there, when that was not the usual one. */
+  priority?: number
   /** Oldest first. */
   failures: Failure[]
-}
-
-export function encodeDeadLetter(letter: DeadLetter): Buffer {
-  return Buffer.from(JSON.stringify(letter))
-}
-
-/** Null when the bytes are something else. */
-export function decodeDeadLetter(extra: Buffer | null): DeadLetter | null {
-  if (extra === null || extra[0] !== 0x7b) return null
-  return JSON.parse(extra.toString()) as DeadLetter
 }

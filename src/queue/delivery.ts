@@ -1,10 +1,15 @@
-import { type DeadLetter, decodeDeadLetter } from './dead-letter.ts'
+import type { DeadLetter } from './dead-letter.ts'
 import type { Entry, Failure, Lease } from './entry.ts'
 import { decodeFailures } from './marks.ts'
 import { receiptOf } from './receipt.ts'
+import type { Stripe } from './stripe.ts'
+import { decodeTerms, type EntryTerms } from './terms.ts'
+
+const NO_TERMS: EntryTerms = {}
 
 /** One message handed to one worker. */
 export class Delivery {
+  readonly stripe: Stripe
   readonly entry: Entry
   readonly leaseId: number
   /** Proves who holds the lease: `ack`, `nack` and `extend` ask for it. */
@@ -18,11 +23,13 @@ export class Delivery {
   /** What the lane keeps beside the message. */
   extra: Buffer | null
   readonly #history: Buffer | null
+  #terms: EntryTerms | null = null
 
-  constructor(entry: Entry, lease: Lease, leaseSuffix: string, message: Buffer, extra: Buffer | null) {
+  constructor(stripe: Stripe, entry: Entry, lease: Lease, leaseSuffix: string, message: Buffer, extra: Buffer | null) {
+    this.stripe = stripe
     this.entry = entry
     this.leaseId = entry.leaseId
-    this.receipt = receiptOf(entry.seq, leaseSuffix)
+    this.receipt = receiptOf(stripe.refOf(entry.seq), leaseSuffix)
     this.attempt = entry.attempt
     this.leasedUntil = lease.until
     this.message = message
@@ -32,6 +39,18 @@ export class Delivery {
 
   get seq(): number {
     return this.entry.seq
+  }
+
+  /** The same for every delivery of this message; of no other message ever. */
+  get id(): string {
+    return this.terms.id ?? this.stripe.idOf(this.entry.seq)
+  }
+
+  /** What the producer asked for, and where the message has been. */
+  get terms(): EntryTerms {
+    if (this.extra === null) return NO_TERMS
+    this.#terms ??= decodeTerms(this.extra)
+    return this.#terms
   }
 
   get failedBefore(): boolean {
@@ -45,6 +64,6 @@ export class Delivery {
 
   /** How the message became a dead letter; null when it is none. */
   get deadLetter(): DeadLetter | null {
-    return decodeDeadLetter(this.extra)
+    return this.terms.deadLetter ?? null
   }
 }

@@ -1,69 +1,87 @@
-import { secondsLeft } from '../router/message.ts'
-import type { Chunk, Lane } from '../store.ts'
+import { secondsLeft, storedTime } from '../router/message.ts'
+import type { Chunk } from '../store.ts'
 import { Delivery } from './delivery.ts'
 import { Entry, type Lease } from './entry.ts'
-import type { LeaseBook } from './lease-book.ts'
-import { ReadAhead } from './read-ahead.ts'
+import { fetchMessages, noMessage } from './fetch.ts'
+import type { KeyGate } from './key-gate.ts'
+import { Pace } from './pace.ts'
 import { leaseSuffix } from './receipt.ts'
 import type { QueueCounters, QueueParts } from './settings.ts'
+import type { Stripe } from './stripe.ts'
+import type { Stripes } from './stripes.ts'
+import { expiryOf, keyOf } from './terms.ts'
 import { type Pull, WaitingPulls } from './waiting-pulls.ts'
-
-/** Message bytes of one pull's answer; the last message may go beyond. Fresh messages keep to READ_AHEAD_BYTES_MAX. */
-const FETCHED_BYTES_MAX = 4 * 1024 * 1024
-
-/** Stands for a message that has to be read from the store. */
-const noMessage = Buffer.alloc(0)
 
 /**
  * Hands messages out: brings waiting pulls and ready messages together, in the order of both. Messages that come back
- * go before those that were never handed out.
+ * go before those of their priority that were never handed out. How many go at a time, and how fast, is up to the
+ * settings of the queue and of its ordering keys.
  */
 export class Dispenser {
   readonly #parts: QueueParts
-  readonly #lane: Lane
-  readonly #book: LeaseBook
+  readonly #stripes: Stripes
+  readonly #gate: KeyGate
   readonly #counters: QueueCounters
   readonly #onError: (error: unknown) => void
-  readonly #ahead: ReadAhead
   readonly #pulls: WaitingPulls<Delivery>
-  /** Entries up to here may be in the book already when the cursor passes. */
-  #restoredTo = 0
-  #paused = true
+  readonly #pace: Pace
+  /** Closed, or not open yet. */
+  #closed = true
   #filling = false
 
   constructor(
     parts: QueueParts,
-    lane: Lane,
-    book: LeaseBook,
+    stripes: Stripes,
+    gate: KeyGate,
     counters: QueueCounters,
     onError: (error: unknown) => void,
   ) {
     this.#parts = parts
-    this.#lane = lane
-    this.#book = book
+    this.#stripes = stripes
+    this.#gate = gate
     this.#counters = counters
     this.#onError = onError
-    this.#ahead = new ReadAhead(parts.store, lane)
     this.#pulls = new WaitingPulls(parts.clock, parts.limits.pullsWaitingMax)
+    const leased = (): number => stripes.sum(({ book }) => book.leased)
+    this.#pace = new Pace(
+      parts.paused,
+      () => parts.settings,
+      leased,
+      parts.clock,
+      () => this.pump(),
+    )
+    gate.onFree = (seq, state) => {
+      const entry = new Entry(seq)
+      entry.gate = state
+      stripes.usual.book.admit(entry)
+    }
   }
 
   get waiting(): number {
     return this.#pulls.size
   }
 
-  /**
-   * Until now pulls wait.
-   * @param restoredTo the highest sequence number the book may hold already
-   */
-  start(restoredTo: number): void {
-    this.#restoredTo = restoredTo
-    this.#paused = false
+  get paused(): boolean {
+    return this.#pace.paused
+  }
+
+  /** While paused, pulls wait. What is leased stays leased, and is answered for as ever. */
+  set paused(paused: boolean) {
+    this.#pace.paused = paused
+    this.pump()
+  }
+
+  /** Until now pulls wait. */
+  start(): void {
+    this.#closed = false
     this.pump()
   }
 
   /** Answers waiting pulls with nothing. */
   close(): void {
-    this.#paused = true
+    this.#closed = true
+    this.#pace.stop()
+    this.#gate.stop()
     this.#pulls.answerAll()
   }
 
@@ -72,24 +90,28 @@ export class Dispenser {
     return this.#pulls.wait(max, leaseMs, waitMs, signal, () => this.pump())
   }
 
-  /** A chunk of the lane became durable. */
-  committed(chunk: Chunk): void {
-    this.#ahead.committed(chunk)
+  /** A chunk of the stripe became durable. */
+  committed(stripe: Stripe, chunk: Chunk): void {
+    stripe.ahead.committed(chunk)
     this.pump()
   }
 
   /** Serves waiting pulls as far as messages are at hand. */
   pump(): void {
-    if (this.#paused || this.#filling) return
+    if (this.#closed || this.#filling) return
     for (let pull = this.#pulls.first(); pull !== undefined; pull = this.#pulls.first()) {
-      if (this.#mustFill(pull.max)) {
+      if (!this.#pace.allows()) {
+        this.#pulls.answerImpatient()
+        return
+      }
+      if (this.#toFill(pull.max) !== null) {
         void this.#fill(pull.max)
         return
       }
       const deliveries = this.#take(pull)
       if (deliveries.length === 0) {
-        // What was in memory had been handed out or settled before.
-        if (this.#mustFill(1)) continue
+        // What was in memory had been handed out or settled before, or has to wait for its turn.
+        if (this.#pace.allows() && this.#toFill(1) !== null) continue
         this.#pulls.answerImpatient()
         return
       }
@@ -100,17 +122,41 @@ export class Dispenser {
 
   get #full(): boolean {
     const { unsettledMax, failureBytesMax } = this.#parts.limits
-    return this.#book.entries.size >= unsettledMax || this.#book.historyBytes >= failureBytesMax
+    const { all } = this.#stripes
+    let unsettled = 0
+    let historyBytes = 0
+    for (let i = 0; i < all.length; i++) {
+      unsettled += all[i]!.book.entries.size
+      historyBytes += all[i]!.book.historyBytes
+    }
+    return unsettled >= unsettledMax || historyBytes >= failureBytesMax
   }
 
-  #mustFill(wanted: number): boolean {
-    return this.#ahead.wantsMore && !this.#full && this.#ahead.available + this.#book.ready.size < wanted
+  /** Whether messages of this stripe that were never handed out may be looked at. */
+  readonly #fresh = (stripe: Stripe): boolean =>
+    !this.#full && (stripe !== this.#stripes.usual || this.#gate.parked === 0 || !this.#gate.full)
+
+  /** A stripe to read from the store before `wanted` messages can be handed out; null: none. */
+  #toFill(wanted: number): Stripe | null {
+    const { all } = this.#stripes
+    let available = 0
+    for (let i = 0; i < all.length; i++) available += all[i]!.ahead.available + all[i]!.book.ready.size
+    for (let i = 0; i < all.length; i++) {
+      const stripe = all[i]!
+      // Who comes first cannot be told before the first of each is known.
+      const unknown = all.length > 1 && stripe.ahead.available === 0
+      if (stripe.ahead.wantsMore && (unknown || available < wanted) && this.#fresh(stripe)) return stripe
+    }
+    return null
   }
 
   async #fill(wanted: number): Promise<void> {
     this.#filling = true
     try {
-      while (!this.#paused && this.#mustFill(wanted)) await this.#ahead.fill()
+      for (let stripe = this.#toFill(wanted); stripe !== null; stripe = this.#toFill(wanted)) {
+        if (this.#closed) break
+        await stripe.ahead.fill()
+      }
     } catch (error) {
       this.#pulls.first()?.fail(error)
     } finally {
@@ -121,58 +167,91 @@ export class Dispenser {
 
   /** Leases what is at hand, in memory and in the open group. */
   #take(pull: Pull<Delivery>): Delivery[] {
-    const book = this.#book
+    const { all, usual } = this.#stripes
     const deliveries: Delivery[] = []
-    let lease: Lease | null = null
+    // One lease for each stripe: their records lie in different lanes.
+    const leases: { stripe: Stripe; lease: Lease }[] = []
     let leaseId = 0
     let suffix = ''
-    while (deliveries.length < pull.max) {
+    while (deliveries.length < pull.max && (deliveries.length === 0 || this.#pace.allows())) {
+      const stripe = all.length === 1 ? usual : this.#stripes.next(this.#fresh)
+      if (stripe === null) break
+      const { book, ahead } = stripe
       const back = book.ready.pop()
-      const entry = back ?? this.#next()
-      if (entry === null) break
-      if (lease === null) {
-        lease = book.newLease(pull.leaseMs)
+      const entry = back ?? this.#next(stripe)
+      if (entry === null) {
+        if (all.length === 1 || ahead.wantsMore) break
+        continue
+      }
+      if (leaseId === 0) {
         leaseId = book.nextLeaseId()
         suffix = leaseSuffix(leaseId)
       }
+      let held = leases.length === 0 ? undefined : leases.find((other) => other.stripe === stripe)
+      if (held === undefined) {
+        held = { stripe, lease: book.newLease(pull.leaseMs) }
+        leases.push(held)
+      }
+      const { lease } = held
       book.hold(entry, lease, leaseId)
-      const { chunk, index } = this.#ahead
-      const message = back === undefined ? chunk!.messages[index]! : noMessage
-      const extra = back === undefined ? (chunk!.extras?.[index] ?? null) : null
-      deliveries.push(new Delivery(entry, lease, suffix, message, extra))
+      this.#pace.spend(entry.startedAt)
+      const message = back === undefined ? ahead.chunk!.messages[ahead.index]! : noMessage
+      const extra = back === undefined ? (ahead.chunk!.extras?.[ahead.index] ?? null) : null
+      deliveries.push(new Delivery(stripe, entry, lease, suffix, message, extra))
     }
-    if (lease !== null) book.seal(lease)
+    for (const { stripe, lease } of leases) stripe.book.seal(lease)
     return deliveries
   }
 
-  /** The next message that was never handed out, if one is in memory; its body lies under the cursor. */
-  #next(): Entry | null {
-    const ahead = this.#ahead
-    while (!this.#full && ahead.advance()) {
-      if (ahead.seq <= this.#restoredTo && this.#book.entries.has(ahead.seq)) continue
-      if (this.#expired(ahead.chunk!.messages[ahead.index]!)) {
-        this.#parts.store.settle(this.#lane, ahead.seq)
+  /** The next message of the stripe that was never handed out, if one is in memory; its body lies under the cursor. */
+  #next(stripe: Stripe): Entry | null {
+    const { ahead, book } = stripe
+    while (this.#fresh(stripe) && ahead.advance()) {
+      if (ahead.seq <= stripe.restoredTo && book.entries.has(ahead.seq)) continue
+      const message = ahead.chunk!.messages[ahead.index]!
+      const extra = ahead.chunk!.extras?.[ahead.index] ?? null
+      if (this.#expired(message, extra)) {
+        this.#parts.store.settle(stripe.lane, ahead.seq)
         this.#parts.commit().catch(this.#onError)
         continue
       }
+      const key = extra === null ? '' : keyOf(extra)
+      const gate = key === '' ? null : this.#gate.pass(key, ahead.seq)
+      if (key !== '' && gate === null) continue
       const entry = new Entry(ahead.seq)
-      this.#book.entries.set(entry.seq, entry)
+      entry.gate = gate
+      book.entries.set(entry.seq, entry)
+      stripe.lastTime = storedTime(message)
       return entry
     }
     return null
   }
 
-  /** The Message Expiry Interval ran out while the message waited [v5 MQTT-3.3.2-5]. */
-  #expired(message: Buffer): boolean {
-    if (secondsLeft(message, this.#parts.clock.now()) > 0) return false
-    this.#counters.expired++
-    return true
+  /**
+   * Its time is over: the Message Expiry Interval [v5 MQTT-3.3.2-5], the time to live its producer gave it, or the age up to
+   * which the queue keeps messages.
+   */
+  readonly #expired = (message: Buffer, extra: Buffer | null): boolean => {
+    const now = this.#parts.clock.now()
+    const { ageMs } = this.#parts.settings.limits
+    const over =
+      secondsLeft(message, now) <= 0 ||
+      (extra !== null && expiryOf(extra) <= now) ||
+      (ageMs > 0 && storedTime(message) + ageMs <= now)
+    if (over) this.#counters.expired++
+    return over
   }
 
-  async #serve(pull: Pull<Delivery>, leased: Delivery[]): Promise<void> {
+  async #serve(pull: Pull<Delivery>, taken: Delivery[]): Promise<void> {
+    let leased = taken
     let deliveries = leased
     try {
-      if (leased.some((delivery) => delivery.message === noMessage)) deliveries = await this.#fetch(leased)
+      for (;;) {
+        deliveries = leased.some((delivery) => delivery.message === noMessage) ? await this.#fetch(leased) : leased
+        if (deliveries.length > 0 || leased.length === 0) break
+        // All of them were given up meanwhile: the next ones, if there are any.
+        leased = this.#pace.allows() ? this.#take(pull) : []
+      }
       await this.#parts.commit()
     } catch (error) {
       pull.fail(error)
@@ -187,47 +266,25 @@ export class Dispenser {
     }
     this.#counters.delivered += deliveries.length
     pull.answer(deliveries)
+    // What was given up may have made room for others.
+    if (deliveries.length < taken.length) this.pump()
   }
 
-  /** Reads the messages that are handed out again; without those that expired meanwhile. */
-  async #fetch(deliveries: readonly Delivery[]): Promise<Delivery[]> {
-    const kept: Delivery[] = []
-    let bytes = 0
-    let chunk: Chunk | null = null
-    for (const [i, delivery] of deliveries.entries()) {
-      if (bytes >= FETCHED_BYTES_MAX) {
-        this.giveBack(deliveries.slice(i))
-        break
-      }
-      if (delivery.message === noMessage) {
-        const seq = delivery.entry.seq
-        if (chunk === null || seq < chunk.firstSeq || seq >= chunk.firstSeq + chunk.count)
-          chunk = await this.#parts.store.read(this.#lane, seq)
-        const index = chunk === null ? -1 : seq - chunk.firstSeq
-        const message = chunk?.messages[index]
-        if (chunk === null || message === undefined || chunk.isSettled(index) || this.#expired(message)) {
-          const entry = this.#book.find(delivery.receipt)
-          if (entry !== null) this.#book.settle(entry)
-          continue
-        }
-        delivery.message = message
-        delivery.extra = chunk.extras?.[index] ?? null
-      }
-      bytes += delivery.message.length
-      kept.push(delivery)
-    }
-    this.#book.tidy()
+  async #fetch(leased: readonly Delivery[]): Promise<Delivery[]> {
+    const { kept, rest } = await fetchMessages(this.#parts.store, leased, this.#expired)
+    this.#stripes.tidy()
+    this.giveBack(rest)
     return kept
   }
 
   /** What did not reach a worker is ready again at once; the attempt does not count. */
   giveBack(deliveries: readonly Delivery[]): void {
     if (deliveries.length === 0) return
-    for (const { receipt } of deliveries) {
-      const entry = this.#book.find(receipt)
-      if (entry !== null) this.#book.release(entry)
+    for (const { stripe, seq, leaseId } of deliveries) {
+      const entry = stripe.book.find(seq, leaseId)
+      if (entry !== null) stripe.book.release(entry)
     }
-    this.#book.tidy()
+    this.#stripes.tidy()
     this.#parts.commit().catch(this.#onError)
     this.pump()
   }

@@ -1,4 +1,5 @@
 import type { HeapItem } from './heap.ts'
+import type { KeyState } from './key-gate.ts'
 
 /**
  * Where a message of a queue stands. Messages that were never handed out have no entry in memory: they are ready in
@@ -27,6 +28,10 @@ export class Entry implements HeapItem {
   lease: Lease | null = null
   /** Failures so far, as encoded in the mark; null: none. An entry with failures has a mark of its own. */
   history: Buffer | null = null
+  /** Its ordering key, when it has one. */
+  gate: KeyState | null = null
+  /** Monotonic ms at which the running delivery began. */
+  startedAt = 0
 
   constructor(seq: number) {
     this.seq = seq

@@ -3,7 +3,7 @@ import type { Lane, Store } from '../store.ts'
 import { type Entry, Lease } from './entry.ts'
 import { Heap } from './heap.ts'
 import { addFailure, encodeEntryMark, encodeLeaseMark } from './marks.ts'
-import { type LeaseIds, receiptLeaseId, receiptSeq } from './receipt.ts'
+import type { LeaseIds } from './receipt.ts'
 
 /**
  * Who holds what until when: the entries of one queue that are leased, delayed or ready again, in memory and as durable
@@ -24,6 +24,8 @@ export class LeaseBook {
   dying = 0
   /** Called when something was added to `timers`. */
   onTimer: (() => void) | null = null
+  /** Called when an entry is settled. */
+  onGone: ((entry: Entry) => void) | null = null
   /** Bytes of failure histories in memory. */
   historyBytes = 0
 
@@ -55,6 +57,7 @@ export class LeaseBook {
     entry.state = 'leased'
     entry.attempt++
     entry.leaseId = leaseId
+    entry.startedAt = lease.key - lease.leaseMs
     lease.add(entry)
     this.leased++
   }
@@ -71,16 +74,27 @@ export class LeaseBook {
     this.#carry(lease, covered)
   }
 
-  /** The entry that this receipt holds now, or null when the lease was lost. */
-  find(receipt: string): Entry | null {
-    const entry = this.entries.get(receiptSeq(receipt))
-    if (entry === undefined || entry.state !== 'leased' || entry.leaseId !== receiptLeaseId(receipt)) return null
+  /** The entry that was leased under this id and still is, or null when the lease was lost. */
+  find(seq: number, leaseId: number): Entry | null {
+    const entry = this.entries.get(seq)
+    if (entry === undefined || entry.state !== 'leased' || entry.leaseId !== leaseId) return null
     return entry
   }
 
   /** The entry is done. Call `tidy` before returning to the event loop. */
   settle(entry: Entry): void {
     this.#leave(entry, false)
+    this.#settled(entry)
+  }
+
+  /** Gives up a message that nobody holds: it waits for its next attempt, or to be handed out again. */
+  discard(entry: Entry): void {
+    if (entry.state === 'delayed') {
+      this.timers.remove(entry)
+      this.delayed--
+    } else {
+      this.ready.remove(entry)
+    }
     this.#settled(entry)
   }
 
@@ -133,6 +147,12 @@ export class LeaseBook {
     entry.state = 'leased'
     lease.add(entry)
     this.leased++
+  }
+
+  /** A message that waited for its turn and was never handed out is ready now. */
+  admit(entry: Entry): void {
+    this.entries.set(entry.seq, entry)
+    this.#makeReady(entry)
   }
 
   /** A delay is over. */
@@ -226,6 +246,7 @@ export class LeaseBook {
     if (entry.history !== null) this.historyBytes -= entry.history.length
     this.entries.delete(entry.seq)
     this.#store.settle(this.#lane, entry.seq)
+    this.onGone?.(entry)
   }
 
   #makeReady(entry: Entry): void {

@@ -1,17 +1,18 @@
 import { SluiceError } from '../errors.ts'
-import { storedTime } from '../router/message.ts'
 import type { Lane } from '../store.ts'
-import { backoffMs } from './backoff.ts'
+import { Answers } from './answers.ts'
 import type { Delivery } from './delivery.ts'
 import { Dispenser } from './dispenser.ts'
-import { Entry, type Lease } from './entry.ts'
-import { LeaseBook } from './lease-book.ts'
-import { LeaseTimer } from './lease-timer.ts'
+import { Entry } from './entry.ts'
+import { describeQueue } from './info.ts'
+import { KeyGate } from './key-gate.ts'
 import { decodeFailures } from './marks.ts'
-import type { ExtendEntry, ExtendResult, NackEntry, QueueInfo, Refusal, Result } from './requests.ts'
-import { restoreBook } from './restore.ts'
-import { QueueCounters, type QueueParts } from './settings.ts'
-import { Undertaker } from './undertaker.ts'
+import { Repair } from './repair.ts'
+import type { ExtendEntry, ExtendResult, NackEntry, QueueInfo, Result } from './requests.ts'
+import { QueueCounters, type QueueParts, type QueueSettings } from './settings.ts'
+import { Stripe } from './stripe.ts'
+import { Stripes } from './stripes.ts'
+import { Sweep } from './sweep.ts'
 
 /**
  * A durable work queue over one lane of the store. A worker pulls messages, holds each under a lease, and says what
@@ -24,54 +25,103 @@ import { Undertaker } from './undertaker.ts'
  *                      └──────────release───────────┘ │     └──────────▶ dead-letter queue
  *                                                     └──ack──▶ (gone)
  *
- * Delivery is at least once. First in, first out among messages that are ready; what comes back is handed out before
- * what was never handed out. Leases, attempts and failures are durable before a pull is answered, and an acknowledgement
- * is durable when `ack` resolves: after a crash a lease runs on for the rest of its time and its receipt still counts.
+ * Delivery is at least once. First in, first out among messages of one priority that are ready; what comes back is handed
+ * out before what was never handed out. Leases, attempts and failures are durable before a pull is answered, and an
+ * acknowledgement is durable when `ack` resolves: after a crash a lease runs on for the rest of its time and its receipt
+ * still counts.
  */
 export class WorkQueue {
   readonly name: string
-  readonly lane: Lane
   readonly counters = new QueueCounters()
 
   readonly #parts: QueueParts
-  readonly #book: LeaseBook
+  readonly #stripes: Stripes
+  readonly #gate: KeyGate
   readonly #dispenser: Dispenser
-  readonly #undertaker: Undertaker
-  readonly #timer: LeaseTimer
-  /** A group failed, and the marks written anew are not durable yet. */
-  #repairing = false
-  #closed = false
+  readonly #repair: Repair
+  readonly #answers: Answers
+  readonly #sweep: Sweep
+  #state: 'new' | 'open' | 'closed' = 'new'
 
   /** Use `Queues`, which makes exactly one for each name; then `open`. */
   constructor(parts: QueueParts) {
-    const { name, store, clock } = parts
+    const { name, clock } = parts
     this.#parts = parts
     this.name = name
-    this.lane = store.lane(`q/${name}`)
-    const onError = (error: unknown): void => this.#onError(error)
-    this.#book = new LeaseBook(store, this.lane, clock, parts.leaseIds)
-    this.#timer = new LeaseTimer(clock, this.#book.timers, () => this.#due())
-    this.#book.onTimer = () => this.#timer.arm()
-    this.#dispenser = new Dispenser(parts, this.lane, this.#book, this.counters, onError)
-    this.#undertaker = new Undertaker(parts, this.lane, this.#book, {
-      idOf: (seq) => this.idOf(seq),
-      onBuried: (entry) => this.#onBuried(entry),
-      onError,
+    const keys = (): QueueSettings['keys'] => parts.settings.keys
+    this.#gate = new KeyGate(keys, clock, () => this.#dispenser.pump())
+    const ageingMs = (): number => parts.settings.ageingMs
+    this.#stripes = new Stripes((priority) => this.#makeStripe(priority), clock, ageingMs)
+    this.#repair = new Repair(clock, () => {
+      for (const { book } of this.#stripes.all) book.rewrite()
+      return parts.commit()
     })
+    this.#sweep = new Sweep(parts, this.#stripes, this.counters)
+    this.#answers = new Answers(parts, this.#stripes, this.counters, () => this.#finish())
+    this.#dispenser = new Dispenser(parts, this.#stripes, this.#gate, this.counters, this.#onError)
   }
 
   /** Reads leases, delays and attempts from the store; from then on pulls are served. Rejects when that fails. */
   async open(): Promise<void> {
-    const { store, clock, leaseIds } = this.#parts
-    this.lane.onCommitted = (chunk) => this.#dispenser.committed(chunk)
-    const restoredTo = await restoreBook(this.#book, store, this.lane, clock, leaseIds)
-    for (const entry of this.#book.entries.values()) if (entry.state === 'dying') this.#undertaker.take(entry)
-    this.#dispenser.start(restoredTo)
+    for (const priority of this.#parts.priorities) this.#stripes.of(priority)
+    for (const stripe of this.#stripes.all) {
+      this.#listen(stripe)
+      await stripe.restore(this.#gate)
+    }
+    this.#state = 'open'
+    this.#dispenser.start()
   }
 
-  /** The id of a message: the same for every delivery, and of no other message ever. */
-  idOf(seq: number): string {
-    return `${this.#parts.epoch}-${seq}`
+  /** The lane of the messages of the usual priority. */
+  get lane(): Lane {
+    return this.#stripes.usual.lane
+  }
+
+  /** The lane of the messages of this priority, made on first use. */
+  laneOf(priority: number): Lane {
+    return this.#stripes.of(priority).lane
+  }
+
+  get stripes(): readonly Stripe[] {
+    return this.#stripes.all
+  }
+
+  get settings(): QueueSettings {
+    return this.#parts.settings
+  }
+
+  /** Holds from now on; what is leased is not touched. */
+  set settings(settings: QueueSettings) {
+    this.#parts.settings = settings
+    this.#dispenser.pump()
+  }
+
+  /** Nobody gets messages while it is paused. */
+  get paused(): boolean {
+    return this.#dispenser.paused
+  }
+
+  set paused(paused: boolean) {
+    this.#dispenser.paused = paused
+  }
+
+  /** Messages and bytes not done. */
+  get waiting(): number {
+    return this.#stripes.waiting
+  }
+
+  get waitingBytes(): number {
+    return this.#stripes.waitingBytes
+  }
+
+  /** Messages that came so far: the sum of sequence numbers. */
+  get arrived(): number {
+    return this.#stripes.sum(({ lane }) => lane.nextSeq - 1)
+  }
+
+  /** The id of a message by its number: the same for every delivery, and of no other message ever. */
+  idOf(ref: number): string {
+    return `${this.#parts.epoch}-${ref}`
   }
 
   get deadLetterQueue(): string {
@@ -79,16 +129,16 @@ export class WorkQueue {
   }
 
   get ready(): number {
-    return Math.max(0, this.lane.waiting - this.leased - this.delayed)
+    return Math.max(0, this.waiting - this.leased - this.delayed)
   }
 
   get leased(): number {
-    return this.#book.leased
+    return this.#stripes.sum(({ book }) => book.leased)
   }
 
   /** Waiting for their next attempt, or on their way to the dead letters. */
   get delayed(): number {
-    return this.#book.delayed + this.#book.dying
+    return this.#stripes.sum(({ book }) => book.delayed + book.dying)
   }
 
   get pullsWaiting(): number {
@@ -101,7 +151,7 @@ export class WorkQueue {
    * @throws SluiceError quota_exceeded, server_shutting_down, store_unavailable, store_full
    */
   async pull(max: number, leaseMs: number, waitMs = 0, signal?: AbortSignal): Promise<Delivery[]> {
-    if (this.#closed) throw new SluiceError('server_shutting_down', `queue ${this.name} is closing`)
+    if (this.#state === 'closed') throw new SluiceError('server_shutting_down', `queue ${this.name} is closing`)
     return this.#dispenser.pull(max, leaseMs, waitMs, signal)
   }
 
@@ -110,63 +160,18 @@ export class WorkQueue {
    * @throws SluiceError store_unavailable, store_full: not durable yet. It is written again when the store is back, so
    *   that the same receipt then counts as lost; after a crash the message would come once more.
    */
-  async ack(receipts: readonly string[]): Promise<Result[]> {
-    const results: Result[] = []
-    for (const receipt of receipts) {
-      const entry = this.#book.find(receipt)
-      if (entry === null) {
-        results.push(this.#lost(receipt))
-        continue
-      }
-      this.#book.settle(entry)
-      this.counters.acked++
-      results.push({ receipt, ok: true })
-    }
-    await this.#finish()
-    return results
+  ack(receipts: readonly string[]): Promise<Result[]> {
+    return this.#answers.ack(receipts)
   }
 
   /** The work failed, or is given back. Resolves when that is durable. Errors as `ack`. */
-  async nack(entries: readonly NackEntry[]): Promise<Result[]> {
-    const results: Result[] = []
-    for (const { receipt, delayMs, reason, reject, release } of entries) {
-      const entry = this.#book.find(receipt)
-      if (entry === null) {
-        results.push(this.#lost(receipt))
-        continue
-      }
-      if (release === true) this.#book.release(entry)
-      else this.#fail(entry, reason ?? 'not acknowledged', delayMs, reject === true)
-      results.push({ receipt, ok: true })
-    }
-    this.#book.tidy()
-    await this.#undertaker.done()
-    await this.#finish()
-    return results
+  nack(entries: readonly NackEntry[]): Promise<Result[]> {
+    return this.#answers.nack(entries)
   }
 
   /** The work takes longer: the lease ends `leaseMs` from now. Resolves when that is durable. Errors as `ack`. */
-  async extend(entries: readonly ExtendEntry[]): Promise<ExtendResult[]> {
-    const leases = new Map<number, Lease>()
-    const results: ExtendResult[] = []
-    const extended = new Set<Entry>()
-    for (const { receipt, leaseMs } of entries) {
-      const entry = this.#book.find(receipt)
-      if (entry === null) {
-        results.push(this.#lost(receipt))
-        continue
-      }
-      const lease = leases.get(leaseMs) ?? this.#book.newLease(leaseMs)
-      leases.set(leaseMs, lease)
-      // Twice in one request: the first one counts.
-      if (!extended.has(entry)) this.#book.extend(entry, lease)
-      extended.add(entry)
-      results.push({ receipt, ok: true, leasedUntil: entry.lease!.until })
-    }
-    this.#book.tidy()
-    for (const lease of leases.values()) this.#book.seal(lease)
-    await this.#finish()
-    return results
+  extend(entries: readonly ExtendEntry[]): Promise<ExtendResult[]> {
+    return this.#answers.extend(entries)
   }
 
   /** Gives deliveries back that never reached a worker: ready at once, the attempt does not count. */
@@ -174,47 +179,52 @@ export class WorkQueue {
     this.#dispenser.giveBack(deliveries)
   }
 
-  async info(): Promise<QueueInfo> {
-    const info: QueueInfo = {
-      name: this.name,
-      ready: this.ready,
-      leased: this.leased,
-      delayed: this.delayed,
-      bytes: this.lane.waitingBytes,
-      deadLetterQueue: this.deadLetterQueue,
-    }
-    const chunk = this.lane.waiting === 0 ? null : await this.#parts.store.read(this.lane, 1)
-    for (let i = 0; chunk !== null && i < chunk.count; i++) {
-      if (chunk.isSettled(i)) continue
-      info.oldestAt = storedTime(chunk.messages[i]!)
-      break
-    }
-    return info
+  /** The queue takes more than it has room for: the oldest messages that nobody holds go. */
+  makeRoom(): void {
+    this.#sweep.makeRoom().catch(this.#onError)
+  }
+
+  /** Gives up messages at the head of the queue whose time is over and that nobody holds. */
+  expire(): Promise<void> {
+    return this.#sweep.expire()
+  }
+
+  /** Gives up every message that nobody holds. Resolves, when that is durable, with their number. */
+  async purge(): Promise<number> {
+    const count = await this.#sweep.purge()
+    await this.#finish()
+    return count
+  }
+
+  /** Counts of this moment. */
+  info(): Promise<QueueInfo> {
+    return describeQueue(this, this.#parts.store)
   }
 
   /** Answers waiting pulls with nothing and takes no more. Acknowledgements still count while the store is open. */
   async close(): Promise<void> {
-    this.#closed = true
-    this.lane.onCommitted = null
-    this.#book.onTimer = null
-    this.#timer.stop()
+    this.#state = 'closed'
+    this.#repair.close()
+    for (const stripe of this.#stripes.all) stripe.close()
     this.#dispenser.close()
-    await this.#undertaker.done()
+    await this.#stripes.buried()
   }
 
-  #lost(receipt: string): Refusal {
-    this.counters.receiptsLost++
-    return { receipt, ok: false, error: 'receipt_lost' }
+  #makeStripe(priority: number): Stripe {
+    const hooks = {
+      onBuried: (entry: Entry) => this.#onBuried(entry),
+      onError: this.#onError,
+    }
+    const stripe = new Stripe(this.#parts, priority, hooks, (due) => this.#due(due))
+    // At first all are made before any listens: see `open`.
+    if (this.#state === 'open') this.#listen(stripe)
+    return stripe
   }
 
-  #fail(entry: Entry, reason: string, delayMs: number | undefined, reject: boolean): void {
-    const { maxAttempts, backoff, random } = this.#parts
-    this.counters.failed++
-    if (reject || entry.attempt >= maxAttempts) {
-      this.#book.condemn(entry, reason)
-      this.#undertaker.take(entry)
-    } else {
-      this.#book.fail(entry, reason, delayMs ?? backoffMs(backoff, entry.attempt, random.next()))
+  #listen(stripe: Stripe): void {
+    stripe.lane.onCommitted = (chunk) => this.#dispenser.committed(stripe, chunk)
+    stripe.book.onGone = (entry) => {
+      if (entry.gate !== null) this.#gate.done(entry.gate)
     }
   }
 
@@ -228,25 +238,26 @@ export class WorkQueue {
   }
 
   /** Leases and delays that are over. */
-  #due(): void {
-    if (this.#closed) return
+  #due(stripe: Stripe): void {
+    if (this.#state === 'closed') return
     const now = this.#parts.clock.monotonic()
-    const { timers } = this.#book
+    const { book } = stripe
+    const { timers } = book
     let expired = 0
     for (let next = timers.peek(); next !== undefined && next.key <= now; next = timers.peek()) {
       timers.pop()
       if (next instanceof Entry) {
-        this.#book.wake(next)
+        book.wake(next)
         continue
       }
       for (const entry of next.entries) {
         if (entry.lease !== next) continue
-        this.#fail(entry, 'lease expired', undefined, false)
+        this.#answers.fail(stripe, entry, 'lease expired', undefined, false)
         expired++
       }
     }
     if (expired > 0) {
-      this.#book.tidy()
+      book.tidy()
       this.counters.leasesExpired += expired
       this.#parts.events.leaseExpired?.({ queue: this.name, count: expired })
       this.#commitQuietly()
@@ -256,7 +267,7 @@ export class WorkQueue {
 
   /** Ends a change: the leases' records in line, places that came free used, all of it durable. */
   async #finish(): Promise<void> {
-    this.#book.tidy()
+    this.#stripes.tidy()
     this.#dispenser.pump()
     this.#parts.left()
     await this.#parts.commit().catch((error: unknown) => {
@@ -266,32 +277,11 @@ export class WorkQueue {
   }
 
   #commitQuietly(): void {
-    this.#parts.commit().catch((error: unknown) => this.#onError(error))
+    this.#parts.commit().catch(this.#onError)
   }
 
-  /** A group did not become durable. What it said still stands in memory, and is written again until the store takes it. */
-  #onError(error: unknown): void {
+  readonly #onError = (error: unknown): void => {
     if (!(error instanceof SluiceError)) this.#parts.events.internalError?.({ where: `queue ${this.name}`, error })
-    if (this.#repairing || this.#closed) return
-    this.#repairing = true
-    this.#repairLater(REPAIR_FIRST_MS)
-  }
-
-  #repairLater(ms: number): void {
-    this.#parts.clock.after(ms, () => {
-      if (this.#closed) return
-      this.#book.rewrite()
-      this.#parts.commit().then(
-        () => {
-          this.#repairing = false
-        },
-        () => this.#repairLater(REPAIR_PAUSE_MS),
-      )
-    })
+    this.#repair.start()
   }
 }
-
-/** A failure takes the open group and commits of the next turn with it: the marks are written anew after that. */
-const REPAIR_FIRST_MS = 5
-/** A store that stays away is not asked in a circle. */
-const REPAIR_PAUSE_MS = 1000

@@ -2,10 +2,14 @@ import type { Clock } from '../base/clock.ts'
 import { type Random, systemRandom } from '../base/random.ts'
 import { SluiceError } from '../errors.ts'
 import type { Store } from '../store.ts'
+import { groupQueue, parentName } from './groups.ts'
 import { Intake } from './intake.ts'
+import { MessageIds } from './message-ids.ts'
 import { WorkQueue } from './queue.ts'
 import { LeaseIds } from './receipt.ts'
+import { QueueRecords } from './records.ts'
 import type { QueueInfo } from './requests.ts'
+import { Schedule } from './schedule.ts'
 import {
   defaultQueueLimits,
   defaultQueueSettings,
@@ -13,7 +17,9 @@ import {
   type QueueLimits,
   type QueueSettings,
 } from './settings.ts'
+import { storedPriorities } from './stripe.ts'
 import { TurnCommit } from './turn-commit.ts'
+import { Upkeep } from './upkeep.ts'
 
 const DEAD = '.dead'
 const LANE_PREFIX = 'q/'
@@ -34,43 +40,55 @@ export interface QueuesOptions {
 
 /**
  * The work queues of this node. A queue exists when a bridge rule or the settings name it, when the store holds
- * messages of it (it may have left the config file since), or when it takes the dead letters of another one.
+ * messages of it (it may have left the config file since), when it takes the dead letters of another one, or when it is
+ * a consumer group of another one: `<queue>@<group>`.
  */
 export class Queues {
   readonly #options: QueuesOptions
+  readonly #random: Random
   readonly #settings: ReadonlyMap<string, QueueSettings>
+  readonly #records: QueueRecords
   readonly #queues = new Map<string, WorkQueue>()
+  /** Priorities of which the store holds lanes, by queue. */
+  #priorities: ReadonlyMap<string, number[]> = new Map()
   readonly #intakes = new Map<string, Intake>()
   /** Queues made while running, on their way to be open. */
   readonly #opening = new Set<Promise<void>>()
   readonly #leaseIds: LeaseIds
+  readonly #messageIds: MessageIds
+  readonly #upkeep: Upkeep
   readonly #commit: () => Promise<void>
   /** Names under which dead letters arrive: their messages stay, however often they fail, unless settings say otherwise. */
   readonly #deadNames = new Set<string>()
 
   /** @throws SluiceError config_invalid: a queue is its own dead-letter queue */
   constructor(options: QueuesOptions) {
+    const { store, clock, random = systemRandom } = options
     this.#options = options
+    this.#random = random
     this.#settings = new Map(Object.entries(options.settings ?? {}))
-    this.#leaseIds = new LeaseIds(options.clock.now())
-    const turn = new TurnCommit(options.store)
+    this.#records = new QueueRecords(store, random)
+    this.#leaseIds = new LeaseIds(clock.now())
+    this.#messageIds = new MessageIds(clock, random)
+    this.#upkeep = new Upkeep(clock, () => this.#lookAfter())
+    const turn = new TurnCommit(store)
     this.#commit = options.commit ?? (() => turn.committed())
-    for (const [name, settings] of this.#settings) {
-      if (settings.deadLetterQueue === name)
-        throw new SluiceError(
-          'config_invalid',
-          `queues.${name}.deadLetterQueue: a queue cannot take its own dead letters`,
-        )
-      if (settings.deadLetterQueue !== undefined) this.#deadNames.add(settings.deadLetterQueue)
-    }
+    for (const [name, settings] of this.#settings) this.#checkDead(name, settings)
   }
 
   /** Opens every queue there is. The store must be open. Rejects when the store cannot be read. */
   async open(): Promise<void> {
     const { store, names = [] } = this.#options
+    this.#priorities = storedPriorities(store)
     const stored = store.laneNames(LANE_PREFIX).map((lane) => lane.slice(LANE_PREFIX.length))
-    const made = [...new Set([...names, ...this.#settings.keys(), ...stored])].map((name) => this.#make(name))
-    await Promise.all(made.map((queue) => queue.open()))
+    const recorded = [...this.#records.all].filter(([, { settings }]) => settings !== undefined).map(([name]) => name)
+    const scheduled = Schedule.queues(store)
+    const found = [...names, ...this.#settings.keys(), ...recorded, ...stored, ...this.#priorities.keys(), ...scheduled]
+    for (const name of new Set(found)) this.#make(name)
+    await Promise.all([...this.#queues.values()].map((queue) => queue.open()))
+    for (const name of this.#queues.keys()) if (parentName(name, this.#groupsOf) === null) this.intake(name)
+    await Promise.all([...this.#intakes.values()].map((intake) => intake.restore()))
+    this.#startUpkeep()
     // The epochs of new queues: no id may be given that a restart would change.
     await this.#commit()
   }
@@ -86,22 +104,40 @@ export class Queues {
     return this.#queues.get(name)
   }
 
+  /** The queue of this name, made and opened when absent. Resolves when that is durable. */
+  async ensure(name: string): Promise<WorkQueue> {
+    const known = this.#queues.get(name)
+    if (known !== undefined) return known
+    const made = this.#make(name)
+    await this.#open(made)
+    return made
+  }
+
   /**
-   * The way into the queue of this name, for bridge rules and producers.
+   * The way into the queue of this name, for bridge rules and producers. That of a consumer group is the way into its queue.
    * @throws SluiceError queue_unknown
    */
   intake(name: string): Intake {
-    const known = this.#intakes.get(name)
+    const parent = parentName(name, this.#groupsOf) ?? name
+    const known = this.#intakes.get(parent)
     if (known !== undefined) return known
-    const queue = this.get(name)
+    this.get(parent)
+    const { store, clock, events } = this.#options
     const intake = new Intake({
-      name,
-      clock: this.#options.clock,
-      limits: this.settingsOf(name).limits,
-      lanes: () => [queue.lane],
+      name: parent,
+      store,
+      clock,
+      ids: this.#messageIds,
+      settings: () => this.settingsOf(parent),
+      members: () =>
+        [parent, ...this.#groupsOf(parent).map((group) => groupQueue(parent, group))].map((m) => this.get(m)),
       overflow: (other) => this.intake(other),
+      commit: this.#commit,
+      onError: (error) => {
+        if (!(error instanceof SluiceError)) events?.internalError?.({ where: `queue ${parent}`, error })
+      },
     })
-    this.#intakes.set(name, intake)
+    this.#intakes.set(parent, intake)
     return intake
   }
 
@@ -111,7 +147,45 @@ export class Queues {
   }
 
   settingsOf(name: string): QueueSettings {
-    return this.#settings.get(name) ?? defaultQueueSettings
+    const own = this.#records.all.get(name)?.settings ?? this.#settings.get(name)
+    if (own !== undefined) return own
+    const parent = parentName(name, this.#groupsOf)
+    if (parent !== null) return { ...this.settingsOf(parent), groups: [] }
+    return defaultQueueSettings
+  }
+
+  /**
+   * Gives a queue, which is made when absent, settings that take the place of those in the config file; null: those of the
+   * config file count again. Resolves when that is durable.
+   * @throws SluiceError config_invalid
+   */
+  async define(name: string, settings: QueueSettings | null): Promise<WorkQueue> {
+    if (settings !== null) this.#checkDead(name, settings)
+    const { settings: _, ...kept } = this.#records.of(name)
+    this.#records.remove(name)
+    this.#records.change(name, settings === null ? kept : { ...kept, settings })
+    const queue = await this.ensure(name)
+    await this.#settingsChanged(name)
+    await this.#commit()
+    return queue
+  }
+
+  /** Adds a consumer group that sees every message from now on. Resolves with its queue when that is durable. */
+  async addGroup(name: string, group: string): Promise<WorkQueue> {
+    const queue = this.get(name)
+    const groups = this.#records.of(name).groups ?? []
+    if (!this.#groupsOf(name).includes(group)) this.#records.change(name, { groups: [...groups, group] })
+    await this.#settingsChanged(queue.name)
+    await this.#commit()
+    return this.get(groupQueue(name, group))
+  }
+
+  /** Nobody gets messages of a paused queue; that is durable when it resolves. */
+  async pause(name: string, paused: boolean): Promise<void> {
+    const queue = this.get(name)
+    this.#records.change(name, { paused })
+    queue.paused = paused
+    await this.#commit()
   }
 
   [Symbol.iterator](): IterableIterator<WorkQueue> {
@@ -126,33 +200,71 @@ export class Queues {
 
   /** Answers every waiting pull with nothing and takes no more; acknowledgements still count while the store is open. */
   async close(): Promise<void> {
+    this.#upkeep.stop()
     await Promise.allSettled(this.#opening)
+    for (const intake of this.#intakes.values()) intake.close()
     await Promise.all([...this.#queues.values()].map((queue) => queue.close()))
   }
 
+  readonly #groupsOf = (name: string): string[] => {
+    const settings = this.#records.all.get(name)?.settings ?? this.#settings.get(name)
+    return [...new Set([...(settings?.groups ?? []), ...(this.#records.all.get(name)?.groups ?? [])])]
+  }
+
+  /** Makes the queue and those of its groups. */
   #make(name: string): WorkQueue {
-    const { store, clock, random = systemRandom, limits, events = {} } = this.#options
-    const settings = this.settingsOf(name)
-    const deadLetterQueue = settings.deadLetterQueue ?? name + DEAD
-    const takesDead = this.#deadNames.has(name) || name.endsWith(DEAD)
+    const known = this.#queues.get(name)
+    if (known !== undefined) return known
+    const { store, clock, limits, events = {} } = this.#options
+    const deadLetterQueue = this.settingsOf(name).deadLetterQueue ?? name + DEAD
+    const { epoch, paused = false } = this.#records.of(name)
     const queue = new WorkQueue({
       name,
       store,
       clock,
-      random,
+      random: this.#random,
       leaseIds: this.#leaseIds,
-      maxAttempts: takesDead && !this.#settings.has(name) ? Number.POSITIVE_INFINITY : settings.maxAttempts,
-      backoff: settings.backoff,
+      settings: this.#effective(name),
+      priorities: this.#priorities.get(name) ?? [],
+      paused,
       deadLetterQueue,
       limits: { ...defaultQueueLimits, ...limits },
       events,
-      epoch: this.#epochOf(name, random),
+      epoch,
       commit: this.#commit,
-      left: () => this.#intakes.get(name)?.left(),
+      left: () => this.#intakes.get(parentName(name, this.#groupsOf) ?? name)?.left(),
       deadLane: () => this.#deadQueue(deadLetterQueue).lane,
     })
     this.#queues.set(name, queue)
+    for (const group of this.#groupsOf(name)) this.#make(groupQueue(name, group))
     return queue
+  }
+
+  /** Dead letters wait for ever, unless the settings of their queue say otherwise. */
+  #effective(name: string): QueueSettings {
+    const settings = this.settingsOf(name)
+    const takesDead = this.#deadNames.has(name) || name.endsWith(DEAD)
+    return takesDead && settings === defaultQueueSettings
+      ? { ...settings, maxAttempts: Number.POSITIVE_INFINITY }
+      : settings
+  }
+
+  async #settingsChanged(name: string): Promise<void> {
+    for (const group of this.#groupsOf(name)) await this.ensure(groupQueue(name, group))
+    for (const queue of this.#queues.values())
+      if (queue.name === name || parentName(queue.name, this.#groupsOf) === name)
+        queue.settings = this.#effective(queue.name)
+    this.intake(name).relink()
+    this.#startUpkeep()
+  }
+
+  #open(queue: WorkQueue): Promise<void> {
+    const opening = queue
+      .open()
+      .then(() => (parentName(queue.name, this.#groupsOf) === null ? this.intake(queue.name).restore() : undefined))
+      .finally(() => this.#opening.delete(opening))
+    this.#opening.add(opening)
+    return opening
   }
 
   #deadQueue(name: string): WorkQueue {
@@ -160,22 +272,28 @@ export class Queues {
     if (known !== undefined) return known
     this.#deadNames.add(name)
     const queue = this.#make(name)
-    const opening = queue
-      .open()
-      .catch((error: unknown) => this.#options.events?.internalError?.({ where: `queue ${name}`, error }))
-      .finally(() => this.#opening.delete(opening))
-    this.#opening.add(opening)
+    this.#open(queue).catch((error: unknown) =>
+      this.#options.events?.internalError?.({ where: `queue ${name}`, error }),
+    )
     return queue
   }
 
-  /** Made once for each lane and kept in the store; a lane that is made anew gets another one. */
-  #epochOf(name: string, random: Random): string {
-    const { store } = this.#options
-    const key = `queue/${name}`
-    const known = store.meta(key).get(key) as { epoch?: unknown } | undefined
-    if (typeof known?.epoch === 'string') return known.epoch
-    const epoch = random.id(8)
-    store.putMeta(key, { epoch })
-    return epoch
+  #checkDead(name: string, { deadLetterQueue }: QueueSettings): void {
+    if (deadLetterQueue === name)
+      throw new SluiceError(
+        'config_invalid',
+        `queues.${name}.deadLetterQueue: a queue cannot take its own dead letters`,
+      )
+    if (deadLetterQueue !== undefined) this.#deadNames.add(deadLetterQueue)
+  }
+
+  #startUpkeep(): void {
+    for (const { settings } of this.#queues.values())
+      if (settings.limits.ageMs > 0 || settings.retention.ms > 0) this.#upkeep.start()
+  }
+
+  async #lookAfter(): Promise<void> {
+    for (const queue of this.#queues.values()) await queue.expire().catch(() => {})
+    for (const intake of this.#intakes.values()) await intake.retained.trim().catch(() => {})
   }
 }

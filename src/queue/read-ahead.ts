@@ -1,3 +1,4 @@
+import { storedTime } from '../router/message.ts'
 import type { Chunk, Lane, Store } from '../store.ts'
 
 /** Message bytes held ahead of the cursor, per queue; the last chunk taken may go beyond. */
@@ -66,12 +67,30 @@ export class ReadAhead {
         this.seq = seq
         return true
       }
-      this.#chunks.shift()
-      this.#bytes -= first.bytes
-      this.#next = 0
+      this.#drop()
     }
     this.chunk = null
     return false
+  }
+
+  /** The first chunk is done with. */
+  #drop(): void {
+    this.#bytes -= this.#chunks.shift()!.bytes
+    this.#next = 0
+  }
+
+  /** When the next message came that is not settled, wall clock ms; Infinity: none in memory. */
+  headTime(): number {
+    for (let first = this.#chunks[0]; first !== undefined; first = this.#chunks[0]) {
+      const { chunk } = first
+      for (; this.#next < chunk.count; this.#next++) {
+        if (chunk.firstSeq + this.#next > this.seq && !chunk.isSettled(this.#next))
+          return storedTime(chunk.messages[this.#next]!)
+        this.#available--
+      }
+      this.#drop()
+    }
+    return Number.POSITIVE_INFINITY
   }
 
   /** Reads the next chunk from the store. Resolves false when nothing more waits there. */

@@ -1,17 +1,18 @@
 /**
- * The fencing receipt of one delivery: `<seq>-<lease id in base 36>`. A lease id is never used twice, not even after a
+ * The fencing receipt of one delivery: `<number>-<lease id in base 36>`, where the number
+ * is that of the message within its queue. A lease id is never used twice, not even after a
  * restart or by another queue, so an older receipt for the same message cannot pass for the newer one.
  */
-export function receiptOf(seq: number, leaseSuffix: string): string {
-  return `${seq}-${leaseSuffix}`
+export function receiptOf(ref: number, leaseSuffix: string): string {
+  return `${ref}-${leaseSuffix}`
 }
 
 export function leaseSuffix(leaseId: number): string {
   return leaseId.toString(36)
 }
 
-/** The entry's sequence number; NaN for what is not a receipt. */
-export function receiptSeq(receipt: string): number {
+/** The message's number; NaN for what is not a receipt. */
+export function receiptRef(receipt: string): number {
   const dash = receipt.indexOf('-')
   return dash > 0 ? Number(receipt.slice(0, dash)) : Number.NaN
 }

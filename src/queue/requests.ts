@@ -31,6 +31,8 @@ export interface QueueInfo {
   /** Bytes of the messages that are not done. */
   bytes: number
   deadLetterQueue: string
+  /** Nobody gets messages until it is resumed. */
+  paused: boolean
   /** When the broker took the oldest message that is not done; wall clock ms. */
   oldestAt?: number
 }

@@ -1,9 +1,10 @@
 import type { Chunk, Lane } from '../store.ts'
-import { type DeadLetter, decodeDeadLetter, encodeDeadLetter } from './dead-letter.ts'
+import type { DeadLetter } from './dead-letter.ts'
 import type { Entry } from './entry.ts'
 import type { LeaseBook } from './lease-book.ts'
 import { decodeFailures } from './marks.ts'
 import type { QueueParts } from './settings.ts'
+import { decodeTerms, encodeTerms } from './terms.ts'
 
 export interface UndertakerHooks {
   /** The message's id in this queue. */
@@ -94,16 +95,22 @@ export class Undertaker {
     const { name, store, clock } = this.#parts
     const message = chunk.messages[index]
     if (message === undefined || chunk.isSettled(index)) return
-    const earlier = decodeDeadLetter(chunk.extras?.[index] ?? null)
+    const terms = decodeTerms(chunk.extras?.[index] ?? null)
+    const earlier = terms.deadLetter
+    const id = terms.id ?? earlier?.id ?? this.#hooks.idOf(entry.seq)
     const letter: DeadLetter = {
       // A dead letter that fails again keeps the name it had first.
       queue: earlier?.queue ?? name,
-      id: earlier?.id ?? this.#hooks.idOf(entry.seq),
+      id,
       attempts: (earlier?.attempts ?? 0) + entry.attempt,
       at: clock.now(),
       failures: [...(earlier?.failures ?? []), ...decodeFailures(entry.history)],
     }
-    store.append(message, [{ lane: this.#parts.deadLane(), tag: 0, extra: encodeDeadLetter(letter) }])
+    if (terms.priority !== undefined) letter.priority = terms.priority
+    // Dead letters wait for people: their time is not over, and they have no priority.
+    const { expiresAt: _, deliverAt: __, priority: ___, ...kept } = terms
+    const extra = encodeTerms({ ...kept, id, deadLetter: letter })
+    store.append(message, [{ lane: this.#parts.deadLane(), tag: 0, extra }])
     this.#book.markBuried(entry)
   }
 }

@@ -655,6 +655,7 @@ export function queueContract(name: string, makeHarness: () => StoreHarness): vo
             delayed: 1,
             bytes: bench.work.lane.waitingBytes,
             deadLetterQueue: 'work.dead',
+            paused: false,
             oldestAt,
           },
         ])

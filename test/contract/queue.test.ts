@@ -6,6 +6,7 @@ import { EmbeddedStore } from '../../src/stores/embedded/store.ts'
 import { lmdbStore } from '../../src/stores/lmdb.ts'
 import { queueContract, type StoreHarness } from './queue-contract.ts'
 import { queueModel } from './queue-model.ts'
+import { queueOrderContract } from './queue-order-contract.ts'
 
 function memory(): StoreHarness {
   // The engine outlives the store on it, as a disk does.
@@ -39,3 +40,5 @@ queueContract('the memory store', memory)
 queueModel('the memory store', 1000, memory)
 queueContract('the LMDB store', lmdb)
 queueModel('the LMDB store', 25, lmdb)
+queueOrderContract('the memory store', memory)
+queueOrderContract('the LMDB store', lmdb)

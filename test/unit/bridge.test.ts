@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { type Envelope, envelopeOf } from '../../src/bridge/envelope.ts'
 import { compileRules } from '../../src/bridge/rule.ts'
-import { encodeDeadLetter } from '../../src/queue/dead-letter.ts'
 import { Delivery } from '../../src/queue/delivery.ts'
 import { Entry, Lease } from '../../src/queue/entry.ts'
 import { addFailure } from '../../src/queue/marks.ts'
+import type { Stripe } from '../../src/queue/stripe.ts'
+import { encodeTerms } from '../../src/queue/terms.ts'
 import { encodeMessage, type Message, NO_EXPIRY } from '../../src/router/message.ts'
 import { PacketType } from '../../src/wire/control.ts'
 import { encodeProperties } from '../../src/wire/properties.ts'
@@ -43,6 +44,8 @@ describe('bridge rules', () => {
   })
 })
 
+const stripe = { refOf: (seq: number) => seq } as Stripe
+
 function envelope(message: Partial<Message>, entry = new Entry(7), extra: Buffer | null = null): Envelope {
   const stored = encodeMessage({
     topic: 'a/b',
@@ -56,7 +59,9 @@ function envelope(message: Partial<Message>, entry = new Entry(7), extra: Buffer
     ...message,
   })
   const lease = new Lease(0, Date.UTC(2026, 10, 20, 9, 31), 60_000)
-  return JSON.parse(JSON.stringify(envelopeOf(new Delivery(entry, lease, 'abc', stored, extra), 'q', 'epoch-7')))
+  return JSON.parse(
+    JSON.stringify(envelopeOf(new Delivery(stripe, entry, lease, 'abc', stored, extra), 'q', 'epoch-7')),
+  )
 }
 
 describe('the envelope', () => {
@@ -135,7 +140,7 @@ describe('the envelope', () => {
     entry.history = addFailure(null, { at: Date.UTC(2026, 10, 21), attempt: 1, reason: 'here' })
     const at = Date.UTC(2026, 10, 20)
     const failures = [{ at, attempt: 1, reason: 'there' }]
-    const extra = encodeDeadLetter({ queue: 'work', id: 'other-9', attempts: 1, at, failures })
+    const extra = encodeTerms({ deadLetter: { queue: 'work', id: 'other-9', attempts: 1, at, failures } })
     expect(envelope({}, entry, extra)).toMatchObject({
       id: 'other-9',
       queue: 'q',
@@ -150,7 +155,7 @@ describe('the envelope', () => {
 
   test('bytes that are no stored message are refused', () => {
     const lease = new Lease(0, 0, 0)
-    const delivery = new Delivery(new Entry(1), lease, 'abc', Buffer.from('nonsense'), null)
+    const delivery = new Delivery(stripe, new Entry(1), lease, 'abc', Buffer.from('nonsense'), null)
     expect(() => envelopeOf(delivery, 'q', 'id')).toThrow(expect.objectContaining({ code: 'store_corrupt' }))
   })
 })

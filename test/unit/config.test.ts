@@ -220,8 +220,7 @@ describe('settings that have to fit together', () => {
 
   test('ports, redis and queues', () => {
     const config = { ...defaultConfig(), mqttPort: 8080, store: 'redis' as const }
-    const { limits } = defaultQueueSettings
-    const queue = { leaseMs: 1000, maxAttempts: 1, deadLetterQueue: 'q', limits }
+    const queue = { ...defaultQueueSettings, deadLetterQueue: 'q' }
     const backoff = { minMs: 2, maxMs: 1, factor: 2, jitter: 'full' as const }
     expect(checkTogether({ ...config, queues: { q: { ...queue, backoff } } }, () => '')).toEqual([
       'httpPort: 8080 is the mqttPort too; choose two ports',

@@ -12,7 +12,7 @@ import {
   FAILURES_MAX,
   REASON_BYTES_MAX,
 } from '../../src/queue/marks.ts'
-import { LeaseIds, leaseSuffix, receiptLeaseId, receiptOf, receiptSeq } from '../../src/queue/receipt.ts'
+import { LeaseIds, leaseSuffix, receiptLeaseId, receiptOf, receiptRef } from '../../src/queue/receipt.ts'
 
 describe('the heap', () => {
   test('gives its items back in order of key, also after removals from the middle', () => {
@@ -52,14 +52,14 @@ describe('backoff', () => {
 describe('receipts', () => {
   test('carry sequence number and lease id', () => {
     const receipt = receiptOf(42, leaseSuffix(1_800_000_000_123_456))
-    expect(receiptSeq(receipt)).toBe(42)
+    expect(receiptRef(receipt)).toBe(42)
     expect(receiptLeaseId(receipt)).toBe(1_800_000_000_123_456)
   })
 
   test.each(['', '-', '42', '42-', '-abc', 'x-y', '42-abc!', '42-ABC', '42-0abc', '42-abc-d', '{}'])(
     '%j is none',
     (text) => {
-      expect(Number.isNaN(receiptSeq(text)) || Number.isNaN(receiptLeaseId(text))).toBe(true)
+      expect(Number.isNaN(receiptRef(text)) || Number.isNaN(receiptLeaseId(text))).toBe(true)
     },
   )
 

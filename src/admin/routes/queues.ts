@@ -127,7 +127,7 @@ function envelopes(queue: WorkQueue, deliveries: readonly Delivery[]): Envelope[
   const unreadable: NackEntry[] = []
   for (const delivery of deliveries) {
     try {
-      made.push(envelopeOf(delivery, queue.name, queue.idOf(delivery.seq)))
+      made.push(envelopeOf(delivery, queue.name, delivery.id))
     } catch (error) {
       // One message that cannot be read must not hold up the others for ever.
       unreadable.push({

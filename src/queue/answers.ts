@@ -1,0 +1,101 @@
+import { backoffMs } from './backoff.ts'
+import type { Entry, Lease } from './entry.ts'
+import type { ExtendEntry, ExtendResult, NackEntry, Refusal, Result } from './requests.ts'
+import type { QueueCounters, QueueParts } from './settings.ts'
+import type { Stripe } from './stripe.ts'
+import type { Stripes } from './stripes.ts'
+
+/** What workers say about the messages they hold. See `WorkQueue` for what each resolves with. */
+export class Answers {
+  readonly #parts: QueueParts
+  readonly #stripes: Stripes
+  readonly #counters: QueueCounters
+  readonly #finish: () => Promise<void>
+
+  /** @param finish ends a change: resolves when it is durable */
+  constructor(parts: QueueParts, stripes: Stripes, counters: QueueCounters, finish: () => Promise<void>) {
+    this.#parts = parts
+    this.#stripes = stripes
+    this.#counters = counters
+    this.#finish = finish
+  }
+
+  async ack(receipts: readonly string[]): Promise<Result[]> {
+    const now = this.#parts.clock.monotonic()
+    const results: Result[] = []
+    for (const receipt of receipts) {
+      const held = this.#stripes.find(receipt)
+      if (held === null) {
+        results.push(this.#lost(receipt))
+        continue
+      }
+      this.#counters.servedMs += now - held.entry.startedAt
+      this.#counters.acked++
+      held.stripe.book.settle(held.entry)
+      results.push({ receipt, ok: true })
+    }
+    await this.#finish()
+    return results
+  }
+
+  async nack(entries: readonly NackEntry[]): Promise<Result[]> {
+    const results: Result[] = []
+    for (const { receipt, delayMs, reason, reject, release } of entries) {
+      const held = this.#stripes.find(receipt)
+      if (held === null) {
+        results.push(this.#lost(receipt))
+        continue
+      }
+      if (release === true) held.stripe.book.release(held.entry)
+      else this.fail(held.stripe, held.entry, reason ?? 'not acknowledged', delayMs, reject === true)
+      results.push({ receipt, ok: true })
+    }
+    this.#stripes.tidy()
+    await this.#stripes.buried()
+    await this.#finish()
+    return results
+  }
+
+  async extend(entries: readonly ExtendEntry[]): Promise<ExtendResult[]> {
+    const leases = new Map<string, { stripe: Stripe; lease: Lease }>()
+    const results: ExtendResult[] = []
+    const extended = new Set<Entry>()
+    for (const { receipt, leaseMs } of entries) {
+      const held = this.#stripes.find(receipt)
+      if (held === null) {
+        results.push(this.#lost(receipt))
+        continue
+      }
+      const { stripe, entry } = held
+      const key = `${stripe.priority} ${leaseMs}`
+      const lease = leases.get(key)?.lease ?? stripe.book.newLease(leaseMs)
+      leases.set(key, { stripe, lease })
+      // Twice in one request: the first one counts.
+      if (!extended.has(entry)) stripe.book.extend(entry, lease)
+      extended.add(entry)
+      results.push({ receipt, ok: true, leasedUntil: entry.lease!.until })
+    }
+    this.#stripes.tidy()
+    for (const { stripe, lease } of leases.values()) stripe.book.seal(lease)
+    await this.#finish()
+    return results
+  }
+
+  #lost(receipt: string): Refusal {
+    this.#counters.receiptsLost++
+    return { receipt, ok: false, error: 'receipt_lost' }
+  }
+
+  /** The running attempt failed: the message comes back after a while, or is condemned. Then `tidy`. */
+  fail(stripe: Stripe, entry: Entry, reason: string, delayMs: number | undefined, reject: boolean): void {
+    const { settings, random } = this.#parts
+    const { maxAttempts, backoff } = settings
+    this.#counters.failed++
+    if (reject || entry.attempt >= maxAttempts) {
+      stripe.book.condemn(entry, reason)
+      stripe.undertaker.take(entry)
+    } else {
+      stripe.book.fail(entry, reason, delayMs ?? backoffMs(backoff, entry.attempt, random.next()))
+    }
+  }
+}
