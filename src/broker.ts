@@ -14,8 +14,7 @@ import type { AuthenticationMethod } from './authenticator.ts'
 import { scramSha256 } from './authenticators/scram-sha-256.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { type Random, systemRandom } from './base/random.ts'
-import { linkRules } from './bridge/link.ts'
-import { compileRules } from './bridge/rule.ts'
+import { RuleBook } from './bridge/rule-book.ts'
 import type { Config } from './config/schema.ts'
 import { Backpressure } from './connection/backpressure.ts'
 import type { Core } from './connection/core.ts'
@@ -59,6 +58,7 @@ export interface BuildOptions {
 export interface Built {
   readonly broker: Broker
   readonly queues: Queues
+  readonly rules: RuleBook
   readonly events: Events
 }
 
@@ -66,12 +66,13 @@ export interface Built {
 export interface Prepared {
   readonly parts: BrokerParts
   readonly queues: Queues
+  readonly rules: RuleBook
   readonly events: Events
 }
 
 export function build(options: BuildOptions): Built {
-  const { parts, queues, events } = prepare(options)
-  return { broker: new Broker(parts, options.aedes), queues, events }
+  const { parts, ...rest } = prepare(options)
+  return { broker: new Broker(parts, options.aedes), ...rest }
 }
 
 export function prepare(options: BuildOptions): Prepared {
@@ -81,12 +82,23 @@ export function prepare(options: BuildOptions): Prepared {
   const counters = new Counters()
   const backpressure = new Backpressure(store, config.limits.inboundPausedBytes, clock)
   const commits = new Commits(store, new CommitHealth(events, clock), () => backpressure.committed())
-  const rules = compileRules(config.bridge)
+  const tree = new TopicTree<Destination>()
+  const rules: RuleBook = new RuleBook({
+    configured: config.bridge,
+    store,
+    clock,
+    random,
+    tree,
+    ensureQueue: (name) => queues.ensure(name),
+    intakeOf: (name) => queues.intake(name),
+    commit: () => commits.done(),
+    report: (where, error) => events.emit('internalError', { where, error }),
+  })
   const queues = new Queues({
     store,
     clock,
     random,
-    names: rules.queueNames,
+    names: { [Symbol.iterator]: () => rules.queueNames.values() },
     settings: config.queues,
     events: {
       leaseExpired: (event) => events.emit('leaseExpired', event),
@@ -97,7 +109,6 @@ export function prepare(options: BuildOptions): Prepared {
   })
   const methods = [...scramMethods(config, store, random), ...(options.authenticationMethods ?? [])]
   const authenticationMethods = new Map(methods.map((method) => [method.name, method]))
-  const tree = new TopicTree<Destination>()
   const drops = new Drops(events, counters, clock)
   const shared = { config, store, clock, random, events, counters, backpressure, commits, tree, drops, queues }
   const assemble = (hooks: Hooks, observers: Observers): Core =>
@@ -117,8 +128,9 @@ export function prepare(options: BuildOptions): Prepared {
       const wanted = Object.keys(config.authentication.scram.users).length > 0
       if (wanted && store.meta(SCRAM_SECRET).size === 0) store.putMeta(SCRAM_SECRET, random.id(32))
       await core.sessions.restore()
+      rules.restore()
       await queues.open()
-      linkRules(rules, (queue) => queues.intake(queue), tree)
+      rules.link()
       reports.push(...selfReports(core, queues))
       for (const report of reports) report.start()
     },
@@ -129,7 +141,7 @@ export function prepare(options: BuildOptions): Prepared {
       await store.close()
     },
   }
-  return { parts, queues, events }
+  return { parts, queues, rules, events }
 }
 
 function makeStore(config: Config, clock: Clock, events: Events): Store {
@@ -188,6 +200,7 @@ export interface Sluice {
   }
   readonly broker: Broker
   readonly queues: Queues
+  readonly rules: RuleBook
   /** Reads certificate files again, when there are any. */
   reload(): void
   /** Takes no new clients, tells those connected, finishes what is under way, closes the store. */
@@ -206,7 +219,7 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
   const events = deps.events ?? new Events()
   const logger = deps.logger ?? createLog({ ...config.log, level: 'silent' }).logger
   const own = makeStore(config, systemClock, events)
-  const { broker, queues } = build({ config, events, store: deps.store?.(own) ?? own })
+  const { broker, queues, rules } = build({ config, events, store: deps.store?.(own) ?? own })
   const accept: Accept = (stream) => void broker.accept(stream)
   const tls = makeTls(config, events, accept)
   await broker.listen()
@@ -218,7 +231,7 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
     registry: createMetrics(events, () => sample(broker.core, queues)),
     log: logger,
   })
-  await app.register(apiRoutes, { core: broker.core, queues })
+  await app.register(apiRoutes, { core: broker.core, queues, rules })
   const { host, limits } = config
   const tcp = tcpListener({ host, port: config.mqttPort, backlog: limits.listenBacklog }, accept)
   const webSocket = websocketListener(
@@ -253,7 +266,7 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
       await close()
     }
     const addresses = { mqtt, ...(mqtts && { mqtts }), http, ws: `ws://${authority}/mqtt` }
-    return { addresses, broker, queues, reload: () => tls?.reload(), stop }
+    return { addresses, broker, queues, rules, reload: () => tls?.reload(), stop }
   } catch (error) {
     await close()
     throw error

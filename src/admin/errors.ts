@@ -26,6 +26,7 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   bad_user_name_or_password: 401,
   not_authorized: 403,
   queue_unknown: 404,
+  rule_unknown: 404,
   receipt_lost: 409,
   packet_too_large: 413,
   quota_exceeded: 429,

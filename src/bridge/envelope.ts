@@ -8,6 +8,7 @@
  */
 import { isUtf8 } from 'node:buffer'
 import type { Delivery } from '../queue/delivery.ts'
+import { decodeTerms } from '../queue/terms.ts'
 import { decodeMessage } from '../router/message.ts'
 import { IsoTimes } from './iso-time.ts'
 import { envelopeProperties } from './properties.ts'
@@ -62,6 +63,9 @@ export interface Envelope {
   leasedUntil: string
   /** Failures so far, oldest first; of a dead letter those in the queue it came from come first. */
   failures?: EnvelopeFailure[]
+  /** The bridge rule that put it into quarantine, and why. */
+  rule?: string
+  note?: string
   /** Only on dead letters: the queue in which the attempts were used up. */
   deadLetter?: { queue: string; attempts: number; at: string }
 }
@@ -89,6 +93,9 @@ export function envelopeOf(delivery: Delivery, queue: string, id: string): Envel
   if (message.userName !== undefined) envelope.userName = message.userName
   if (message.properties.length > 0) envelope.properties = envelopeProperties(message.properties)
   if (delivery.extra === null && !delivery.failedBefore) return envelope
+  const { rule, note } = decodeTerms(delivery.extra)
+  if (rule !== undefined) envelope.rule = rule
+  if (note !== undefined) envelope.note = note
   const letter = delivery.deadLetter
   if (letter !== null) {
     envelope.id = letter.id

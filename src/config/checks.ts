@@ -45,7 +45,16 @@ export function checkTogether(config: Config, where: Where): string[] {
     try {
       compileRules([rule])
     } catch (error) {
-      problem(['bridge', i, 'topicFilter'], (error as Error).message.replace('bridge[0]', `bridge[${i}]`))
+      const message = (error as Error).message.replace('bridge[0]', `bridge[${i}]`)
+      const key = /^bridge\[\d+\]\.(\w+)/.exec(message)?.[1]
+      problem(key === undefined ? ['bridge', i] : ['bridge', i, key], message)
+    }
+  }
+  if (problems.length === 0) {
+    try {
+      compileRules(config.bridge)
+    } catch (error) {
+      problem(['bridge'], (error as Error).message)
     }
   }
   for (const [name, queue] of Object.entries(config.queues)) {

@@ -13,8 +13,20 @@ export function exampleConfig(): string {
   let text = head
   for (const [key, node] of Object.entries(rootNode.properties ?? {})) {
     text += `\n${comment(node.description ?? '', '')}`
-    if (key === 'bridge') text += stringify({ bridge: [exampleRule] })
+    if (key === 'bridge') text += `${stringify({ bridge: [exampleRule] })}${ruleKeys(node.items!, '    # ')}`
     else text += setting(key, node, '')
+  }
+  return text
+}
+
+/** What else a rule may say, each key on a line of its own. */
+function ruleKeys(rule: SchemaNode, indent: string): string {
+  let text = ''
+  for (const [key, node] of Object.entries(rule.properties ?? {})) {
+    if (key in exampleRule) continue
+    const inner = node.type === 'array' ? node.items : node
+    const group = inner?.properties === undefined ? '' : ruleKeys(inner, `${indent}  `)
+    text += group === '' ? `${indent}${key}: ${expectation(node)}\n` : `${indent}${key}:\n${group}`
   }
   return text
 }

@@ -4,7 +4,8 @@ import { configSchema } from './schema.ts'
 
 /** The part of JSON Schema that zod writes for our settings. */
 export interface SchemaNode {
-  readonly type?: 'object' | 'array' | 'string' | 'integer' | 'number' | 'boolean'
+  /** A list: one of several kinds. */
+  readonly type?: 'object' | 'array' | 'string' | 'integer' | 'number' | 'boolean' | readonly string[]
   readonly description?: string
   readonly default?: unknown
   readonly enum?: readonly string[]
@@ -101,6 +102,7 @@ export function nodeAt(path: readonly PropertyKey[]): SchemaNode | null {
 /** What a key takes, in words: "a whole number from 0 to 65535". */
 export function expectation(node: SchemaNode): string {
   if (node.enum !== undefined) return `one of ${node.enum.join(', ')}`
+  if (Array.isArray(node.type)) return 'text, a number, true, false or null'
   switch (node.type) {
     case 'integer':
       return `a whole number from ${node.minimum} to ${node.maximum}`

@@ -1,5 +1,5 @@
 import type { Random } from '../base/random.ts'
-import type { Destination, Member } from '../router/destinations.ts'
+import type { Destination, Member, RemoteMember } from '../router/destinations.ts'
 import { Publication } from '../router/publication.ts'
 import { RetainedJournal } from '../router/retained-journal.ts'
 import { type Observers, Router } from '../router/router.ts'
@@ -55,8 +55,18 @@ export function makeCore(parts: CoreParts): Core {
     topicLevelsMax: limitsBook.highest('topicLevelsMax'),
     topicBytesMax: limitsBook.highest('topicBytesMax'),
   }
-  const router = new Router({ ...shared, limits: routerLimits, tree, retained, retainedJournal, observers, mayRefuse })
-  const makeGroup = (): SharedGroup<Member> => new SharedGroup<Member>(config.shared.strategy, random)
+  const remoteNode = (): undefined => undefined
+  const router = new Router({
+    ...shared,
+    limits: routerLimits,
+    tree,
+    retained,
+    retainedJournal,
+    observers,
+    mayRefuse,
+    remoteNode,
+  })
+  const makeGroup = (): SharedGroup<Member | RemoteMember> => new SharedGroup(config.shared.strategy, random)
   const subscriptions = new Subscriptions({ store, tree, makeGroup })
   const limitsOf = (user: string | undefined): SessionLimits => limitsBook.of(null, user)
   const now = (): number => clock.now()

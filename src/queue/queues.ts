@@ -28,7 +28,7 @@ export interface QueuesOptions {
   store: Store
   clock: Clock
   random?: Random
-  /** Queues that exist because a bridge rule names them. */
+  /** Queues that exist because a bridge rule names them; read by `open`. */
   names?: Iterable<string>
   /** Settings by queue name; a queue listed here exists. */
   settings?: Readonly<Record<string, QueueSettings>>
@@ -100,17 +100,17 @@ export class Queues {
     return queue
   }
 
-  find(name: string): WorkQueue | undefined {
-    return this.#queues.get(name)
-  }
-
-  /** The queue of this name, made and opened when absent. Resolves when that is durable. */
+  /** The queue of this name, made if there is none: for rules that are applied while the broker runs. */
   async ensure(name: string): Promise<WorkQueue> {
     const known = this.#queues.get(name)
     if (known !== undefined) return known
     const made = this.#make(name)
     await this.#open(made)
     return made
+  }
+
+  find(name: string): WorkQueue | undefined {
+    return this.#queues.get(name)
   }
 
   /**

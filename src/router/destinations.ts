@@ -1,3 +1,4 @@
+import type { RemoteNode } from '../nodes/remote-node.ts'
 import type { Intake } from '../queue/intake.ts'
 import type { Session } from '../session/session.ts'
 import type { SubscriptionRecord } from '../store.ts'
@@ -76,7 +77,8 @@ export class Member implements ShareMember {
     return this.subscription.session.clientId
   }
   get online(): boolean {
-    return this.subscription.session.link !== null
+    const { session } = this.subscription
+    return session.link !== null || session.node !== null
   }
   get inflight(): number {
     const { session } = this.subscription
@@ -88,7 +90,25 @@ export class Member implements ShareMember {
     return identifier === 0 ? null : identifierProperty(identifier)
   }
   get canTake(): boolean {
-    return this.subscription.session.canTake
+    const { session } = this.subscription
+    // How full its window is only the node knows that serves it.
+    return session.canTake || (session.link === null && session.node !== null && session.hasRoom)
+  }
+}
+
+/** A member of a shared subscription whose session another node has in its memory. */
+export class RemoteMember implements ShareMember {
+  readonly node: RemoteNode
+  readonly group: Group
+  readonly key: string
+  readonly online = true
+  readonly inflight = 0
+  readonly canTake = true
+  /** @param index among the members on that node */
+  constructor(node: RemoteNode, group: Group, index: number) {
+    this.node = node
+    this.group = group
+    this.key = `${node.nodeId}/${index}`
   }
 }
 
@@ -98,8 +118,8 @@ export class Group {
   readonly key: string
   readonly shareName: string
   readonly topicFilter: string
-  readonly members: SharedGroup<Member>
-  constructor(key: string, shareName: string, topicFilter: string, members: SharedGroup<Member>) {
+  readonly members: SharedGroup<Member | RemoteMember>
+  constructor(key: string, shareName: string, topicFilter: string, members: SharedGroup<Member | RemoteMember>) {
     this.key = key
     this.shareName = shareName
     this.topicFilter = topicFilter
@@ -124,10 +144,25 @@ export class BridgeTarget {
   readonly intake: Intake
   /** Null: every message enters as it is. */
   readonly work: RuleWork | null
-  constructor(intake: Intake, work: RuleWork | null = null) {
+  /** Whether messages of this topic are the rule's at all, asked once for each topic. Null: all that match. */
+  readonly takesTopic: ((topic: string) => boolean) | null
+  constructor(intake: Intake, work: RuleWork | null = null, takesTopic: ((topic: string) => boolean) | null = null) {
     this.intake = intake
     this.work = work
+    this.takesTopic = takesTopic
   }
 }
 
-export type Destination = Subscription | Group | BridgeTarget
+/** Clients on another node are subscribed to the filter. */
+export class NodeInterest {
+  readonly kind = 'node'
+  readonly node: RemoteNode
+  /** Messages of QoS 1 and 2 have to arrive. */
+  readonly reliable: boolean
+  constructor(node: RemoteNode, reliable: boolean) {
+    this.node = node
+    this.reliable = reliable
+  }
+}
+
+export type Destination = Subscription | Group | BridgeTarget | NodeInterest

@@ -3,7 +3,8 @@ import type { Session } from '../session/session.ts'
 import { TAG_RETAIN } from '../session/session.ts'
 import type { LaneTarget } from '../store.ts'
 import { varintBytes, writeVarint } from '../wire/varint.ts'
-import type { BridgeTarget, Destination, Group, Subscription } from './destinations.ts'
+import type { BridgeTarget, Destination, Group, NodeInterest, Subscription } from './destinations.ts'
+import { isSys } from './retained.ts'
 
 /** How a message goes to one session: its overlapping subscriptions merged. */
 export interface Grant {
@@ -71,6 +72,8 @@ export class Match {
   readonly groups: Group[] = []
   /** Plain rules first, each queue once among them. */
   readonly bridges: BridgeTarget[] = []
+  /** Other nodes, each once. */
+  readonly nodes: NodeInterest[] = []
   /** By QoS × 2 + RETAIN. */
   readonly #laneSets: (LaneSet | null)[] = [null, null, null, null, null, null]
   #intakeGeneration = 0
@@ -96,19 +99,23 @@ export class Match {
     for (const destination of destinations) {
       if (destination.kind === 'subscription') this.#merge(destination, stamp)
       else if (destination.kind === 'group') this.groups.push(destination)
-      else this.#bridge(destination)
+      else if (destination.kind === 'bridge') this.#bridge(destination)
+      else if (!isSys(topic)) this.#node(destination)
     }
     const plain =
       !observed &&
       this.groups.length === 0 &&
       this.bridges.length === 0 &&
+      this.nodes.length === 0 &&
       !this.#noLocal &&
       this.receivers.every((receiver) => receiver.grant.prefix === null)
     this.copySet = plain ? copySetOf(this.receivers) : null
   }
 
   get empty(): boolean {
-    return this.receivers.length === 0 && this.groups.length === 0 && this.bridges.length === 0
+    return (
+      this.receivers.length === 0 && this.groups.length === 0 && this.bridges.length === 0 && this.nodes.length === 0
+    )
   }
 
   lanes(qos: number, retain: boolean): LaneSet {
@@ -135,6 +142,11 @@ export class Match {
       targets.push(target)
       sessions.push(session)
     }
+    for (const { node, reliable } of this.nodes) {
+      if (!reliable || qos === 0) continue
+      targets.push(node.target)
+      sessions.push(null)
+    }
     const anySession = targets.length > queueTargets
     return { targets, sessions, anySession, queues: plain.length, queueTargets, noLocal: this.#noLocal }
   }
@@ -160,7 +172,14 @@ export class Match {
     else widen(receiver.own, more)
   }
 
+  #node(interest: NodeInterest): void {
+    const at = this.nodes.findIndex(({ node }) => node === interest.node)
+    if (at === -1) this.nodes.push(interest)
+    else if (interest.reliable) this.nodes[at] = interest
+  }
+
   #bridge(bridge: BridgeTarget): void {
+    if (bridge.takesTopic?.(this.topic) === false) return
     if (bridge.work !== null) this.bridges.push(bridge)
     else if (!this.bridges.some((other) => other.work === null && other.intake === bridge.intake))
       this.bridges.unshift(bridge)

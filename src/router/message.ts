@@ -50,6 +50,10 @@ export class Origin {
     this.userNameBytes = name === null ? ABSENT : name.length
     this.bytes = ownMemory(name === null ? id : Buffer.concat([id, name]))
   }
+
+  get userName(): string | undefined {
+    return this.userNameBytes === ABSENT ? undefined : this.bytes.toString('utf8', this.clientIdBytes)
+  }
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Whether there is room for a message where it would be kept: in sessions, and among the retained messages. */
 import { SluiceError } from '../errors.ts'
-import type { Group, Member } from './destinations.ts'
+import { type Group, type Member, RemoteMember } from './destinations.ts'
 import type { Match } from './match.ts'
 import { HEADER_BYTES } from './message.ts'
 import type { Publication } from './publication.ts'
@@ -49,19 +49,35 @@ export function isFull({ retained, limits }: Room, topic: string, bytes: number)
 }
 
 /** The member whose turn it is; where that is full, another that is not, if there is one. */
-export function pickWithRoom(group: Group, publisherId: string, topic: string, qos: number): Member | null {
+export function pickWithRoom(
+  group: Group,
+  publisherId: string,
+  topic: string,
+  qos: number,
+): Member | RemoteMember | null {
   const first = group.members.pick(publisherId, topic)
-  if (qos === 0 || first === null || first.subscription.session.hasRoom) return first
-  const full = new Set<Member>()
-  for (let member: Member | null = first; member !== null; member = group.members.pick(publisherId, topic, full)) {
-    if (member.subscription.session.hasRoom) return member
+  if (qos === 0 || first === null || hasRoom(first)) return first
+  const full = new Set<Member | RemoteMember>()
+  for (
+    let member: typeof first | null = first;
+    member !== null;
+    member = group.members.pick(publisherId, topic, full)
+  ) {
+    if (hasRoom(member)) return member
     full.add(member)
   }
   return first
 }
 
+/** How full a session on another node is only that node knows. */
+function hasRoom(member: Member | RemoteMember): boolean {
+  return member instanceof RemoteMember || member.subscription.session.hasRoom
+}
+
 function refusesGroup(group: Group): boolean {
-  for (const { subscription } of group.members.members())
-    if (subscription.qos === 0 || !subscription.session.refuses) return false
+  for (const member of group.members.members()) {
+    if (member instanceof RemoteMember) return false
+    if (member.subscription.qos === 0 || !member.subscription.session.refuses) return false
+  }
   return true
 }

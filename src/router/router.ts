@@ -1,8 +1,9 @@
 import type { Clock } from '../base/clock.ts'
 import { ownMemory } from '../base/own-memory.ts'
 import type { SluiceError } from '../errors.ts'
+import type { RemoteNode } from '../nodes/remote-node.ts'
 import type { Loan } from '../session/loan.ts'
-import { type Session, TAG_RETAIN, TAG_SHARED } from '../session/session.ts'
+import type { Session } from '../session/session.ts'
 import type { LaneTarget, Store } from '../store.ts'
 import type { Counters } from '../telemetry/counters.ts'
 import type { DropCause } from '../telemetry/events.ts'
@@ -12,11 +13,12 @@ import type { Destination, Group } from './destinations.ts'
 import { admit, type Entering } from './entering.ts'
 import { type LaneSet, laneTarget, Match, type Receiver } from './match.ts'
 import { MatchCache } from './match-cache.ts'
-import { decodeMessage, Origin, secondsLeft } from './message.ts'
+import type { Origin } from './message.ts'
 import { Publication } from './publication.ts'
 import { isSys, type RetainedIndex } from './retained.ts'
 import type { RetainedJournal } from './retained-journal.ts'
-import { isFull, pickWithRoom, type RoomLimits, refusalOf } from './room.ts'
+import { isFull, type RoomLimits, refusalOf } from './room.ts'
+import { ELSEWHERE, Sharing } from './sharing.ts'
 import { checkTopicSize } from './topic-size.ts'
 import type { TopicTree } from './topic-tree.ts'
 
@@ -51,6 +53,8 @@ export interface RouterContext {
   /** Some session may refuse messages when it is full. */
   readonly mayRefuse: boolean
   dropped(session: Session | null, cause: DropCause, count: number): void
+  /** Another node by name, while it is there. */
+  remoteNode(nodeId: string): RemoteNode | undefined
 }
 
 /** From a Topic Name to everybody who gets the message. */
@@ -58,10 +62,19 @@ export class Router {
   readonly #c: RouterContext
   /** By the topic's bytes as Latin-1: one character a byte, whatever the text. */
   readonly #matches = new MatchCache()
+  readonly #sharing: Sharing
+  /** Publications so far. */
+  #publications = 0
   readonly #holds = (match: Match): boolean => this.isCurrent(match) || this.#stillHolds(match)
 
   constructor(context: RouterContext) {
     this.#c = context
+    this.#sharing = new Sharing(context)
+  }
+
+  /** See `Sharing.redistribute`. */
+  redistribute(loans: Iterable<Loan>): void {
+    this.#sharing.redistribute(loans)
   }
 
   isCurrent(match: Match): boolean {
@@ -118,6 +131,7 @@ export class Router {
     if (match.copySet === null) return false
     for (const { session } of match.receivers) {
       const link = session.link
+      if (link === null && session.node !== null) return false
       if (
         link !== null &&
         (link.version5 !== version5 ||
@@ -150,6 +164,7 @@ export class Router {
   ): boolean {
     const { counters, observers } = this.#c
     publication.publisher = publisher
+    this.#publications++
     let durable = false
     let stored: Buffer | null = null
     if (publication.retain) {
@@ -168,12 +183,25 @@ export class Router {
       if (entering === null) counters.bridged += lanes.queues
       else if (entering.finish(this.#c)) durable = true
     }
+    if (match.nodes.length > 0) stored = this.#tellNodes(publication, match, publisher, stored)
     for (const receiver of match.receivers) this.#deliver(publication, receiver, publisher)
     for (const group of match.groups)
-      if (this.#share(publication, match.topic, group, publisher, stored)) durable = true
+      if (this.#sharing.share(publication, match.topic, group, publisher, stored)) durable = true
     if (match.observed) observers.notify(publication, publisher)
     if (durable && publication.qos === 0) this.#c.commits.schedule()
     return durable
+  }
+
+  /** Sends it to nodes whose mailbox does not get it. */
+  #tellNodes(publication: Publication, match: Match, publisher: Publisher, known: Buffer | null): Buffer | null {
+    let stored = known
+    for (const { node, reliable } of match.nodes) {
+      const live = node.takes(this.#publications) && (publication.qos === 0 || !reliable)
+      if (!live) continue
+      stored ??= publication.store(publisher.origin, this.#c.clock.now())
+      node.live(stored, '')
+    }
+    return stored
   }
 
   #deliver(publication: Publication, receiver: Receiver, publisher: Publisher): void {
@@ -182,8 +210,37 @@ export class Router {
     if (grant === null) return
     const qos = Math.min(publication.qos, grant.qos)
     if (qos > 0 && session.kept) return
-    if (session.link === null) return this.#c.dropped(session, 'offline', 1)
+    if (session.link === null) return this.#deliverElsewhere(publication, session, publisher)
     session.delivery.deliver(publication, qos, publication.retain && grant.retainAsPublished, grant.prefix, null)
+  }
+
+  /** QoS 0 for a stored session that another node serves, or nobody. */
+  #deliverElsewhere(publication: Publication, session: Session, publisher: Publisher): void {
+    // The node where it was published sees to that.
+    if (publisher === ELSEWHERE) return
+    const node = session.node === null ? undefined : this.#c.remoteNode(session.node)
+    if (node === undefined) return this.#c.dropped(session, 'offline', 1)
+    if (node.takes(this.#publications)) node.live(publication.store(publisher.origin, this.#c.clock.now()), '')
+  }
+
+  /**
+   * A message that was published on another node: what is to be stored has been, there; this is for who is connected here.
+   * @param group shared subscription of which one member is to get it; null: everybody who is subscribed
+   * @param done called when nothing of it can be lost with this node any more; null: it may be lost
+   */
+  receive(message: Buffer, group: Group | null, done: (() => void) | null): void {
+    const publication = new Publication()
+    publication.load(message, this.#c.clock.now())
+    publication.publisher = ELSEWHERE
+    this.#publications++
+    if (group !== null) {
+      this.#sharing.receive(publication, group, message, done)
+      return
+    }
+    const match = this.match(publication.topicBuf, publication.topicStart, publication.topicEnd)
+    for (const receiver of match.receivers) this.#deliver(publication, receiver, ELSEWHERE)
+    if (match.observed) this.#c.observers.notify(publication, ELSEWHERE)
+    done?.()
   }
 
   /** Leaves out sessions that are full; where No Local is about, the publisher's own session has a grant of its own. */
@@ -209,55 +266,6 @@ export class Router {
     return admitted
   }
 
-  /** One member of the group gets the message [v5 MQTT-4.8.2-4]. */
-  #share(publication: Publication, topic: string, group: Group, publisher: Publisher, known: Buffer | null): boolean {
-    const member = pickWithRoom(group, publisher.session?.clientId ?? '', topic, publication.qos)
-    if (member === null) {
-      this.#c.dropped(null, 'no_capacity', 1)
-      return false
-    }
-    const { session, qos: maximum, retainAsPublished } = member.subscription
-    const qos = Math.min(publication.qos, maximum)
-    const retain = publication.retain && retainAsPublished
-    const prefix = member.prefix
-    if (qos === 0) {
-      session.delivery.deliver(publication, qos, retain, prefix, null)
-      return false
-    }
-    const message = known ?? publication.store(publisher.origin, this.#c.clock.now())
-    if (session.lane === null) {
-      session.delivery.deliver(publication, qos, retain, prefix, { group, message, qos, sent: false })
-      return false
-    }
-    if (!session.makesRoom()) {
-      this.#c.dropped(session, 'session_full', 1)
-      return false
-    }
-    const tag = qos | TAG_SHARED | (retain ? TAG_RETAIN : 0)
-    this.#c.store.append(message, [{ lane: session.lane, tag, extra: prefix }])
-    return true
-  }
-
-  /**
-   * A member of a shared subscription is gone: what it did not acknowledge goes to another. A QoS 2 message that was sent
-   * to it does not [v5 MQTT-4.8.2-5].
-   */
-  redistribute(loans: Iterable<Pick<Loan, 'group' | 'message' | 'qos' | 'sent'>>): void {
-    const publication = new Publication()
-    for (const { group, message, qos, sent } of loans) {
-      if (qos === 2 && sent) continue
-      const now = this.#c.clock.now()
-      // [v5 MQTT-3.3.2-5]
-      if (secondsLeft(message, now) <= 0) {
-        this.#c.dropped(null, 'expired', 1)
-        continue
-      }
-      publication.load(message, now)
-      const publisher: Publisher = { session: null, origin: originOf(message) }
-      if (this.#share(publication, publication.topic, group, publisher, message)) this.#c.commits.schedule()
-    }
-  }
-
   /** Why a message of QoS 1 or 2 is not taken at all; null: it is. */
   refusal(publication: Publication, match: Match, publisher: Publisher): SluiceError | null {
     return refusalOf(publication, match, publisher, this.#c)
@@ -279,9 +287,4 @@ export class Router {
     retainedJournal.put(topic, stored)
     return true
   }
-}
-
-function originOf(message: Buffer): Origin {
-  const { clientId, userName } = decodeMessage(message)
-  return new Origin(clientId, userName)
 }

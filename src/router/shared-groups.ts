@@ -45,6 +45,9 @@ type Tier = typeof ready | typeof online | typeof offline
 /** Draws before `random` gives up on luck and counts the members of the tier. */
 const draws = 4
 
+/** Says which members are left out. */
+export type Excluded<M> = Pick<ReadonlySet<M>, 'has'>
+
 /**
  * Adding and removing are O(1). `pick` is O(1) for round-robin and random while most members can take, else
  * O(members); it allocates nothing.
@@ -108,7 +111,7 @@ export class SharedGroup<M extends ShareMember> {
    * Offline members are chosen by hash of the topic (`sticky`: of the publisher), so that what one topic leaves behind
    * waits in one session and in order.
    */
-  pick(publisherId: string, topic: string, exclude?: ReadonlySet<M>): M | null {
+  pick(publisherId: string, topic: string, exclude?: Excluded<M>): M | null {
     const place = this.#place(ready, publisherId, topic, exclude)
     if (place !== -1) return this.#members[place]!
     const second = this.#place(online, publisherId, topic, exclude)
@@ -117,7 +120,7 @@ export class SharedGroup<M extends ShareMember> {
     return third === -1 ? null : this.#members[third]!
   }
 
-  #place(tier: Tier, publisherId: string, topic: string, exclude: ReadonlySet<M> | undefined): number {
+  #place(tier: Tier, publisherId: string, topic: string, exclude: Excluded<M> | undefined): number {
     switch (this.strategy) {
       case 'round-robin':
         return this.#next(tier, exclude)
@@ -132,13 +135,13 @@ export class SharedGroup<M extends ShareMember> {
     }
   }
 
-  #fits(place: number, tier: Tier, exclude: ReadonlySet<M> | undefined): boolean {
+  #fits(place: number, tier: Tier, exclude: Excluded<M> | undefined): boolean {
     const member = this.#members[place]!
     if (exclude?.has(member)) return false
     return tier === offline || (member.online && (tier === online || member.canTake))
   }
 
-  #next(tier: Tier, exclude: ReadonlySet<M> | undefined): number {
+  #next(tier: Tier, exclude: Excluded<M> | undefined): number {
     const count = this.#members.length
     for (let i = 0; i < count; i++) {
       const place = (this.#turn + i) % count
@@ -149,7 +152,7 @@ export class SharedGroup<M extends ShareMember> {
     return -1
   }
 
-  #any(tier: Tier, exclude: ReadonlySet<M> | undefined): number {
+  #any(tier: Tier, exclude: Excluded<M> | undefined): number {
     const count = this.#members.length
     if (count === 0) return -1
     for (let i = 0; i < draws; i++) {
@@ -164,7 +167,7 @@ export class SharedGroup<M extends ShareMember> {
     return chosen
   }
 
-  #least(tier: Tier, exclude: ReadonlySet<M> | undefined): number {
+  #least(tier: Tier, exclude: Excluded<M> | undefined): number {
     const count = this.#members.length
     let chosen = -1
     let fewest = Number.POSITIVE_INFINITY
@@ -179,7 +182,7 @@ export class SharedGroup<M extends ShareMember> {
     return chosen
   }
 
-  #highest(tier: Tier, key: string, exclude: ReadonlySet<M> | undefined): number {
+  #highest(tier: Tier, key: string, exclude: Excluded<M> | undefined): number {
     const keyHash = hashText(key)
     let chosen = -1
     let highest = -1

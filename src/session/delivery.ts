@@ -7,7 +7,7 @@ import { aliased, encodeFor, pubrelUnknown } from './encoding.ts'
 import { Exchange, Inflight, wrongAck } from './inflight.ts'
 import { LaneReader } from './lane-reader.ts'
 import type { Link } from './link.ts'
-import type { Loan } from './loan.ts'
+import { type Loan, Loans } from './loan.ts'
 import { packetIdOf } from './packet-ids.ts'
 import { countDown, Pending } from './pending.ts'
 import type { Session, SessionContext } from './session.ts'
@@ -29,8 +29,7 @@ export class Delivery {
   link: Link | null = null
   #inflight: Inflight | null = null
   #pending: Pending | null = null
-  /** By sequence number. */
-  #loans: Map<number, Loan> | null = null
+  readonly #loans = new Loans()
   /** Sequence number of the next message, for a session without a lane. */
   #nextSeq = 1
 
@@ -71,9 +70,8 @@ export class Delivery {
 
   /** Messages of shared subscriptions that were not acknowledged. They are no longer this session's. */
   takeLoans(): Loan[] {
-    const loans = this.#loans === null ? [] : [...this.#loans.values()]
+    const loans = this.#loans.take()
     for (const waiting of this.#pending?.items() ?? []) if (waiting.loan !== null) loans.push(waiting.loan)
-    this.#loans = null
     return loans
   }
 
@@ -137,7 +135,7 @@ export class Delivery {
       this.#hold(message, encoded, firstByte, loan)
       return
     }
-    this.#lend(this.#nextSeq, loan)
+    this.#loans.lend(this.#nextSeq, loan)
     this.send(link, aliased(link, message, prefix, encoded) ?? encoded, firstByte, this.#nextSeq)
     this.#nextSeq++
   }
@@ -234,7 +232,7 @@ export class Delivery {
   #release(seq: number): void {
     const inflight = this.#inflight!
     const packetId = packetIdOf(seq)
-    this.#loans?.delete(seq)
+    this.#loans.repay(seq)
     if (this.#lane === null) {
       inflight.move(seq, Exchange.awaitingPubcomp)
       this.link!.out.ack(0x62, packetId)
@@ -258,7 +256,7 @@ export class Delivery {
 
   #complete(seq: number, acknowledgedQos: 0 | 1 | 2): void {
     this.#inflight!.close(seq)
-    this.#loans?.delete(seq)
+    this.#loans.repay(seq)
     if (acknowledgedQos !== 0) this.link?.acks?.acknowledged(packetIdOf(seq), acknowledgedQos)
     if (this.#lane !== null) {
       this.#context.store.settle(this.#lane, seq)
@@ -271,26 +269,24 @@ export class Delivery {
     while (pending.length > 0 && this.opens(link, this.#nextSeq)) {
       const waiting = pending.shift()!
       if (!countDown(waiting, this.#context.now())) {
-        this.drop('expired', 1)
+        this.#refuse('expired', waiting.loan)
         continue
       }
-      this.#lend(this.#nextSeq, waiting.loan)
+      this.#loans.lend(this.#nextSeq, waiting.loan)
       this.send(link, waiting, waiting.firstByte, this.#nextSeq)
       this.#nextSeq++
     }
   }
 
-  #lend(seq: number, loan: Loan | null): void {
-    if (loan === null) return
-    loan.sent = true
-    this.#loans ??= new Map()
-    this.#loans.set(seq, loan)
+  #refuse(cause: DropCause, loan: Loan | null): void {
+    this.drop(cause, 1)
+    loan?.done?.()
   }
 
   #hold(message: Publication, encoded: EncodedPublish, firstByte: number, loan: Loan | null): void {
     this.#pending ??= new Pending()
     const pending = this.#pending
-    if (!this.#session.makesRoom()) this.drop('session_full', 1)
+    if (!this.#session.makesRoom()) this.#refuse('session_full', loan)
     else pending.push(message, encoded, firstByte, this.link!.version5, this.#context.now(), loan)
     if (pending.bytes >= SLOW_DOWN_BYTES) this.#context.backpressure.full(this.link!)
   }

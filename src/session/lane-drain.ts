@@ -86,5 +86,5 @@ function loanOf(message: Buffer, tag: number, groups: readonly Group[], sent: bo
   const { topicStart, propsStart } = offsets(message)
   const topic = message.toString('utf8', topicStart, propsStart)
   const group = groups.find(({ topicFilter }) => matches(topicFilter, topic))
-  return group === undefined ? null : { group, message, qos: tag & TAG_QOS, sent }
+  return group === undefined ? null : { group, message, qos: tag & TAG_QOS, sent, done: null }
 }

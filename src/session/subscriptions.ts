@@ -1,15 +1,28 @@
-import { type Destination, Group, type Member, SharedSubscription, Subscription } from '../router/destinations.ts'
+import {
+  type Destination,
+  Group,
+  type Member,
+  type RemoteMember,
+  SharedSubscription,
+  Subscription,
+} from '../router/destinations.ts'
 import type { SharedGroup } from '../router/shared-groups.ts'
 import type { TopicTree } from '../router/topic-tree.ts'
 import { UndoJournal } from '../router/undo-journal.ts'
 import type { Store, SubscriptionRecord } from '../store.ts'
-import { isQueueFilter, parseShare } from '../wire/topic.ts'
+import { isQueueFilter, isShared, parseShare } from '../wire/topic.ts'
 import type { Session } from './session.ts'
 
 export interface SubscriptionsContext {
   readonly store: Store
   readonly tree: TopicTree<Destination>
-  makeGroup(): SharedGroup<Member>
+  makeGroup(): SharedGroup<Member | RemoteMember>
+}
+
+/** Tells other nodes of subscriptions that are in no store: those of sessions that end with their connections. */
+export interface InterestTeller {
+  add(topicFilter: string, qos: number): void
+  remove(topicFilter: string, qos: number): void
 }
 
 /** A subscription as it was before it was changed; null: there was none. */
@@ -26,6 +39,8 @@ export class Subscriptions {
   readonly #groups = new Map<string, Group>()
   readonly #undo: UndoJournal<Before>
   #size = 0
+  /** Null: there is one node. */
+  interest: InterestTeller | null = null
 
   constructor(context: SubscriptionsContext) {
     this.#c = context
@@ -106,22 +121,36 @@ export class Subscriptions {
     session.clearSubscriptions()
   }
 
+  /** The shared subscription of that key, made when there is none; null: the key is none. */
+  groupOf(key: string): Group | null {
+    const known = this.#groups.get(key)
+    if (known !== undefined) return known
+    const share = parseShare(key)
+    if (share === null) return null
+    const group = new Group(key, share.shareName, share.topicFilter, this.#c.makeGroup())
+    this.#groups.set(key, group)
+    this.#c.tree.add(share.topicFilter, group)
+    return group
+  }
+
+  /** A member left: without members there is no group. */
+  groupLeft(group: Group): void {
+    if (group.members.size > 0) return
+    this.#groups.delete(group.key)
+    this.#c.tree.remove(group.topicFilter, group)
+  }
+
   #link(session: Session, record: SubscriptionRecord): Subscription {
     this.#size++
     // A work queue's messages do not come through the topic tree.
     if (isQueueFilter(record.topicFilter)) return new Subscription(session, record)
-    const share = parseShare(record.topicFilter)
-    if (share === null) {
+    if (!session.kept) this.interest?.add(record.topicFilter, record.qos)
+    if (!isShared(record.topicFilter)) {
       const subscription = new Subscription(session, record)
       this.#c.tree.add(record.topicFilter, subscription)
       return subscription
     }
-    let group = this.#groups.get(record.topicFilter)
-    if (group === undefined) {
-      group = new Group(record.topicFilter, share.shareName, share.topicFilter, this.#c.makeGroup())
-      this.#groups.set(record.topicFilter, group)
-      this.#c.tree.add(share.topicFilter, group)
-    }
+    const group = this.groupOf(record.topicFilter)!
     const subscription = new SharedSubscription(session, record, group)
     group.members.add(subscription.member)
     return subscription
@@ -130,15 +159,13 @@ export class Subscriptions {
   #unlink(subscription: Subscription): void {
     this.#size--
     if (isQueueFilter(subscription.topicFilter)) return
+    if (!subscription.session.kept) this.interest?.remove(subscription.topicFilter, subscription.qos)
     const member = subscription.member
     if (member === null) {
       this.#c.tree.remove(subscription.topicFilter, subscription)
       return
     }
-    const group = member.group
-    group.members.remove(member)
-    if (group.members.size > 0) return
-    this.#groups.delete(group.key)
-    this.#c.tree.remove(group.topicFilter, group)
+    member.group.members.remove(member)
+    this.groupLeft(member.group)
   }
 }

@@ -4,7 +4,7 @@ import { configSchema } from '../../config/schema.ts'
 import { Backpressure } from '../../connection/backpressure.ts'
 import type { Core } from '../../connection/core.ts'
 import { Commits } from '../../router/commits.ts'
-import type { Destination, Member } from '../../router/destinations.ts'
+import type { Destination, Member, RemoteMember } from '../../router/destinations.ts'
 import { RetainedJournal } from '../../router/retained-journal.ts'
 import { Router } from '../../router/router.ts'
 import { SharedGroup } from '../../router/shared-groups.ts'
@@ -49,8 +49,8 @@ export async function openState(store: Store): Promise<PersistentState> {
   const backpressure = new Backpressure(store, limits.inboundPausedBytes, clock)
   const shared = { store, commits, counters, backpressure, clock, events, limits, dropped: () => {}, mayRefuse: false }
   const observers = { generation: 0, observes: () => false, notify: () => {} }
-  const router = new Router({ ...shared, tree, retained, retainedJournal, observers })
-  const makeGroup = (): SharedGroup<Member> => new SharedGroup<Member>('round-robin', random)
+  const router = new Router({ ...shared, tree, retained, retainedJournal, observers, remoteNode: () => undefined })
+  const makeGroup = (): SharedGroup<Member | RemoteMember> => new SharedGroup('round-robin', random)
   const subscriptions = new Subscriptions({ store, tree, makeGroup })
   const now = (): number => clock.now()
   const alone = {

@@ -1,0 +1,126 @@
+import type { Clock } from '../base/clock.ts'
+import type { RemoteNode } from '../nodes/remote-node.ts'
+import type { Loan } from '../session/loan.ts'
+import { type Session, TAG_RETAIN, TAG_SHARED } from '../session/session.ts'
+import type { Store } from '../store.ts'
+import type { DropCause } from '../telemetry/events.ts'
+import { type Group, type Member, RemoteMember } from './destinations.ts'
+import { decodeMessage, Origin, secondsLeft } from './message.ts'
+import { Publication } from './publication.ts'
+import { pickWithRoom } from './room.ts'
+import type { Publisher } from './router.ts'
+
+/** The publisher of what another node sent. */
+export const ELSEWHERE: Publisher = { session: null, origin: new Origin('', undefined) }
+
+export interface SharingContext {
+  readonly store: Store
+  readonly commits: { schedule(): void }
+  readonly clock: Clock
+  dropped(session: Session | null, cause: DropCause, count: number): void
+  remoteNode(nodeId: string): RemoteNode | undefined
+}
+
+/** Shared subscriptions ([v5 4.8.2]): one member of each gets the message, on whatever node it is. */
+export class Sharing {
+  readonly #c: SharingContext
+
+  constructor(context: SharingContext) {
+    this.#c = context
+  }
+
+  /** One member of the group gets the message [v5 MQTT-4.8.2-4]. */
+  share(publication: Publication, topic: string, group: Group, publisher: Publisher, known: Buffer | null): boolean {
+    const member = pickWithRoom(group, publisher.session?.clientId ?? '', topic, publication.qos)
+    if (member === null) {
+      this.#c.dropped(null, 'no_capacity', 1)
+      return false
+    }
+    if (!(member instanceof RemoteMember)) return this.#shareWith(publication, member, publisher, known, null)
+    const message = known ?? publication.store(publisher.origin, this.#c.clock.now())
+    if (publication.qos === 0) {
+      member.node.live(message, group.key)
+      return false
+    }
+    this.#c.store.append(message, [{ lane: member.node.mailbox, tag: 0, extra: Buffer.from(group.key) }])
+    return true
+  }
+
+  /** @param done called when the message is acknowledged, or nobody can get it any more */
+  #shareWith(
+    publication: Publication,
+    member: Member,
+    publisher: Publisher,
+    known: Buffer | null,
+    done: (() => void) | null,
+  ): boolean {
+    const { session, qos: maximum, retainAsPublished } = member.subscription
+    const { group, prefix } = member
+    const qos = Math.min(publication.qos, maximum)
+    const retain = publication.retain && retainAsPublished
+    const message =
+      known ?? (qos > 0 || session.link === null ? publication.store(publisher.origin, this.#c.clock.now()) : null)
+    if (qos === 0) {
+      if (session.link !== null) session.delivery.deliver(publication, qos, retain, prefix, null)
+      else if (session.node !== null) this.#c.remoteNode(session.node)?.live(message!, group.key)
+      else this.#c.dropped(session, 'offline', 1)
+      done?.()
+      return false
+    }
+    if (!session.kept) {
+      session.delivery.deliver(publication, qos, retain, prefix, { group, message: message!, qos, sent: false, done })
+      return false
+    }
+    done?.()
+    if (!session.makesRoom()) {
+      this.#c.dropped(session, 'session_full', 1)
+      return false
+    }
+    const tag = qos | TAG_SHARED | (retain ? TAG_RETAIN : 0)
+    this.#c.store.append(message!, [{ lane: session.lane!, tag, extra: prefix }])
+    return true
+  }
+
+  /**
+   * A member of a shared subscription is gone: what it did not acknowledge goes to another. A QoS 2 message that was sent
+   * to it does not [v5 MQTT-4.8.2-5].
+   */
+  redistribute(loans: Iterable<Loan>): void {
+    const publication = new Publication()
+    for (const { group, message, qos, sent, done } of loans) {
+      done?.()
+      if (qos === 2 && sent) continue
+      const now = this.#c.clock.now()
+      // [v5 MQTT-3.3.2-5]
+      if (secondsLeft(message, now) <= 0) {
+        this.#c.dropped(null, 'expired', 1)
+        continue
+      }
+      publication.load(message, now)
+      const publisher: Publisher = { session: null, origin: originOf(message) }
+      if (this.share(publication, publication.topic, group, publisher, message)) this.#c.commits.schedule()
+    }
+  }
+
+  /** A message of which a member here is to get a copy, from another node. See `Router.receive`. */
+  receive(publication: Publication, group: Group, message: Buffer, done: (() => void) | null): void {
+    const qos = publication.qos
+    const notHere = (member: Member | RemoteMember): boolean =>
+      member instanceof RemoteMember ||
+      member.subscription.session.link === null ||
+      (qos > 0 && member.subscription.session.kept)
+    const member = group.members.pick('', publication.topic, { has: notHere })
+    if (member !== null && !(member instanceof RemoteMember)) {
+      if (this.#shareWith(publication, member, ELSEWHERE, message, done)) this.#c.commits.schedule()
+      return
+    }
+    // Its members have left meanwhile: somebody else of the group gets it.
+    if (this.share(publication, publication.topic, group, ELSEWHERE, message)) this.#c.commits.schedule()
+    done?.()
+  }
+}
+
+function originOf(message: Buffer): Origin {
+  const { clientId, userName } = decodeMessage(message)
+  return new Origin(clientId, userName)
+}
