@@ -112,7 +112,7 @@ export function prepare(options: BuildOptions): Prepared {
   const drops = new Drops(events, counters, clock)
   const shared = { config, store, clock, random, events, counters, backpressure, commits, tree, drops, queues }
   const assemble = (hooks: Hooks, observers: Observers): Core =>
-    makeCore({ ...shared, authenticationMethods, hooks, observers })
+    makeCore({ ...shared, authenticationMethods, hooks, observers, cluster: null })
 
   const reports: SelfReport[] = []
   const parts: BrokerParts = {

@@ -43,6 +43,8 @@ export interface ClusterListener {
 export interface Cluster {
   readonly kind: 'single' | 'redis'
   readonly nodeId: string
+  /** Of this node; 0 before it joined. */
+  readonly incarnation: number
   /** One node at a time leads: it looks after what no living node looks after (expiry, wills of the dead). */
   readonly leads: boolean
   /** Members other than this one, by name. */

@@ -8,6 +8,7 @@ export function singleNode(nodeId: string): Cluster {
   return {
     kind: 'single',
     nodeId,
+    incarnation: 1,
     leads: true,
     others: new Map(),
     join: (listener) => {

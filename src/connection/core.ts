@@ -1,6 +1,7 @@
 import type { AuthenticationMethod } from '../authenticator.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Config } from '../config/schema.ts'
+import type { Nodes } from '../nodes/nodes.ts'
 import type { Queues } from '../queue/queues.ts'
 import type { Commits } from '../router/commits.ts'
 import type { Publication } from '../router/publication.ts'
@@ -50,4 +51,6 @@ export interface Core {
   readonly scratch: Publication
   /** Connections that are not clients yet: CONNECT has not come or is not answered. */
   readonly unconnected: Set<Connection>
+  /** Null: there is one node. */
+  readonly nodes: Nodes | null
 }

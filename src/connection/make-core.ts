@@ -1,10 +1,15 @@
 import type { Random } from '../base/random.ts'
+import type { Cluster } from '../cluster.ts'
+import { Interest } from '../nodes/interest.ts'
+import { Nodes } from '../nodes/nodes.ts'
+import type { RemoteNode } from '../nodes/remote-node.ts'
 import type { Destination, Member, RemoteMember } from '../router/destinations.ts'
 import { Publication } from '../router/publication.ts'
 import { RetainedJournal } from '../router/retained-journal.ts'
 import { type Observers, Router } from '../router/router.ts'
 import { SharedGroup } from '../router/shared-groups.ts'
 import type { TopicTree } from '../router/topic-tree.ts'
+import { Claims } from '../session/claims.ts'
 import type { Loan } from '../session/loan.ts'
 import type { Session, SessionLimits } from '../session/session.ts'
 import { Sessions } from '../session/sessions.ts'
@@ -38,6 +43,8 @@ export interface CoreParts
   readonly tree: TopicTree<Destination>
   readonly drops: Drops
   readonly observers: Observers
+  /** Null: there is one node, and the store is its own. */
+  readonly cluster: Cluster | null
 }
 
 /** Makes the parts that serve connections, each with those it needs. */
@@ -55,7 +62,7 @@ export function makeCore(parts: CoreParts): Core {
     topicLevelsMax: limitsBook.highest('topicLevelsMax'),
     topicBytesMax: limitsBook.highest('topicBytesMax'),
   }
-  const remoteNode = (): undefined => undefined
+  const remoteNode = (nodeId: string): RemoteNode | undefined => nodes?.remote(nodeId)
   const router = new Router({
     ...shared,
     limits: routerLimits,
@@ -70,9 +77,9 @@ export function makeCore(parts: CoreParts): Core {
   const subscriptions = new Subscriptions({ store, tree, makeGroup })
   const limitsOf = (user: string | undefined): SessionLimits => limitsBook.of(null, user)
   const now = (): number => clock.now()
-  const nodeId = config.nodeId ?? 'local'
+  const nodeId = parts.cluster?.nodeId ?? config.nodeId ?? 'local'
   const redistribute = (loans: Iterable<Loan>): void => router.redistribute(loans)
-  const leads = (): boolean => true
+  const leads = (): boolean => parts.cluster?.leads ?? true
   const sessions = new Sessions({
     ...shared,
     random,
@@ -87,6 +94,7 @@ export function makeCore(parts: CoreParts): Core {
   const published = (will: Publication): void => hooks.published?.(null, will, () => {})
   const session = (clientId: string): Session | undefined => sessions.find(clientId)
   const wills = new Wills({ store, commits, clock, events, router, session, published })
+  const nodes = parts.cluster === null ? null : joinNodes(parts.cluster)
   return {
     config,
     clock,
@@ -110,5 +118,22 @@ export function makeCore(parts: CoreParts): Core {
     authenticationMethods: parts.authenticationMethods,
     scratch: new Publication(),
     unconnected: new Set(),
+    nodes,
+  }
+
+  function joinNodes(cluster: Cluster): Nodes {
+    const interest = new Interest({
+      store,
+      tree,
+      nodeId: cluster.nodeId,
+      groupOf: (key) => subscriptions.groupOf(key)!,
+      groupLeft: (group) => subscriptions.groupLeft(group),
+    })
+    const claims = new Claims({ cluster, store, commits, sessions })
+    sessions.claims = claims
+    subscriptions.interest = interest
+    const lost = (count: number): void => dropped(null, 'node_unreachable', count)
+    const others = { store, cluster, clock, events, commits, router, sessions, subscriptions, wills, retained }
+    return new Nodes({ ...others, claims, interest, dropped: lost })
   }
 }

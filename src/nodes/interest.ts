@@ -86,6 +86,10 @@ export class Interest {
     this.#theirs.delete(nodeId)
   }
 
+  forgetAll(): void {
+    for (const nodeId of [...this.#theirs.keys()]) this.forget(nodeId)
+  }
+
   /** Keys of the records that a node has left in the store. */
   keysOf(nodeId: string): string[] {
     return [...this.#store.meta(`${PREFIX}${nodeId}/`).keys()]

@@ -81,6 +81,11 @@ export class Claims {
     })
   }
 
+  /** True while what this node has in memory of the session is the truth. */
+  serves(clientId: string): boolean {
+    return this.#ours.has(clientId)
+  }
+
   /** Every identifier this node thought it served: others have declared it dead. */
   reset(): void {
     this.#ours.clear()
@@ -110,14 +115,18 @@ export class Claims {
   }
 
   async #letGo(clientId: string, lane: Lane | null): Promise<void> {
-    if (!this.#ours.delete(clientId)) return
+    if (!this.#ours.has(clientId)) return
+    const shared = this.#c.store.shared!
     try {
       await this.#c.commits.done()
-      if (lane !== null) await this.#c.store.shared!.release(lane)
+      if (lane !== null) await shared.release(lane)
+      // Until then what is heard of the session may be older than what is known of it.
+      await shared.seen(shared.newestChange)
     } catch (error) {
       // What is not durable was not promised; the lane's next keeper finds it as it was.
       if (!(error instanceof SluiceError)) throw error
     } finally {
+      this.#ours.delete(clientId)
       this.#c.cluster.release(clientId)
     }
   }

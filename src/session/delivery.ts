@@ -88,7 +88,11 @@ export class Delivery {
 
   /** Gives up the oldest message that was not sent yet. False: there is none. */
   dropOldest(): boolean {
-    if (this.#reader === null) return this.#pending?.shift() !== undefined
+    if (this.#reader === null) {
+      const oldest = this.#pending?.shift()
+      oldest?.loan?.done?.()
+      return oldest !== undefined
+    }
     return this.#reader.dropOldest(this.#inflight === null ? 0 : this.#inflight.next)
   }
 

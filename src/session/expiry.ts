@@ -37,6 +37,7 @@ export class Expiry {
   /** The session waits for its client from `disconnectedAt` on. */
   watch(session: Session): void {
     if (session.expirySeconds !== NEVER) this.#at.set(session, session.disconnectedAt + session.expirySeconds * 1000)
+    else this.#at.delete(session)
   }
 
   forget(session: Session): void {

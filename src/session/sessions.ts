@@ -70,10 +70,10 @@ export class Sessions {
 
   /** A Client Identifier for a client that brought none. */
   newClientId(): string {
-    let clientId: string
-    do clientId = `sluice-${this.#c.random.id(12)}`
-    while (this.#byId.has(clientId))
-    return clientId
+    for (;;) {
+      const clientId = `sluice-${this.#c.random.id(12)}`
+      if (!this.#byId.has(clientId)) return clientId
+    }
   }
 
   get online(): number {
@@ -113,7 +113,7 @@ export class Sessions {
     return session
   }
 
-  /** Lets go of what is in memory; the store keeps what it has. */
+  /** Lets go of it in memory only. */
   forget(session: Session): void {
     session.ended = true
     session.detach()
@@ -128,22 +128,20 @@ export class Sessions {
   /** Facts about a session that another node serves or served. */
   changed(record: SessionRecord): void {
     const session = this.#byId.get(record.clientId)
-    if (session === undefined) {
-      this.adopt({ session: record, subscriptions: [], inboundPacketIds: [] })
-      return
-    }
+    if (session === undefined) return void this.adopt({ session: record, subscriptions: [], inboundPacketIds: [] })
     if (session.owner !== null || !session.kept) return
     const { version, expirySeconds, disconnectedAt, maybeSentBefore, node = null } = record
     Object.assign(session, { version, expirySeconds, disconnectedAt, maybeSentBefore, node })
-    this.#expiry.forget(session)
     if (disconnectedAt !== 0) this.#expiry.watch(session)
+    else this.#expiry.forget(session)
   }
 
-  /** The node that served them is gone: they wait for their clients. */
-  orphan(nodeId: string): void {
+  /** Sessions whose nodes are gone wait for their clients. */
+  orphan(isThere: (nodeId: string) => boolean): void {
     const now = this.#c.clock.now()
     for (const session of this.#byId.values()) {
-      if (session.node !== nodeId || session.disconnectedAt !== 0 || session.owner !== null) continue
+      const served = session.owner !== null || (session.node !== null && isThere(session.node))
+      if (session.disconnectedAt !== 0 || served || !session.kept) continue
       session.maybeSentBefore = session.lane!.nextSeq
       Object.assign(session, { disconnectedAt: now, node: null })
       this.#c.store.putSession(session.record!)

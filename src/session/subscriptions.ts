@@ -115,6 +115,14 @@ export class Subscriptions {
     if (subscription !== null) this.restore(session, subscription)
   }
 
+  /** Forgets one that another node has taken out of the store. */
+  forget(session: Session, topicFilter: string): void {
+    const subscription = session.subscriptions.get(topicFilter)
+    if (subscription === undefined) return
+    this.#unlink(subscription)
+    session.deleteSubscription(topicFilter)
+  }
+
   /** Forgets all of them in the tree; the store forgets them with the session. */
   removeAll(session: Session): void {
     for (const subscription of session.subscriptions.values()) this.#unlink(subscription)

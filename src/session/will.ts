@@ -181,6 +181,35 @@ export class Wills {
     this.#c.published(publication)
   }
 
+  /** Another node keeps this will, or looks after it now. */
+  heard(record: WillRecord): void {
+    this.forget(record.clientId)
+    this.#wills.set(record.clientId, { ...record, message: ownMemory(record.message) })
+  }
+
+  /** Another node has published or discarded it. */
+  forget(clientId: string): void {
+    this.#wills.delete(clientId)
+    this.#cancelDelay(clientId)
+  }
+
+  /** Looks after wills whose nodes are gone: their connections were lost with them. */
+  orphan(isThere: (nodeId: string) => boolean, nodeId: string): void {
+    for (const record of [...this.#wills.values()]) {
+      if (isThere(record.node)) continue
+      record.node = nodeId
+      const now = this.#c.clock.now()
+      if (record.dueAt === 0) {
+        const { expirySeconds = 0 } = this.#c.session(record.clientId) ?? {}
+        record.dueAt = now + Math.min(record.delaySeconds, expirySeconds) * 1000
+      }
+      this.#c.store.putWill(record)
+      if (record.dueAt <= now) this.publish(record.clientId)
+      else this.#delay(record)
+    }
+    this.#c.commits.scheduleLazily()
+  }
+
   /**
    * After the start: wills of connections that the last process took with it are due.
    * @param allowed asked about each; those it says no to are discarded
@@ -190,6 +219,8 @@ export class Wills {
     const due: string[] = []
     for await (const record of this.#c.store.wills()) {
       this.#wills.set(record.clientId, record)
+      // Where nodes share the store, the one that leads looks after what no living node does.
+      if (this.#c.store.shared !== null) continue
       const will = new Publication()
       will.load(record.message, clock.now())
       if (!(await allowed(will))) {

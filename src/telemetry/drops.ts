@@ -21,6 +21,7 @@ export function noDrops(): DropCounts {
     queue_full: 0,
     duplicate: 0,
     rule_refused: 0,
+    node_unreachable: 0,
     offline: 0,
     forbidden: 0,
     memory: 0,

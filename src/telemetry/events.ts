@@ -30,6 +30,8 @@ export type DropCause =
   | 'duplicate'
   /** A bridge rule refused a message whose publisher cannot be told. */
   | 'rule_refused'
+  /** Live messages for another node that it could not be sent. */
+  | 'node_unreachable'
   /** A QoS 0 message for a session without a connection. */
   | 'offline'
   /** The hook authorizeForward withheld it from this client. */
@@ -82,6 +84,12 @@ export interface EventMap {
   commitRecovered: { failedForMs: number }
   /** The store cannot go on: every commit fails until the process starts again. */
   storeBroken: { error: string }
+  /** Another node is there. */
+  nodeJoined: { nodeId: string }
+  /** Another node left, or was declared dead. */
+  nodeGone: { nodeId: string }
+  /** Others declared this node dead: it serves nobody until it starts again. */
+  nodeFenced: { nodeId: string }
   leaseExpired: { queue: string; count: number }
   deadLettered: { queue: string; deadLetterQueue: string; count: number; reason: string }
   /** Something of ours broke and one connection or request paid for it. */

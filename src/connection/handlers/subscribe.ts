@@ -75,24 +75,41 @@ export function subscribe(
     grants.push({ subscription, sendRetained })
   }
   announce(c, outcomes, grants)
-  if (!session.kept || grants.length === 0) {
-    acknowledge(null)
-    for (const { subscription, sendRetained } of grants) if (sendRetained) sendRetainedTo(c, subscription, false)
-    joinQueues(c, grants)
+  const { nodes } = c.core
+  if (grants.length === 0 || (!session.kept && nodes === null)) {
+    effective(c, grants, acknowledge)
     return
   }
+  const failed = (error: unknown): void => {
+    if (c.state !== 'closed') acknowledge(error)
+  }
+  const durable = (): void => effective(c, grants, acknowledge)
+  if (nodes === null) {
+    keepRetained(c, grants)
+    c.core.commits.wait({ committed: durable, notCommitted: failed })
+    return
+  }
+  // Retained messages are looked at when this node knows everything that was acknowledged before the subscription.
+  const known = (): void => {
+    if (!session.kept || c.state === 'closed') return durable()
+    keepRetained(c, grants)
+    c.core.commits.wait({ committed: durable, notCommitted: failed })
+  }
+  c.core.commits.wait({ committed: () => void nodes.seenByAll().then(known, failed), notCommitted: failed })
+}
+
+/** The subscriptions hold: says so, and sends what is retained. */
+function effective(c: Connection, grants: readonly Grant[], acknowledge: (failure: unknown) => void): void {
+  if (c.state === 'closed') return
+  acknowledge(null)
+  const onlyQos0 = c.session!.kept
+  for (const { subscription, sendRetained } of grants) if (sendRetained) sendRetainedTo(c, subscription, onlyQos0)
+  joinQueues(c, grants)
+}
+
+/** Puts retained messages of QoS 1 and 2 into the session's lane. */
+function keepRetained(c: Connection, grants: readonly Grant[]): void {
   for (const { subscription, sendRetained } of grants) if (sendRetained) keepRetainedFor(c, subscription)
-  c.core.commits.wait({
-    committed: () => {
-      if (c.state === 'closed') return
-      acknowledge(null)
-      for (const { subscription, sendRetained } of grants) if (sendRetained) sendRetainedTo(c, subscription, true)
-      joinQueues(c, grants)
-    },
-    notCommitted: (error) => {
-      if (c.state !== 'closed') acknowledge(error)
-    },
-  })
 }
 
 /** Subscriptions to work queues become members of them. */

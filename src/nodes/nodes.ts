@@ -1,0 +1,222 @@
+import type { Clock } from '../base/clock.ts'
+import type { Cluster, ClusterListener, NodeFacts } from '../cluster.ts'
+import { SluiceError } from '../errors.ts'
+import type { Group } from '../router/destinations.ts'
+import type { RetainedIndex } from '../router/retained.ts'
+import type { Claims } from '../session/claims.ts'
+import type { Sessions } from '../session/sessions.ts'
+import type { Subscriptions } from '../session/subscriptions.ts'
+import type { Wills } from '../session/will.ts'
+import type { Change, Lane, SharedWatcher, Store } from '../store.ts'
+import type { Events } from '../telemetry/events.ts'
+import { Follower } from './follower.ts'
+import { decodeFrames } from './frames.ts'
+import type { Interest } from './interest.ts'
+import { emptyMailbox, Mailbox, mailboxOf } from './mailbox.ts'
+import { RemoteNode } from './remote-node.ts'
+
+export interface NodesContext {
+  readonly store: Store
+  readonly cluster: Cluster
+  readonly clock: Clock
+  readonly events: Events
+  readonly commits: { scheduleLazily(): void; done(): Promise<void> }
+  readonly router: { receive(message: Buffer, group: Group | null, done: (() => void) | null): void }
+  readonly sessions: Sessions
+  readonly subscriptions: Subscriptions
+  readonly retained: RetainedIndex
+  readonly wills: Wills
+  readonly claims: Claims
+  readonly interest: Interest
+  /** Live messages to another node that could not be sent. */
+  dropped(count: number): void
+}
+
+/** What one node has to know before it serves clients, and again when it missed something. */
+type Question = 'seen'
+
+/**
+ * This node among others that share its store: hears what changes, answers and asks the others, looks after what a dead
+ * node leaves behind when it leads.
+ *
+ *     apart ──start──▶ joined ──stop──▶ apart
+ *                        └──declared dead by others──▶ fenced: the process has to start again
+ */
+export class Nodes implements ClusterListener, SharedWatcher {
+  readonly #c: NodesContext
+  readonly #mailbox: Mailbox
+  readonly #remotes = new Map<string, RemoteNode>()
+  readonly #follower: Follower
+  /** Who waits until all nodes know what this one has committed. */
+  #waiting: { resolve(): void; reject(error: unknown): void }[] = []
+  #tending: Promise<void> = Promise.resolve()
+  /** Called when others have declared this node dead. */
+  onFenced: () => void = () => {}
+  /** Called when this node leads from now on, or no longer. */
+  onLeading: (leads: boolean) => void = () => {}
+
+  constructor(context: NodesContext) {
+    this.#c = context
+    this.#follower = new Follower(context, (nodeId) => this.#remotes.get(nodeId))
+    this.#mailbox = new Mailbox({ ...this.#mail(), store: context.store }, context.cluster.nodeId)
+  }
+
+  get cluster(): Cluster {
+    return this.#c.cluster
+  }
+
+  remote(nodeId: string): RemoteNode | undefined {
+    return this.#remotes.get(nodeId)
+  }
+
+  /** Joins. What other nodes change meanwhile is kept until `ready`. */
+  async start(): Promise<void> {
+    const { cluster, store } = this.#c
+    this.#follower.hold()
+    await cluster.join(this)
+    await store.shared!.join(cluster.nodeId, cluster.incarnation, this)
+  }
+
+  /** Everything the store has has been read. */
+  async ready(): Promise<void> {
+    this.#c.interest.restore((nodeId) => this.#remotes.get(nodeId))
+    await this.#mailbox.open()
+    this.#follower.release()
+    if (this.#c.cluster.leads) await this.#tend()
+  }
+
+  async stop(): Promise<void> {
+    await this.#tending.catch(() => {})
+    await this.#c.cluster.leave()
+  }
+
+  /**
+   * Resolves when every other node has heard of what this one committed so far. Then whatever is published anywhere is
+   * matched with it: the acknowledgement of a subscription waits for this, publishers wait for nothing.
+   */
+  seenByAll(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#waiting.push({ resolve, reject }) === 1) setImmediate(() => void this.#ask())
+    })
+  }
+
+  async #ask(): Promise<void> {
+    const waiting = this.#waiting
+    this.#waiting = []
+    const { shared } = this.#c.store
+    const change = shared!.newestChange
+    try {
+      const others = [...this.#remotes.keys()].map((nodeId) => this.#seenBy(nodeId, change))
+      await Promise.all([...others, shared!.seen(change)])
+      for (const { resolve } of waiting) resolve()
+    } catch (error) {
+      for (const { reject } of waiting) reject(error)
+    }
+  }
+
+  async #seenBy(nodeId: string, change: string): Promise<void> {
+    const kind: Question = 'seen'
+    for (;;) {
+      try {
+        await this.#c.cluster.request(nodeId, kind, change)
+        return
+      } catch (error) {
+        // A node that is gone reads everything when it comes back; one that is merely slow is asked again.
+        if (!this.#remotes.has(nodeId)) return
+        if (!(error instanceof SluiceError) || error.code !== 'node_gone') throw error
+      }
+    }
+  }
+
+  messages(_from: string, frames: Buffer): void {
+    decodeFrames(frames, (message, group) => {
+      this.#c.router.receive(message, group === '' ? null : this.#c.subscriptions.groupOf(group), null)
+    })
+  }
+
+  surrender(clientId: string): Promise<void> {
+    return this.#c.claims.surrender(clientId)
+  }
+
+  async asked(_from: string, kind: string, body: unknown): Promise<unknown> {
+    if (kind === ('seen' satisfies Question)) return this.#c.store.shared!.seen(String(body))
+    throw new SluiceError('invariant', `nobody here knows the question ${JSON.stringify(kind)}`)
+  }
+
+  joined({ nodeId }: NodeFacts): void {
+    if (this.#remotes.has(nodeId)) return
+    const { store, cluster, dropped, interest } = this.#c
+    const send = (frames: Buffer): boolean => cluster.send(nodeId, frames)
+    this.#remotes.set(nodeId, new RemoteNode(nodeId, store.lane(mailboxOf(nodeId)), send, dropped))
+    if (!this.#follower.holding) interest.restore((id) => (id === nodeId ? this.#remotes.get(id) : undefined))
+    this.#c.events.emit('nodeJoined', { nodeId })
+  }
+
+  gone(nodeId: string): void {
+    this.#c.interest.forget(nodeId)
+    this.#remotes.delete(nodeId)
+    this.#c.events.emit('nodeGone', { nodeId })
+    if (this.#c.cluster.leads) void this.#tend()
+  }
+
+  leading(leads: boolean): void {
+    if (leads && !this.#follower.holding) void this.#tend()
+    this.onLeading(leads)
+  }
+
+  fenced(): void {
+    this.#c.claims.reset()
+    this.onFenced()
+  }
+
+  lost(lane: Lane): void {
+    const clientId = lane.name.startsWith('s/') ? lane.name.slice(2) : null
+    const owner = clientId === null ? null : this.#c.sessions.find(clientId)?.owner
+    owner?.takenOver()
+  }
+
+  missed(): void {
+    void this.#follower
+      .readAgain()
+      .catch((error: unknown) => this.#c.events.emit('internalError', { where: 'reading again', error }))
+  }
+
+  changed(change: Change): void {
+    this.#follower.changed(change)
+  }
+
+  /** One at a time: looks after what belongs to nodes that are not there. */
+  #tend(): Promise<void> {
+    this.#tending = this.#tending
+      .then(() => this.#tendOnce())
+      .catch((error: unknown) => {
+        this.#c.events.emit('internalError', { where: 'looking after a node that is gone', error })
+      })
+    return this.#tending
+  }
+
+  async #tendOnce(): Promise<void> {
+    const { store, cluster, sessions, wills, interest, commits } = this.#c
+    if (!cluster.leads) return
+    const isThere = (nodeId: string): boolean => nodeId === cluster.nodeId || this.#remotes.has(nodeId)
+    sessions.orphan(isThere)
+    wills.orphan(isThere, cluster.nodeId)
+    for (const nodeId of interest.nodes())
+      if (!isThere(nodeId)) for (const key of interest.keysOf(nodeId)) store.deleteMeta(key)
+    for (const name of store.laneNames(mailboxOf(''))) {
+      const nodeId = name.slice(mailboxOf('').length)
+      if (!isThere(nodeId)) await emptyMailbox(this.#mail(), nodeId)
+    }
+    await commits.done()
+  }
+
+  #mail() {
+    const { store, commits, subscriptions, router } = this.#c
+    return {
+      store,
+      commits,
+      groupOf: (key: string): Group | null => subscriptions.groupOf(key),
+      receive: (message: Buffer, group: Group | null, done: () => void): void => router.receive(message, group, done),
+    }
+  }
+}
