@@ -106,6 +106,7 @@ export class Queues {
     if (known !== undefined) return known
     const made = this.#make(name)
     await this.#open(made)
+    await this.#commit()
     return made
   }
 
