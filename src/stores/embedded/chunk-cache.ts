@@ -4,17 +4,28 @@
  *
  *     newest ⇄ … ⇄ oldest        a list through the chunks themselves
  */
-import type { StoredChunk } from './chunk.ts'
+
+/** What the cache keeps of a chunk lies in the chunk. */
+export interface Cached<T> {
+  /** Bytes it counts with; 0: not in the cache. */
+  memory: number
+  newer: T | null
+  older: T | null
+  /** Bytes it takes now. */
+  measure(): number
+  /** False while an unfinished group needs it. */
+  readonly evictable: boolean
+}
 
 /** How many pinned chunks eviction passes over before it gives up for now. */
 const PINNED_PASSED_MAX = 256
 
-export class ChunkCache {
+export class ChunkCache<T extends Cached<T>> {
   readonly #bytesMax: number
   #bytes = 0
   #count = 0
-  #newest: StoredChunk | null = null
-  #oldest: StoredChunk | null = null
+  #newest: T | null = null
+  #oldest: T | null = null
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax
@@ -28,20 +39,20 @@ export class ChunkCache {
     return this.#count
   }
 
-  add(chunk: StoredChunk): void {
+  add(chunk: T): void {
     chunk.memory = chunk.measure()
     this.#bytes += chunk.memory
     this.#count++
     this.#linkNewest(chunk)
   }
 
-  touch(chunk: StoredChunk): void {
+  touch(chunk: T): void {
     if (chunk === this.#newest || chunk.memory === 0) return
     this.#unlink(chunk)
     this.#linkNewest(chunk)
   }
 
-  remove(chunk: StoredChunk): void {
+  remove(chunk: T): void {
     if (chunk.memory === 0) return
     this.#unlink(chunk)
     this.#bytes -= chunk.memory
@@ -50,12 +61,12 @@ export class ChunkCache {
   }
 
   /** Gives the oldest chunks beyond the limit to `drop`, which must not fail. */
-  evict(drop: (chunk: StoredChunk) => void): void {
+  evict(drop: (chunk: T) => void): void {
     let chunk = this.#oldest
     let passed = 0
     while (this.#bytes > this.#bytesMax && chunk !== null && passed < PINNED_PASSED_MAX) {
-      const newer: StoredChunk | null = chunk.newer
-      if (chunk.state === 'durable' && !chunk.dirty && chunk.pins === 0) {
+      const newer: T | null = chunk.newer
+      if (chunk.evictable) {
         this.remove(chunk)
         drop(chunk)
       } else passed++
@@ -63,7 +74,7 @@ export class ChunkCache {
     }
   }
 
-  #linkNewest(chunk: StoredChunk): void {
+  #linkNewest(chunk: T): void {
     chunk.older = this.#newest
     chunk.newer = null
     if (this.#newest !== null) this.#newest.newer = chunk
@@ -71,7 +82,7 @@ export class ChunkCache {
     if (this.#oldest === null) this.#oldest = chunk
   }
 
-  #unlink(chunk: StoredChunk): void {
+  #unlink(chunk: T): void {
     if (chunk.newer !== null) chunk.newer.older = chunk.older
     else this.#newest = chunk.older
     if (chunk.older !== null) chunk.older.newer = chunk.newer

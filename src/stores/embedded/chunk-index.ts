@@ -1,8 +1,13 @@
 /** The resident chunks of one lane, in order of sequence number. Grows at the end, shrinks mostly at the front. */
-import type { StoredChunk } from './chunk.ts'
 
-export class ChunkIndex {
-  #items: StoredChunk[] = []
+/** A stretch of sequence numbers: from `firstSeq` up to, not including, `endSeq`. */
+export interface Stretch {
+  readonly firstSeq: number
+  readonly endSeq: number
+}
+
+export class ChunkIndex<T extends Stretch> {
+  #items: T[] = []
   /** Items before it have been removed. */
   #head = 0
 
@@ -10,17 +15,17 @@ export class ChunkIndex {
     return this.#items.length - this.#head
   }
 
-  get last(): StoredChunk | undefined {
+  get last(): T | undefined {
     return this.size === 0 ? undefined : this.#items[this.#items.length - 1]
   }
 
-  add(chunk: StoredChunk): void {
+  add(chunk: T): void {
     const last = this.last
     if (last === undefined || last.firstSeq < chunk.firstSeq) this.#items.push(chunk)
     else this.#items.splice(this.#after(chunk.firstSeq), 0, chunk)
   }
 
-  remove(chunk: StoredChunk): void {
+  remove(chunk: T): void {
     const i = this.#after(chunk.firstSeq) - 1
     if (i < this.#head || this.#items[i] !== chunk) return
     if (i > this.#head) {
@@ -35,7 +40,7 @@ export class ChunkIndex {
   }
 
   /** The chunk that holds `seq`. */
-  holding(seq: number): StoredChunk | undefined {
+  holding(seq: number): T | undefined {
     const i = this.#after(seq) - 1
     if (i < this.#head) return undefined
     const chunk = this.#items[i]!
@@ -43,7 +48,7 @@ export class ChunkIndex {
   }
 
   /** The chunk that begins at `firstSeq`. */
-  at(firstSeq: number): StoredChunk | undefined {
+  at(firstSeq: number): T | undefined {
     const i = this.#after(firstSeq) - 1
     if (i < this.#head) return undefined
     const chunk = this.#items[i]!
@@ -51,13 +56,13 @@ export class ChunkIndex {
   }
 
   /** The first chunk that ends after `seq`. */
-  endingAfter(seq: number): StoredChunk | undefined {
+  endingAfter(seq: number): T | undefined {
     const i = this.#after(seq) - 1
     if (i >= this.#head && this.#items[i]!.endSeq > seq) return this.#items[i]
     return this.#items[Math.max(i + 1, this.#head)]
   }
 
-  all(): StoredChunk[] {
+  all(): T[] {
     return this.#items.slice(this.#head)
   }
 

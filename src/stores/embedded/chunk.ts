@@ -229,6 +229,10 @@ export class StoredChunk implements Chunk {
     return false
   }
 
+  get evictable(): boolean {
+    return this.state === 'durable' && !this.dirty && this.pins === 0
+  }
+
   /** An estimate of the memory it holds; bodies shared with other chunks count for the part that falls to it. */
   measure(): number {
     if (this.segments.length === 0) return CHUNK_OVERHEAD + this.count * ENTRY_OVERHEAD + this.bytes

@@ -26,8 +26,8 @@ export class EmbeddedLane implements Lane {
   open: StoredChunk | null = null
   /** The chunk in which an entry was last settled. */
   recent: StoredChunk | null = null
-  #resident: ChunkIndex | null = null
-  #evicted: EvictedChunks | null = null
+  #resident: ChunkIndex<StoredChunk> | null = null
+  #evicted: EvictedChunks<StoredChunk> | null = null
 
   constructor(name: string, loader: LaneLoader) {
     this.name = name
@@ -56,13 +56,13 @@ export class EmbeddedLane implements Lane {
   }
 
   /** Chunks in memory: open, under way, and those the cache keeps. */
-  get resident(): ChunkIndex {
+  get resident(): ChunkIndex<StoredChunk> {
     this.#resident ??= new ChunkIndex()
     return this.#resident
   }
 
   /** Chunks not in the cache any more that a reader may still hold. */
-  get evicted(): EvictedChunks {
+  get evicted(): EvictedChunks<StoredChunk> {
     this.#evicted ??= new EvictedChunks()
     return this.#evicted
   }

@@ -31,7 +31,7 @@ export class State {
   readonly clock: Clock
   readonly onEvent: (event: StoreEvent) => void
   readonly segments: Segments
-  readonly cache: ChunkCache
+  readonly cache: ChunkCache<StoredChunk>
   readonly lanes = new Map<string, EmbeddedLane>()
   /** Names of lanes dropped in unfinished groups, with how many of those there are. */
   readonly droppedNames = new Map<string, number>()

@@ -1,0 +1,102 @@
+/** Connections to Redis: one server, Sentinel or Cluster, with or without TLS, from one set of settings. */
+import { readFileSync } from 'node:fs'
+import type { ConnectionOptions } from 'node:tls'
+import { Cluster, Redis, type RedisOptions } from 'ioredis'
+
+export type RedisClient = Redis | Cluster
+
+export interface RedisSettings {
+  /** `redis://`, `rediss://` or `unix:` URL of one server; of a Cluster, one of its nodes. */
+  readonly url: string
+  readonly username?: string | undefined
+  readonly password?: string | undefined
+  /** Number of the database; a Cluster has only 0. */
+  readonly database?: number | undefined
+  /** Sentinels as `host:port`: they say which server is the master. */
+  readonly sentinels?: readonly string[] | undefined
+  /** Name of the master the Sentinels watch. */
+  readonly sentinelMaster?: string | undefined
+  readonly sentinelPassword?: string | undefined
+  /** The URL names a node of a Redis Cluster. */
+  readonly cluster?: boolean | undefined
+  /** PEM files. `caFile` alone is enough to trust a private authority. */
+  readonly tls?: { caFile?: string | undefined; certFile?: string | undefined; keyFile?: string | undefined } | undefined
+  readonly connectTimeoutMs?: number | undefined
+}
+
+/** Wait before the n-th try to connect again, in ms: 50, 100, 200 … 2000. */
+export const reconnectDelayMs = (tries: number): number => Math.min(2000, 50 * 2 ** Math.min(tries - 1, 10))
+
+/** What stands in front of every key. In a Cluster a hash tag keeps all keys in one slot, as scripts need it. */
+export function keyPrefix(settings: RedisSettings): string {
+  return settings.cluster === true ? '{sluicemq}:' : 'sluicemq:'
+}
+
+/**
+ * A connection that connects at once and again and again. A command given while it does not stand fails at once, and one
+ * whose connection ends fails without being repeated: who sent it knows whether repeating is safe.
+ */
+export function connectRedis(settings: RedisSettings, name: string): RedisClient {
+  const { connectTimeoutMs = 5000 } = settings
+  const secured = settings.tls !== undefined || settings.url.startsWith('rediss:')
+  const common: RedisOptions = {
+    connectionName: name,
+    connectTimeout: connectTimeoutMs,
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: null,
+    retryStrategy: reconnectDelayMs,
+    noDelay: true,
+    keepAlive: 10_000,
+    ...(settings.username !== undefined && { username: settings.username }),
+    ...(settings.password !== undefined && { password: settings.password }),
+    ...(settings.database !== undefined && { db: settings.database }),
+    ...(secured && { tls: tlsOptions(settings) }),
+  }
+  if (settings.cluster === true) return connectCluster(settings, common)
+  if (settings.sentinels !== undefined && settings.sentinels.length > 0) {
+    return new Redis({
+      ...common,
+      sentinels: settings.sentinels.map(address),
+      name: settings.sentinelMaster ?? 'mymaster',
+      sentinelRetryStrategy: reconnectDelayMs,
+      ...(settings.sentinelPassword !== undefined && { sentinelPassword: settings.sentinelPassword }),
+      ...(secured && { enableTLSForSentinelMode: true, sentinelTLS: tlsOptions(settings) }),
+    })
+  }
+  if (settings.url.startsWith('unix:')) return new Redis(settings.url.replace(/^unix:(\/\/)?/, ''), common)
+  return new Redis(settings.url, common)
+}
+
+function connectCluster(settings: RedisSettings, common: RedisOptions): Cluster {
+  const url = new URL(settings.url)
+  const { retryStrategy: _single, ...each } = common
+  return new Cluster([{ host: url.hostname, port: Number(url.port || 6379) }], {
+    enableOfflineQueue: false,
+    clusterRetryStrategy: reconnectDelayMs,
+    redisOptions: {
+      ...each,
+      ...(url.username !== '' && { username: decodeURIComponent(url.username) }),
+      ...(url.password !== '' && { password: decodeURIComponent(url.password) }),
+    },
+  })
+}
+
+function tlsOptions({ tls = {} }: RedisSettings): ConnectionOptions {
+  return {
+    ...(tls.caFile !== undefined && { ca: readFileSync(tls.caFile) }),
+    ...(tls.certFile !== undefined && { cert: readFileSync(tls.certFile) }),
+    ...(tls.keyFile !== undefined && { key: readFileSync(tls.keyFile) }),
+  }
+}
+
+function address(text: string): { host: string; port: number } {
+  const colon = text.lastIndexOf(':')
+  return { host: text.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(text.slice(colon + 1)) }
+}
+
+/** Ends the connection's sockets now, whatever is under way; it connects again by itself. */
+export function breakConnection(client: RedisClient): void {
+  if (client instanceof Redis) client.stream?.destroy()
+  else for (const node of client.nodes('all')) node.stream?.destroy()
+}
