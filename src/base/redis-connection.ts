@@ -20,7 +20,9 @@ export interface RedisSettings {
   /** The URL names a node of a Redis Cluster. */
   readonly cluster?: boolean | undefined
   /** PEM files. `caFile` alone is enough to trust a private authority. */
-  readonly tls?: { caFile?: string | undefined; certFile?: string | undefined; keyFile?: string | undefined } | undefined
+  readonly tls?:
+    | { caFile?: string | undefined; certFile?: string | undefined; keyFile?: string | undefined }
+    | undefined
   readonly connectTimeoutMs?: number | undefined
 }
 

@@ -1,7 +1,7 @@
 /** What every adapter of the store must do. Run over each of them by store.test.ts. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Chunk, Lane, LaneTarget, SessionRecord, Store, SubscriptionRecord, WillRecord } from '../../src/store.ts'
-import type { Opened, StoreHarness, StoreOptions } from './store-harness.ts'
+import type { Left, Opened, StoreHarness, StoreOptions } from './store-harness.ts'
 
 export const body = (text: string): Buffer => Buffer.from(text)
 export const target = (lane: Lane, tag = 0, extra: Buffer | null = null): LaneTarget => ({ lane, tag, extra })
@@ -10,6 +10,12 @@ export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = []
   for await (const item of items) all.push(item)
   return all
+}
+
+/** Of what is named in `of`: whether there is none (false) or some (true). */
+function amounts(found: Partial<Left>, of: Partial<Left>): Record<string, boolean> {
+  const names = Object.keys(of).filter((name) => name !== 'settled' && name !== 'refs')
+  return Object.fromEntries(names.map((name) => [name, (found[name as keyof Left] ?? 0) > 0]))
 }
 
 /** Waits until the turns in which a failed commit makes others fail are over. */
@@ -43,7 +49,13 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
       opened = await harness.open(options)
       store = opened.store
     }
-    const inspect = () => opened.store.inspect()
+    const inspect = () => opened.inspect()
+    /** What is left in the store: exactly this where chunks are counted, elsewhere something or nothing as said here. */
+    const left = async (expected: Partial<Left>): Promise<void> => {
+      const found = await inspect()
+      if (harness.exact) expect(found).toMatchObject(expected)
+      else expect(amounts(found, expected)).toEqual(amounts(expected, expected))
+    }
 
     beforeEach(async () => {
       harness = await makeHarness()
@@ -167,7 +179,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         await store.commit()
         for (let seq = 1; seq <= 5; seq++) store.settle(lane, seq)
         await store.commit()
-        expect(inspect().chunks).toBe(0)
+        await left({ chunks: 0 })
         await reopen()
         expect(store.lane('s/a').nextSeq).toBe(6)
       })
@@ -190,7 +202,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         store.append(body('x'), [target(lane)])
         store.settle(lane, 1)
         await store.commit()
-        expect(inspect().chunks).toBe(0)
+        await left({ chunks: 0 })
         await reopen()
         expect(store.lane('s/a').nextSeq).toBe(2)
         expect(await store.read(store.lane('s/a'), 1)).toBeNull()
@@ -215,7 +227,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
           await store.commit()
           expect((await waitingTexts(store, lane))[0]?.[0]).toBe(seq === 10 ? undefined : seq + 1)
         }
-        expect(inspect()).toMatchObject({ chunks: 0, settled: 0 })
+        await left({ chunks: 0, settled: 0 })
       })
 
       it('out of order skips the settled ones, before and after a reopen', async () => {
@@ -226,7 +238,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         expect((await waitingTexts(store, lane)).map(([seq]) => seq)).toEqual(left)
         await reopen()
         expect((await waitingTexts(store, store.lane('q/a'))).map(([seq]) => seq)).toEqual(left)
-        expect((await store.read(store.lane('q/a'), 5))!.firstSeq).toBe(9)
+        expect((await waitingTexts(store, store.lane('q/a'), 5))[0]).toEqual([9, 'm9'])
       })
 
       it('ignores unknown and settled entries', async () => {
@@ -262,7 +274,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         opened.faults.letGo()
         await Promise.all([first, second, third])
         expect(lane.waiting).toBe(0)
-        expect(inspect()).toMatchObject({ chunks: 0, settled: 0 })
+        await left({ chunks: 0, settled: 0 })
         await reopen()
         expect(await store.read(store.lane('q/a'), 1)).toBeNull()
       })
@@ -271,7 +283,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         const lane = await fill(2000, 1000)
         for (let seq = 2; seq <= 2000; seq += 2) store.settle(lane, seq)
         await store.commit()
-        expect(inspect()).toMatchObject({ chunks: 2, settled: 2 })
+        await left({ chunks: 2, settled: 2 })
       })
 
       it('of chunks the cache let go of finds them again on disk', async () => {
@@ -284,7 +296,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
           store.settle(lane, seq)
           await store.commit()
         }
-        expect(inspect()).toMatchObject({ chunks: 0, settled: 0, cachedChunks: 0 })
+        await left({ chunks: 0, settled: 0, cachedChunks: 0 })
       })
 
       it('shows in a chunk that a reader holds even when the cache has let go of it', async () => {
@@ -355,9 +367,9 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
           if (i % 50 === 0) await store.commit()
         }
         await store.commit()
-        expect(inspect().cachedBytes).toBeLessThanOrEqual(100_000)
+        expect((await inspect()).cachedBytes).toBeLessThanOrEqual(100_000)
         expect((await waitingTexts(store, lane)).length).toBe(2000)
-        expect(inspect().cachedBytes).toBeLessThanOrEqual(100_000)
+        expect((await inspect()).cachedBytes).toBeLessThanOrEqual(100_000)
       })
     })
 
@@ -367,14 +379,14 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         const targets = lanes.map((lane, i) => target(lane, i))
         for (let i = 1; i <= 10; i++) store.append(body(`m${i}`), targets)
         await store.commit()
-        expect(inspect()).toMatchObject({ chunks: 3, segments: 1 })
+        await left({ chunks: 3, segments: 1 })
         for (const [i, lane] of lanes.entries()) {
           expect((await waitingTexts(store, lane)).length).toBe(10)
           for (let seq = 1; seq <= 10; seq++) store.settle(lane, seq)
           await store.commit()
-          expect(inspect()).toMatchObject({ chunks: 2 - i, segments: i === 2 ? 0 : 1, settled: 0 })
+          await left({ chunks: 2 - i, segments: i === 2 ? 0 : 1, settled: 0 })
         }
-        expect(inspect()).toMatchObject({ segments: 0, refs: 0, residentSegments: 0 })
+        await left({ segments: 0, refs: 0, residentSegments: 0 })
       })
 
       it('are read by each lane at its own pace, over reopens', async () => {
@@ -397,12 +409,12 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         ])
         for (const seq of [1, 2, 3]) store.settle(store.lane('s/b'), seq)
         await store.commit()
-        expect(inspect()).toMatchObject({ chunks: 1, segments: 1 })
+        await left({ chunks: 1, segments: 1 })
         await reopen()
         expect(await waitingTexts(store, store.lane('s/a'))).toEqual([[3, 'both3']])
         store.settle(store.lane('s/a'), 3)
         await store.commit()
-        expect(inspect()).toMatchObject({ chunks: 0, segments: 0, refs: 0, settled: 0, residentSegments: 0 })
+        await left({ chunks: 0, segments: 0, refs: 0, settled: 0, residentSegments: 0 })
       })
 
       it('go when a lane is settled in the group that appended them', async () => {
@@ -411,15 +423,15 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         store.append(body('x'), [target(a), target(b)])
         store.settle(a, 1)
         await store.commit()
-        expect(inspect()).toMatchObject({ chunks: 1, segments: 1 })
+        await left({ chunks: 1, segments: 1 })
         store.settle(b, 1)
         await store.commit()
-        expect(inspect()).toMatchObject({ chunks: 0, segments: 0, refs: 0, residentSegments: 0 })
+        await left({ chunks: 0, segments: 0, refs: 0, residentSegments: 0 })
         store.append(body('x'), [target(a), target(b)])
         store.settle(a, 2)
         store.settle(b, 2)
         await store.commit()
-        expect(inspect()).toMatchObject({ chunks: 0, segments: 0, refs: 0, residentSegments: 0 })
+        await left({ chunks: 0, segments: 0, refs: 0, residentSegments: 0 })
       })
 
       it('fill several segments when they are many or large', async () => {
@@ -428,7 +440,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         const text = 'x'.repeat(1000)
         for (let i = 0; i < 2500; i++) store.append(body(`${i} ${text}`), targets)
         await store.commit()
-        expect(inspect().segments).toBeGreaterThan(2)
+        expect((await inspect()).segments).toBeGreaterThan(2)
         await reopen()
         for (const lane of [store.lane('s/a'), store.lane('s/b')]) {
           const texts = await waitingTexts(store, lane)
@@ -436,7 +448,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
           for (const [seq] of texts) store.settle(lane, seq)
         }
         await store.commit()
-        expect(inspect()).toMatchObject({ chunks: 0, segments: 0, refs: 0, residentSegments: 0 })
+        await left({ chunks: 0, segments: 0, refs: 0, residentSegments: 0 })
       })
     })
 
@@ -466,7 +478,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         store.mark(again, 2, null)
         expect(chunk.markOf(1)).toBeUndefined()
         await store.commit()
-        expect(inspect().marks).toBe(1)
+        await left({ marks: 1 })
       })
 
       it('go with their entry', async () => {
@@ -480,7 +492,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         store.settle(store.lane('q/a'), 1)
         store.settle(store.lane('q/a'), 3)
         await store.commit()
-        expect(inspect()).toMatchObject({ marks: 0, chunks: 0 })
+        await left({ marks: 0, chunks: 0 })
       })
 
       it('are not kept for unknown and settled entries', async () => {
@@ -493,7 +505,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         store.mark(lane, 9, body('unknown'))
         await store.commit()
         expect(await store.marks(lane)).toEqual([])
-        expect(inspect().marks).toBe(0)
+        await left({ marks: 0 })
       })
     })
 
@@ -607,7 +619,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         ])
         expect(store.lane('s/b').waiting).toBe(1)
         expect(await collect(store.retained())).toEqual([])
-        expect(inspect()).toMatchObject({ segments: 1, chunks: 3 })
+        await left({ segments: 1, chunks: 3 })
       })
 
       it('fails the groups given after it and the open one', async () => {
@@ -666,7 +678,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         expect([lane.waiting, store.lane('s/b').waiting, store.meta('').size, store.pendingBytes]).toEqual([0, 0, 0, 0])
         await laterTurn()
         await store.commit()
-        expect(inspect()).toMatchObject({ chunks: 0, segments: 0, marks: 0, settled: 0, residentSegments: 0 })
+        await left({ chunks: 0, segments: 0, marks: 0, settled: 0, residentSegments: 0 })
       })
 
       it('keeps settlements in memory and writes them with the next group', async () => {
@@ -684,12 +696,12 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         await laterTurn()
         store.settle(b, 1)
         await store.commit()
-        expect(inspect()).toMatchObject({ chunks: 1, segments: 1, settled: 1 })
+        await left({ chunks: 1, segments: 1, settled: 1 })
         await reopen()
         expect([store.lane('s/a').waiting, store.lane('s/b').waiting, store.lane('s/a').nextSeq]).toEqual([0, 2, 5])
         for (const seq of [3, 4]) store.settle(store.lane('s/b'), seq)
         await store.commit()
-        expect(inspect()).toMatchObject({ chunks: 0, segments: 0, refs: 0, settled: 0 })
+        await left({ chunks: 0, segments: 0, refs: 0, settled: 0 })
       })
 
       it('gives marks their former value back', async () => {
@@ -708,7 +720,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         expect([chunk.markOf(0)?.toString(), chunk.markOf(1)]).toEqual(['old', undefined])
         await laterTurn()
         await store.commit()
-        expect(inspect().marks).toBe(1)
+        await left({ marks: 1 })
       })
 
       it('of a dropped lane drops it with the next group', async () => {
@@ -756,17 +768,17 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
           for (const [seq] of await waitingTexts(store, store.lane(name))) store.settle(store.lane(name), seq)
         }
         await store.commit()
-        expect(inspect()).toMatchObject({ chunks: 0, segments: 0, refs: 0, settled: 0, residentSegments: 0 })
+        await left({ chunks: 0, segments: 0, refs: 0, settled: 0, residentSegments: 0 })
       })
     })
 
     describe('dropping a lane', () => {
       const swept = async () => {
-        for (let i = 0; i < 200 && inspect().doomed > 0; i++) {
+        for (let i = 0; i < 200 && (await inspect()).doomed > 0; i++) {
           store.putMeta('tick', i)
           await store.commit()
         }
-        expect(inspect().doomed).toBe(0)
+        await left({ doomed: 0 })
       }
 
       it('removes its entries, marks and bodies, and only its own', async () => {
@@ -783,11 +795,11 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         store.dropLane(a)
         await store.commit()
         await swept()
-        expect(inspect()).toMatchObject({ chunks: 3, segments: 3, marks: 0, settled: 0, lanes: 1 })
+        await left({ chunks: 3, segments: 3, marks: 0, settled: 0, lanes: 1 })
         store.dropLane(b)
         await store.commit()
         await swept()
-        expect(inspect()).toMatchObject({ chunks: 0, segments: 0, refs: 0, lanes: 0, residentSegments: 0 })
+        await left({ chunks: 0, segments: 0, refs: 0, lanes: 0, residentSegments: 0 })
         expect(store.laneNames('')).toEqual([])
       })
 
@@ -800,7 +812,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         await store.commit()
         expect(store.laneNames('s/')).toEqual(['s/b'])
         await swept()
-        expect(inspect()).toMatchObject({ chunks: 1, segments: 1, lanes: 1 })
+        await left({ chunks: 1, segments: 1, lanes: 1 })
       })
 
       it('takes with it what is open and under way', async () => {
@@ -818,10 +830,10 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         await Promise.all([first, second])
         await swept()
         expect(told).toEqual([])
-        expect(inspect()).toMatchObject({ chunks: 2, segments: 2, lanes: 1 })
+        await left({ chunks: 2, segments: 2, lanes: 1 })
         for (const seq of [1, 2]) store.settle(b, seq)
         await store.commit()
-        expect(inspect()).toMatchObject({ chunks: 0, segments: 0, refs: 0, residentSegments: 0 })
+        await left({ chunks: 0, segments: 0, refs: 0, residentSegments: 0 })
       })
 
       it('leaves an empty lane of that name to begin anew', async () => {
@@ -852,7 +864,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         await reopen()
         expect(store.laneNames('s/')).toEqual(['s/b'])
         await swept()
-        expect(inspect()).toMatchObject({ chunks: 600, segments: 600 })
+        await left({ chunks: 600, segments: 600 })
         expect((await waitingTexts(store, store.lane('s/b'))).length).toBe(600)
       })
 
@@ -878,7 +890,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         await done
         await store.commit()
         expect(events).toEqual([{ type: 'lane-removed', chunks: 300 }])
-        expect(inspect()).toMatchObject({ chunks: 0, doomed: 0 })
+        await left({ chunks: 0, doomed: 0 })
       })
     })
 
@@ -955,11 +967,12 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         const second = store.commit()
         opened.faults.letGo()
         await Promise.all([first, second])
-        expect(inspect().session).toBe(2)
+        await left({ session: 2 })
         expect((await collect(store.sessions())).map((each) => each.session.clientId)).toEqual(['ab'])
         store.putSession(session('a'))
         await store.commit()
-        expect((await collect(store.sessions()))[0]).toEqual({
+        const again = (await collect(store.sessions())).find((each) => each.session.clientId === 'a')
+        expect(again).toEqual({
           session: session('a'),
           subscriptions: [],
           inboundPacketIds: [],

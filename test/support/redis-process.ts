@@ -60,8 +60,10 @@ export class RedisProcess {
 
   /** A connection for looking at and disturbing the server; closed by `stop` and `kill`. */
   get admin(): Redis {
-    this.#admin ??= new Redis(this.port, '127.0.0.1', { retryStrategy: () => 20 })
-    this.#admin.on('error', () => {})
+    if (this.#admin === null) {
+      this.#admin = new Redis(this.port, '127.0.0.1', { retryStrategy: () => 20 })
+      this.#admin.on('error', () => {})
+    }
     return this.#admin
   }
 

@@ -36,6 +36,7 @@ export function parseAnswer(text: string): GroupAnswer {
 function hear(state: State, writes: LaneWrites, answer: LaneAnswer): void {
   const { lane } = writes
   remove(lane.unanswered, writes)
+  if (writes.drops) state.dropped(lane.name, -1)
   lane.settledEntries -= writes.countedEntries
   lane.settledBytes -= writes.countedBytes
   lane.entries = answer.entries
@@ -73,7 +74,11 @@ function settleEarly(lane: RedisLane, chunk: RedisChunk): void {
   for (const seq of lane.early) {
     if (seq >= chunk.endSeq) continue
     lane.early.delete(seq)
-    if (seq >= chunk.firstSeq) chunk.settle(seq - chunk.firstSeq)
+    const i = seq - chunk.firstSeq
+    if (i < 0) continue
+    const bytes = chunk.settle(i)
+    for (const writes of lane.unanswered)
+      if (writes.nowKnown(seq, bytes, chunk.shared?.[i] ?? '')) lane.settledBytes += bytes
   }
   if (lane.early.size === 0) lane.early = null
 }
@@ -148,6 +153,21 @@ export function takeBack(state: State, group: Group, answer: GroupAnswer, into: 
     taken += writes.messages.length
   }
   return taken
+}
+
+/** Tells the lane's listener. */
+export function announce(chunk: RedisChunk): void {
+  const listener = chunk.lane.onCommitted
+  if (listener === null || chunk.lane.dropped || chunk.unsettled === 0) return
+  chunk.handedOut = true
+  try {
+    listener(chunk)
+  } catch (error) {
+    // The group is durable whatever its listeners do: their bug must not reach the publishers.
+    queueMicrotask(() => {
+      throw error
+    })
+  }
 }
 
 function remove<T>(list: T[], item: T): void {

@@ -17,7 +17,6 @@ interface Line {
   readonly key: string
   /** The Topic Filter of a subscription. */
   readonly of: string
-  readonly by: string
 }
 
 export class Changes {
@@ -80,12 +79,12 @@ export class Changes {
       const found = await this.#link.client.xrangeBuffer(this.#state.keys.changes, from, '+', 'COUNT', SLICE)
       if (found.length === 0) return
       const lines = found.map(([id, fields]) => lineOf(id.toString(), fields))
-      const values = await this.#values(lines.filter(({ by }) => by !== this.#state.writer))
+      // Own ones that are not known are of a commit that was given up and applied: as if others had made them.
+      const values = await this.#values(lines.filter(({ id }) => !this.#state.ownChanges.has(id)))
       if (lines[0]!.id !== this.#seen + 1) this.#watcher!.missed()
       for (const line of lines) {
         this.#seen = line.id
-        const change = this.#own(line) ?? this.#change(line, values)
-        if (change !== null) this.#watcher!.changed(change)
+        this.#watcher!.changed(this.#own(line) ?? this.#change(line, values))
       }
       this.#wake()
     }
@@ -137,11 +136,10 @@ export class Changes {
     }
   }
 
-  #change(line: Line, values: ReadonlyMap<string, Buffer | null>): Change | null {
+  #change(line: Line, values: ReadonlyMap<string, Buffer | null>): Change {
     const { is, key } = line
-    const own = line.by === this.#state.writer
+    const own = false
     const value = values.get(`${this.#hash(line)}\u0000${fieldOf(line)}`) ?? null
-    if (own) return null
     switch (is) {
       case 'session':
         if (value === null) return { is: 'sessionDeleted', own, clientId: key }
@@ -170,5 +168,5 @@ const idOf = (id: string): number => Number(id.slice(id.indexOf('-') + 1))
 function lineOf(id: string, fields: readonly Buffer[]): Line {
   const of = new Map<string, string>()
   for (let i = 0; i < fields.length; i += 2) of.set(fields[i]!.toString(), fields[i + 1]!.toString())
-  return { id: idOf(id), is: of.get('is')!, key: of.get('key')!, of: of.get('of')!, by: of.get('by')! }
+  return { id: idOf(id), is: of.get('is')!, key: of.get('key')!, of: of.get('of')! }
 }

@@ -1,5 +1,5 @@
 /**
- * The life of a group: closed, sent as one script, answered.
+ * The life of a group: closed, sent as one script, answered. Size: one state machine with all ways out of it.
  *
  *     open ──commit()──▶ under way ──answer──▶ durable: onCommitted of its chunks, then commit() resolves
  *                          │  ▲
@@ -13,13 +13,14 @@
 import { setImmediate as atTurnEnd } from 'node:timers'
 import { setImmediate } from 'node:timers/promises'
 import { SluiceError } from '../../errors.ts'
-import { carryOver, durable, type GroupAnswer, parseAnswer, takeBack, undo } from './answers.ts'
+import { announce, carryOver, durable, type GroupAnswer, takeBack, undo } from './answers.ts'
 import type { RedisChunk } from './chunk.ts'
 import { Group } from './group.ts'
-import { GroupEncoder } from './group-bytes.ts'
 import type { RedisLane } from './lane.ts'
-import { type Link, type Reply, refusal } from './link.ts'
+import type { Link } from './link.ts'
 import type { MessageCodec } from './message-codec.ts'
+import { judge, unavailable } from './refusals.ts'
+import { Sender, type SenderOptions } from './sender.ts'
 import type { State } from './state.ts'
 
 const UNDER_WAY_MAX = 2
@@ -27,44 +28,28 @@ const UNDER_WAY_MAX = 2
 const WATCH_MS = 100
 /** Pause before a group that Redis could not take just now (loading, failing over) is sent again, in ms. */
 const AGAIN_MS = 50
-/** Error replies that pass: Redis is loading, failing over, busy, or does not know the script any more. */
-const PASSING = new Set(
-  'NOSCRIPT GROUP_GAP GROUP_STALE LOADING READONLY CLUSTERDOWN MASTERDOWN TRYAGAIN MOVED ASK BUSY UNBLOCKED NOREPLICAS'.split(' '),
-)
-
-export interface CommitOptions {
+export interface CommitOptions extends SenderOptions {
   /** How long a commit may take before it is refused. */
   readonly commitTimeoutMs: number
   /** How long a connection may be silent before it is given up for another. */
   readonly answerTimeoutMs: number
-  /** Replicas that must have a group, and how: see decision 6. */
-  readonly replicas: { readonly count: number; readonly aof: boolean }
-  /** Changes kept for nodes that fall behind. */
-  readonly changesKept: number
 }
 
 export class Commits {
   readonly #state: State
   readonly #link: Link
   readonly #options: CommitOptions
-  readonly #encoder: GroupEncoder
+  readonly #sender: Sender
   readonly #catchUp: (lane: RedisLane) => void
   readonly #doomed: (lanes: number) => void
   readonly #underWay: Group[] = []
   #doubtful: Group[] = []
   #repair: Group | null = null
   open = new Group()
-  /** Number of the last group known to be applied, and of the last one sent. */
-  #applied = 0
-  #sent = 0
-  /** Raised when answers of earlier commands are no longer to be believed. */
-  #session = 0
-  /** It is known which group was applied last: groups may be sent. */
-  #synced = false
   #awaySince = 0
   #lately: SluiceError | null = null
   #failures = 0
-  #fenced = false
+  #fenced: SluiceError | null = null
   #closing = false
   #watching = false
   #closed = false
@@ -82,7 +67,7 @@ export class Commits {
     this.#state = state
     this.#link = link
     this.#options = options
-    this.#encoder = new GroupEncoder(codec)
+    this.#sender = new Sender(state, link, options, codec)
     this.#catchUp = on.catchUp
     this.#doomed = on.doomed
   }
@@ -94,7 +79,7 @@ export class Commits {
 
   /** The node joined anew: what others refused may be written again. */
   joined(): void {
-    this.#fenced = false
+    this.#fenced = null
   }
 
   commit(): Promise<void> {
@@ -118,54 +103,46 @@ export class Commits {
 
   /** The connection stands (again): finds out what was applied, then goes on. */
   async synchronise(): Promise<void> {
-    const session = ++this.#session
-    this.#synced = false
-    let found: Reply[]
     try {
-      found = (await this.#link.run('sync', this.#state.keys.writer(this.#state.writer), session)) as Reply[]
-      if (this.#applied < Number(found[0] ?? 0) && this.#copies) await this.#replicated(session)
+      const answerOf = await this.#sender.synchronise()
+      if (answerOf !== null) this.#resume(answerOf)
     } catch {
-      // The connection is gone again, or Redis is not ready: the watch or the next connection tries again.
-      if (session === this.#session && this.#link.ready) this.#state.clock.after(AGAIN_MS, () => this.#again(session))
-      return
+      // The connection is gone again, or Redis is not ready.
+      this.#again()
     }
-    if (session !== this.#session) return
-    const last = Number(String(found[0] ?? 0))
-    const answerOf = (group: Group): GroupAnswer | null => {
-      const reply = group.sent && group.number <= last && group.number > last - 2 ? found[1 + (group.number % 2)] : null
-      return reply == null ? null : parseAnswer(String(reply))
-    }
-    if (last < this.#applied) this.#state.onEvent({ type: 'rolled-back', groups: this.#applied - last })
-    this.#applied = last
-    this.#sent = last
+  }
+
+  #resume(answerOf: (group: Group) => GroupAnswer | null): void {
     this.#settleDoubts(answerOf)
-    const waiting = [...this.#underWay]
-    const answers = waiting.map(answerOf)
-    this.#synced = true
     if (this.#awaySince > 0) {
       this.#state.onEvent({ type: 'back', awayMs: this.#state.clock.monotonic() - this.#awaySince })
       this.#awaySince = 0
     }
-    this.#submitRepair()
+    const waiting = [...this.#underWay]
+    const answers = waiting.map(answerOf)
     for (const [i, group] of waiting.entries()) {
       const answer = answers[i] ?? null
       if (answer === null) this.#send(group)
       else this.#durable(group, answer)
     }
+    this.#submitRepair()
     this.#closeIfPossible()
   }
 
   /** The connection is gone. */
   away(): void {
-    this.#session++
-    this.#synced = false
+    this.#sender.forget()
     if (this.#awaySince > 0 || this.#closed) return
     this.#awaySince = this.#state.clock.monotonic()
     this.#state.onEvent({ type: 'away' })
   }
 
-  #again(session: number): void {
-    if (session === this.#session && this.#link.ready) void this.synchronise()
+  /** Tries again in a moment, unless a new connection has begun to by then. */
+  #again(): void {
+    const generation = this.#sender.forget()
+    this.#state.clock.after(AGAIN_MS, () => {
+      if (this.#sender.current(generation) && this.#link.ready) void this.synchronise()
+    })
   }
 
   #settleDoubts(answerOf: (group: Group) => GroupAnswer | null): void {
@@ -205,7 +182,7 @@ export class Commits {
 
   #submitRepair(): void {
     const repair = this.#repair
-    if (repair === null || !this.#synced || this.#underWay.length >= UNDER_WAY_MAX) return
+    if (repair === null || !this.#sender.synced || this.#underWay.length >= UNDER_WAY_MAX) return
     this.#repair = null
     this.#submit(repair)
   }
@@ -213,57 +190,26 @@ export class Commits {
   #submit(group: Group): void {
     const { clock } = this.#state
     group.closedAt = clock.monotonic()
+    for (const { closed } of group.watchers) closed()
     this.#underWay.push(group)
     const away = this.#awaySince > 0 && group.closedAt - this.#awaySince > this.#options.commitTimeoutMs
-    if (this.#fenced) this.#fail(fenced())
+    if (this.#fenced !== null) this.#fail(this.#fenced)
     else if (away) this.#fail(unavailable('it is away'), true)
-    else if (this.#synced) this.#send(group)
+    else if (this.#sender.synced) this.#send(group)
     this.#watch()
   }
 
   #send(group: Group): void {
-    const { keys, writer, node, incarnation } = this.#state
-    group.number = ++this.#sent
-    group.sent = true
-    group.encoded ??= this.#encoder.encode(group)
-    const session = this.#session
-    const { changesKept } = this.#options
-    const grows = group.grows ? 1 : 0
-    const args = [keys.prefix, keys.aedes, writer, node, incarnation, group.number, grows, changesKept]
-    const answer = this.#link.evaluate('group', keys.writer(writer), [...args, group.encoded, session])
-    const copied = this.#copies ? this.#replicated(session) : null
-    const outcome = copied === null ? answer : Promise.all([answer, copied]).then(([reply]) => reply)
-    outcome.then(
-      (reply) => {
-        if (session === this.#session) this.#durable(group, parseAnswer(String(reply)))
-      },
-      (error: unknown) => {
-        if (session === this.#session) this.#refused(error)
-      },
+    this.#sender.send(
+      group,
+      (answer) => this.#durable(group, answer),
+      (error) => this.#refused(error),
     )
-  }
-
-  /** Replicas have to have what is written. */
-  get #copies(): boolean {
-    return this.#options.replicas.count > 0 || this.#options.replicas.aof
-  }
-
-  /** Waits until as many replicas as asked for have everything sent so far, or the connection is given up. */
-  async #replicated(session: number): Promise<void> {
-    const { count, aof } = this.#options.replicas
-    const { client } = this.#link
-    const wanted = String(count)
-    while (session === this.#session) {
-      const reply = await (aof ? client.call('WAITAOF', '1', wanted, '1000') : client.call('WAIT', wanted, '1000'))
-      const [local, copies] = Array.isArray(reply) ? (reply as number[]) : [1, reply as number]
-      if (local! >= 1 && copies! >= count) return
-    }
   }
 
   #durable(group: Group, answer: GroupAnswer): void {
     const state = this.#state
     this.#underWay.splice(this.#underWay.indexOf(group), 1)
-    this.#applied = Math.max(this.#applied, group.number)
     this.pendingBytes -= group.bytes
     const chunks: RedisChunk[] = []
     for (const [i, writes] of group.lanes.entries()) {
@@ -281,6 +227,7 @@ export class Commits {
     if (!group.repairs) this.commits++
     this.lastCommitMs = state.clock.monotonic() - group.closedAt
     this.#closeAtTurnEnd()
+    for (const { decided } of group.watchers) decided(null)
     for (const chunk of chunks) announce(chunk)
     group.resolve()
     state.trimCache()
@@ -304,30 +251,21 @@ export class Commits {
   }
 
   #refused(error: unknown): void {
-    const why = refusal(error)
-    const { message } = error as Error
-    if (why === 'NODE_FENCED') {
-      this.#fenced = true
-      this.#fail(fenced())
-      this.#state.watcher?.fenced()
-    } else if (why === 'OOM') {
-      this.#fail(new SluiceError('store_full', `Redis has no memory left: ${message}`))
-    } else if (why !== null && !PASSING.has(why)) {
-      this.#fail(unavailable(message))
-    } else if (this.#link.ready) {
-      // Nothing is known about what was sent: find out.
-      this.#synced = false
-      const session = ++this.#session
-      if (why === 'READONLY' || why === null) this.#link.break()
-      this.#state.clock.after(AGAIN_MS, () => this.#again(session))
+    const judged = judge(error)
+    if (judged instanceof SluiceError) {
+      if (judged.code === 'node_fenced') this.#fenced = judged
+      this.#fail(judged)
+      if (judged === this.#fenced) this.#state.watcher?.fenced()
+    } else {
+      if (judged === 'elsewhere') this.#link.break()
+      this.#again()
     }
   }
 
   /** Refuses all groups under way and the open one. Those that were sent and got no answer stay in doubt. */
   #fail(error: SluiceError, doubtful = false): void {
     const groups = this.#underWay.splice(0)
-    this.#sent = this.#applied
-    this.#session++
+    this.#sender.restart()
     let repairFailed = true
     for (const group of groups) {
       repairFailed &&= group.repairs
@@ -349,6 +287,7 @@ export class Commits {
   #reject(group: Group, error: SluiceError): void {
     this.pendingBytes -= group.bytes
     if (!group.repairs) this.#state.onEvent({ type: 'commit-failed', error, bytes: group.bytes })
+    for (const { decided } of group.watchers) decided(error)
     group.reject(error)
   }
 
@@ -384,24 +323,12 @@ export class Commits {
       const ageMs = this.#state.clock.monotonic() - oldest.closedAt
       if (ageMs >= this.#options.commitTimeoutMs) {
         this.#fail(unavailable('no answer in time'), true)
-        this.#synced = false
+        this.#sender.forget()
         this.#link.break()
-      } else if (ageMs >= this.#options.answerTimeoutMs && !this.#copies && this.#link.ready) this.#link.break()
+      } else if (ageMs >= this.#options.answerTimeoutMs && !this.#sender.copies && this.#link.ready) {
+        this.#link.break()
+      }
       if (this.#underWay.length > 0) this.#watch()
-    })
-  }
-}
-
-export function announce(chunk: RedisChunk): void {
-  const listener = chunk.lane.onCommitted
-  if (listener === null || chunk.lane.dropped || chunk.unsettled === 0) return
-  chunk.handedOut = true
-  try {
-    listener(chunk)
-  } catch (error) {
-    // The group is durable whatever its listeners do: their bug must not reach the publishers.
-    queueMicrotask(() => {
-      throw error
     })
   }
 }
@@ -411,6 +338,3 @@ function newRepair(): Group {
   group.repairs = true
   return group
 }
-
-const unavailable = (why: string): SluiceError => new SluiceError('store_unavailable', `Redis did not store it: ${why}`)
-const fenced = (): SluiceError => new SluiceError('node_fenced', 'Other nodes declared this node dead.')

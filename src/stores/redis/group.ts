@@ -57,6 +57,16 @@ export class LaneWrites {
     if (bytes !== UNKNOWN) this.countedBytes += bytes
   }
 
+  /** An entry that was settled before its number was given has one: its size counts from now on. */
+  nowKnown(seq: number, bytes: number, shared: string): boolean {
+    const i = this.settled.indexOf(seq)
+    if (i < 0 || this.settledSizes[i] !== UNKNOWN) return false
+    this.settledSizes[i] = bytes
+    this.settledShared[i] = shared
+    this.countedBytes += bytes
+    return true
+  }
+
   /** The lane goes: nothing else of what was written matters. */
   drop(): void {
     for (const body of this.shared ?? []) if (body !== null) body.refs--
@@ -126,6 +136,7 @@ export class Group {
   number = 0
   sent = false
   encoded: Buffer | null = null
+  readonly watchers: { readonly closed: () => void; readonly decided: (failure: unknown) => void }[] = []
   readonly done: Promise<void>
   resolve!: () => void
   reject!: (error: unknown) => void

@@ -1,7 +1,7 @@
 /** The connection that carries groups and reads, in order, and its scripts. */
 import { createHash } from 'node:crypto'
 import { Cluster } from 'ioredis'
-import { breakConnection, connectRedis, type RedisClient, type RedisSettings } from '../../base/redis-connection.ts'
+import { breakConnection, type RedisClient } from '../../base/redis-connection.ts'
 import { SluiceError } from '../../errors.ts'
 import * as scripts from './scripts.ts'
 
@@ -24,10 +24,10 @@ export class Link {
   readonly #onAway: () => void
 
   /** @param onReady also called after each time the connection came back, once the scripts are loaded */
-  constructor(settings: RedisSettings, onReady: () => void, onAway: () => void) {
+  constructor(client: RedisClient, onReady: () => void, onAway: () => void) {
     this.#onReady = onReady
     this.#onAway = onAway
-    this.client = connectRedis(settings, 'sluicemq-store')
+    this.client = client
     this.client.on('error', () => {})
   }
 

@@ -1,6 +1,6 @@
 /** Reads lanes: pages for those who ask, and what others appended for those who listen. */
-import { announce } from './commits.ts'
-import { overlayMarks } from './answers.ts'
+
+import { announce, overlayMarks } from './answers.ts'
 import { RedisChunk } from './chunk.ts'
 import { decodeEntry } from './group-bytes.ts'
 import type { RedisLane } from './lane.ts'
@@ -43,6 +43,7 @@ export class Reader {
       if (chunk.waitsFrom(from)) return this.#handOut(chunk)
       from = chunk.endSeq
     }
+    if (this.#state.dropping.has(lane.name)) return null
     if (lane.kept && !lane.fetching && lane.waiting === 0) return null
     for (;;) {
       const page = await this.#page(lane, from)
@@ -135,7 +136,11 @@ export class Reader {
     return { last: Number(last.toString()), chunks: chunks.all, complete: complete === 1 }
   }
 
-  #chunks(lane: RedisLane, entries: Buffer[], bodies: ReadonlyMap<string, Buffer>): { all: RedisChunk[]; fresh: RedisChunk[] } {
+  #chunks(
+    lane: RedisLane,
+    entries: Buffer[],
+    bodies: ReadonlyMap<string, Buffer>,
+  ): { all: RedisChunk[]; fresh: RedisChunk[] } {
     const all: RedisChunk[] = []
     const fresh: RedisChunk[] = []
     let part: Stretch | null = null
@@ -176,7 +181,7 @@ export class Reader {
       overlayMarks(chunk, marks)
       for (const seq of settled) if (seq >= chunk.firstSeq && seq < chunk.endSeq) chunk.settle(seq - chunk.firstSeq)
     }
-    if (lane.kept) this.#state.keepChunk(chunk)
+    if (lane.kept && chunk.unsettled > 0) this.#state.keepChunk(chunk)
   }
 }
 

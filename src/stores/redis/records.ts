@@ -56,7 +56,12 @@ export function unpackRetained(topic: string, value: Buffer, codec: MessageCodec
 }
 
 /** The stored form of a packet that stock Aedes kept. */
-export function foreignMessage(fields: Fields, codec: MessageCodec | null, now: number, retain: boolean): Buffer | null {
+export function foreignMessage(
+  fields: Fields,
+  codec: MessageCodec | null,
+  now: number,
+  retain: boolean,
+): Buffer | null {
   const { topic, payload } = fields
   if (codec === null || typeof topic !== 'string') return null
   return codec.encode({

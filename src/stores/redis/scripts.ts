@@ -1,5 +1,5 @@
 /**
- * What has to be one step in Redis, in Lua. `group` is the commit: see `group-bytes.ts` for the bytes it reads.
+ * What has to be one step in Redis, in Lua. Size: what the scripts share is one text, and `group` is one step. `group` is the commit: see `group-bytes.ts` for the bytes it reads.
  *
  * An entry of a lane is a stream entry `0-<seq>`; its field `m` begins with
  *
@@ -335,21 +335,23 @@ if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then return redis.call('HDEL'
 return 0
 `
 
-/** KEYS doomed. ARGV prefix, entries at most. Removes a piece of the first dropped lane. Returns entries removed, lanes left. */
+/** KEYS doomed. ARGV prefix, entries at most. Removes a piece of the first dropped lane. Returns entries removed, lanes left, 1 when this one is gone. */
 export const sweep = `
 local P = ARGV[1]
 ${entry}
 local key = call('LINDEX', KEYS[1], 0)
-if not key then return {0, 0} end
+if not key then return {0, 0, 0} end
 local found = call('XRANGE', key, '-', '+', 'COUNT', ARGV[2])
 for _, each in ipairs(found) do
   local _, ref = measure(each[2])
   if ref ~= '' then letGo(ref) end
   call('XDEL', key, each[1])
 end
+local gone = 0
 if call('XLEN', key) == 0 then
   call('DEL', key)
   call('LPOP', KEYS[1])
+  gone = 1
 end
-return {#found, call('LLEN', KEYS[1])}
+return {#found, call('LLEN', KEYS[1]), gone}
 `

@@ -14,6 +14,8 @@ export type RedisStoreEvent =
   | { type: 'back'; awayMs: number }
   /** Redis has forgotten groups that it had answered: a failover to a replica that lagged, or a server without persistence. */
   | { type: 'rolled-back'; groups: number }
+  /** Every entry of a dropped lane is gone. */
+  | { type: 'lane-removed'; chunks: number }
   /** A commit that had been given up was found applied; what it appended was taken back. */
   | { type: 'taken-back'; entries: number }
   /** Data of aedes-persistence-redis was taken over. */
@@ -27,6 +29,8 @@ export class State {
   readonly lanes = new Map<string, RedisLane>()
   /** Lanes that hold something durable, as last heard. */
   readonly laneNames = new Set<string>()
+  /** Names of lanes whose drop is not durable, with how many: what Redis has under such a name is not the new lane's. */
+  readonly dropping = new Map<string, number>()
   /** Names and values of `meta`, committed. */
   readonly meta = new Map<string, unknown>()
   /** Names this process, from open to close. */
@@ -41,13 +45,7 @@ export class State {
   newestChange = 0
   #bodies = 0
 
-  constructor(
-    keys: Keys,
-    clock: Clock,
-    writer: string,
-    cacheBytes: number,
-    onEvent: (event: RedisStoreEvent) => void,
-  ) {
+  constructor(keys: Keys, clock: Clock, writer: string, cacheBytes: number, onEvent: (event: RedisStoreEvent) => void) {
     this.keys = keys
     this.clock = clock
     this.writer = writer
@@ -62,6 +60,12 @@ export class State {
       this.lanes.set(name, lane)
     }
     return lane
+  }
+
+  dropped(name: string, change: 1 | -1): void {
+    const left = (this.dropping.get(name) ?? 0) + change
+    if (left === 0) this.dropping.delete(name)
+    else this.dropping.set(name, left)
   }
 
   newBodyId(): string {

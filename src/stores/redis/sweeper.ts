@@ -11,6 +11,7 @@ export class Sweeper {
   readonly #link: Link
   #cancel: (() => void) | null = null
   #closed = false
+  #removed = 0
 
   constructor(state: State, link: Link) {
     this.#state = state
@@ -49,6 +50,12 @@ export class Sweeper {
   async #step(): Promise<number> {
     const { keys } = this.#state
     const reply = (await this.#link.run('sweep', keys.doomed, keys.prefix, PIECE)) as number[]
-    return reply[1]!
+    const [removed, left, gone] = reply
+    this.#removed += removed!
+    if (gone === 1) {
+      this.#state.onEvent({ type: 'lane-removed', chunks: this.#removed })
+      this.#removed = 0
+    }
+    return left!
   }
 }

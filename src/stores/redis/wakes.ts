@@ -1,5 +1,5 @@
 /** The second connection: notices that a kept lane got entries, that another process took one, that records changed. */
-import { connectRedis, type RedisClient, type RedisSettings } from '../../base/redis-connection.ts'
+import type { RedisClient } from '../../base/redis-connection.ts'
 import type { State } from './state.ts'
 
 export interface WakeListener {
@@ -18,10 +18,10 @@ export class Wakes {
   readonly #listener: WakeListener
   #subscribed = false
 
-  constructor(settings: RedisSettings, state: State, listener: WakeListener) {
+  constructor(client: RedisClient, state: State, listener: WakeListener) {
     this.#state = state
     this.#listener = listener
-    this.#client = connectRedis(settings, 'sluicemq-wakes')
+    this.#client = client
     this.#client.on('error', () => {})
     this.#client.on('messageBuffer', (channel: Buffer, message: Buffer) => this.#hear(channel.toString(), message))
   }

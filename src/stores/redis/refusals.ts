@@ -1,0 +1,28 @@
+/** What Redis says instead of an answer, and what it means for what was sent. */
+import { SluiceError } from '../../errors.ts'
+import { refusal } from './link.ts'
+
+/** Error replies that pass: Redis is loading, failing over, busy, or has forgotten the script or the group before. */
+const PASSING = new Set(
+  (
+    'NOSCRIPT GROUP_GAP GROUP_STALE LOADING READONLY CLUSTERDOWN MASTERDOWN TRYAGAIN MOVED ASK BUSY UNBLOCKED ' +
+    'NOREPLICAS'
+  ).split(' '),
+)
+
+/**
+ * The error that commits fail with when nothing was written; `again`: nothing is known, or it passes; `elsewhere`: the server
+ * is no master any more.
+ */
+export function judge(error: unknown): SluiceError | 'again' | 'elsewhere' {
+  const why = refusal(error)
+  if (why === 'READONLY') return 'elsewhere'
+  if (why === null || PASSING.has(why)) return 'again'
+  const { message } = error as Error
+  if (why === 'NODE_FENCED') return new SluiceError('node_fenced', 'Other nodes declared this node dead.')
+  if (why === 'OOM') return new SluiceError('store_full', `Redis has no memory left: ${message}`)
+  return unavailable(message)
+}
+
+export const unavailable = (why: string): SluiceError =>
+  new SluiceError('store_unavailable', `Redis did not store it: ${why}`)

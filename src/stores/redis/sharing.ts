@@ -1,0 +1,109 @@
+/** What nodes that share the Redis need of the store: lanes that move between them, and each other's changes. */
+import type { RedisClient } from '../../base/redis-connection.ts'
+import type { Lane, Shared, SharedWatcher, StoredSession } from '../../store.ts'
+import type { Changes } from './changes.ts'
+import type { Commits } from './commits.ts'
+import type { RedisLane } from './lane.ts'
+import type { Link } from './link.ts'
+import type { Reader } from './reader.ts'
+import type { State } from './state.ts'
+import type { Tables } from './tables.ts'
+import { Wakes } from './wakes.ts'
+
+export interface SharingParts {
+  readonly state: State
+  readonly link: Link
+  readonly commits: Commits
+  readonly reader: Reader
+  readonly tables: Tables
+  readonly changes: Changes
+  /** Makes the connection on which notices come. */
+  connect(): RedisClient
+}
+
+export class Sharing implements Shared {
+  readonly #parts: SharingParts
+  #wakes: Wakes | null = null
+
+  constructor(parts: SharingParts) {
+    this.#parts = parts
+  }
+
+  get newestChange(): string {
+    return String(this.#parts.state.newestChange)
+  }
+
+  seen(change: string): Promise<void> {
+    return this.#parts.changes.seen(change)
+  }
+
+  session(clientId: string): Promise<StoredSession | null> {
+    return this.#parts.tables.session(clientId)
+  }
+
+  close(): void {
+    this.#wakes?.close()
+  }
+
+  async join(nodeId: string, incarnation: number, watcher: SharedWatcher): Promise<void> {
+    const state = this.#parts.state
+    const first = state.watcher === null
+    state.node = nodeId
+    state.incarnation = String(incarnation)
+    state.watcher = watcher
+    this.#parts.commits.joined()
+    if (first) for (const lane of state.lanes.values()) lane.kept = false
+    if (this.#wakes === null) {
+      this.#wakes = new Wakes(this.#parts.connect(), state, {
+        appended: (name) => this.#appended(name),
+        taken: (name) => this.#taken(name),
+        changed: () => this.#parts.changes.read(),
+        missed: () => this.#missed(),
+      })
+      await this.#wakes.open()
+    }
+    await this.#parts.changes.begin(watcher)
+    await this.#parts.tables.loadMeta()
+  }
+
+  #appended(name: string): void {
+    const lane = this.#parts.state.lanes.get(name)
+    if (lane?.kept === true) this.#parts.reader.catchUp(lane)
+  }
+
+  #taken(name: string): void {
+    const lane = this.#parts.state.lanes.get(name)
+    if (lane !== undefined) this.#parts.commits.lost(lane)
+  }
+
+  #missed(): void {
+    this.#parts.changes.read()
+    this.#parts.reader.compare().catch(() => {})
+  }
+
+  async keep(handle: Lane): Promise<void> {
+    const lane = handle as RedisLane
+    const { keys, writer } = this.#parts.state
+    const reply = (await this.#parts.link.run('keep', keys.keepers, keys.prefix, lane.name, writer)) as [
+      Buffer,
+      number,
+      Buffer,
+    ]
+    const [last, entries, bytes] = reply
+    if (lane.dropped) return
+    lane.kept = true
+    lane.last = Math.max(lane.last, Number(String(last)))
+    lane.told = Math.max(lane.told, Number(String(last)))
+    lane.entries = Number(entries)
+    lane.bytes = Number(String(bytes))
+  }
+
+  async release(handle: Lane): Promise<void> {
+    const lane = handle as RedisLane
+    await this.#parts.commits.commit()
+    const { keys, writer } = this.#parts.state
+    lane.kept = false
+    this.#parts.state.letGoOfLane(lane)
+    await this.#parts.link.run('release', keys.keepers, lane.name, writer)
+  }
+}
