@@ -33,6 +33,7 @@ export const errorTable = {
   receive_maximum_exceeded: entry('protocol', 0x93, false, 'Stay within the Receive Maximum of the CONNACK.'),
   payload_format_invalid: entry('protocol', 0x99, false, 'Send a payload that matches its format indicator.'),
   payload_invalid: entry('refused', 0x99, false, 'Send what the bridge rule named in the message expects.'),
+  worker_unknown: entry('refused', 0, false, 'Look at GET /api/v1/workers for those that send heartbeats.'),
   rule_unknown: entry('refused', 0, false, 'Look at GET /api/v1/rules for the names there are.'),
   rule_invalid: entry('refused', 0, false, 'Correct the key named in the message; docs/rules.md has them all.'),
   unsupported_protocol_version: entry('refused', 0x84, false, 'Connect with MQTT 3.1, 3.1.1 or 5.'),

@@ -27,6 +27,7 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   not_authorized: 403,
   queue_unknown: 404,
   rule_unknown: 404,
+  worker_unknown: 404,
   receipt_lost: 409,
   packet_too_large: 413,
   quota_exceeded: 429,

@@ -1,11 +1,18 @@
 /** Everything under `/api/v1`. */
 import type { FastifyInstance } from 'fastify'
+import { packageVersion } from '../base/version.ts'
+import { Producer } from '../bridge/producer.ts'
 import type { RuleBook } from '../bridge/rule-book.ts'
 import type { Core } from '../connection/core.ts'
+import type { Intake } from '../queue/intake.ts'
 import type { Queues } from '../queue/queues.ts'
+import { openapi } from './openapi.ts'
 import { clientRoutes } from './routes/clients.ts'
+import { messageRoutes } from './routes/messages.ts'
 import { queueRoutes } from './routes/queues.ts'
 import { ruleRoutes } from './routes/rules.ts'
+import { workerRoutes } from './routes/workers.ts'
+import { Workers } from './workers.ts'
 
 export interface ApiOptions {
   readonly core: Core
@@ -15,7 +22,15 @@ export interface ApiOptions {
 
 /** Fastify plugin. Register it without a prefix. */
 export async function apiRoutes(app: FastifyInstance, { core, queues, rules }: ApiOptions): Promise<void> {
+  // Schemas of answers are for the document only: what is said is written as it is.
+  app.setSerializerCompiler(() => JSON.stringify)
+  await openapi(app, packageVersion())
+  const intakeOf = (queue: string): Intake => queues.intake(queue)
+  const { store, clock, commits } = core
+  const producer = new Producer({ store, clock, intakeOf, commit: () => commits.done() })
   await app.register(queueRoutes, { queues })
-  await app.register(ruleRoutes, { rules, clock: core.clock })
+  await app.register(messageRoutes, { producer })
+  await app.register(ruleRoutes, { rules, clock })
+  await app.register(workerRoutes, { workers: new Workers(clock) })
   await app.register(clientRoutes, { core })
 }

@@ -1,11 +1,12 @@
-/** The command line: `sluicemq start`, `sluicemq config …`, `sluicemq user …`. */
+/** The command line: `sluicemq start`, `config …`, `user …`, `rule …`, `worker …`. */
 import { Command, CommanderError, Option } from 'commander'
+import { packageVersion } from '../base/version.ts'
 import { expectation, nodeAt } from '../config/keys.ts'
 import { checkCommand, printed } from './config.ts'
 import { exitCodes } from './exit-codes.ts'
+import { addLiveCommands } from './live-commands.ts'
 import { type ProcessPort, type StartBroker, startCommand } from './start.ts'
 import { iterationsByDefault, scramCommand } from './user.ts'
-import { packageVersion } from './version.ts'
 
 /** Flags of `start` and the setting each one sets. Defaults and choices come from the schema. */
 const startFlags: readonly { flags: string; key: string; text: string }[] = [
@@ -73,6 +74,8 @@ function createProgram(process: ProcessPort, start: StartBroker, done: (code: nu
       .description(`print ${texts[name]}`)
       .action(() => process.out(printed[name]()))
   }
+
+  addLiveCommands(program, process, done)
 
   program
     .command('user')

@@ -1,5 +1,5 @@
 /** What the broker publishes about itself, put together from the running parts. */
-import { packageVersion } from '../cli/version.ts'
+import { packageVersion } from '../base/version.ts'
 import type { Core } from '../connection/core.ts'
 import type { Queues } from '../queue/queues.ts'
 import { type BrokerFacts, SysTopics } from '../router/sys-topics.ts'

@@ -61,6 +61,57 @@ export const nackSchema = object(
 
 export const extendSchema = object({ entries: list(object({ receipt, leaseMs }, ['receipt', 'leaseMs'])) }, ['entries'])
 
+export const receiptsSchema = object({ receipts: list(receipt) }, ['receipts'])
+
+export const rejectSchema = object(
+  { entries: list(object({ receipt, reason: { type: 'string', maxLength: 128 * REASON_BYTES_MAX } }, ['receipt'])) },
+  ['entries'],
+)
+
+const time = { type: 'string', format: 'date-time' }
+const words = { type: 'string' }
+
+/** What src/bridge/envelope.ts describes. */
+const envelope = {
+  type: 'object',
+  properties: {
+    v: { const: 1 },
+    id: { ...words, description: 'The same for every delivery of this message; of no other message ever.' },
+    queue: words,
+    receipt: { ...words, description: 'Proves who holds the lease: ack, nack and extend ask for it.' },
+    topic: words,
+    levels: { type: 'array', items: words },
+    clientId: words,
+    userName: words,
+    qos: { type: 'integer', enum: [0, 1, 2] },
+    retain: { type: 'boolean' },
+    time,
+    encoding: { type: 'string', enum: ['utf8', 'base64'] },
+    payload: words,
+    properties: { type: 'object' },
+    attempt: { type: 'integer', minimum: 1 },
+    leasedUntil: time,
+    failures: {
+      type: 'array',
+      items: { type: 'object', properties: { at: time, attempt: { type: 'integer' }, reason: words } },
+    },
+    deadLetter: { type: 'object', properties: { queue: words, attempts: { type: 'integer' }, at: time } },
+  },
+  required: ['v', 'id', 'queue', 'receipt', 'topic', 'payload', 'encoding', 'attempt', 'leasedUntil'],
+}
+
+function answer(name: string, items: object): object {
+  return { 200: { description: 'One for each', type: 'object', properties: { [name]: { type: 'array', items } } } }
+}
+
+export const pullAnswer = answer('messages', envelope)
+
+export const resultsAnswer = answer('results', {
+  type: 'object',
+  properties: { receipt: words, ok: { type: 'boolean' }, error: words, leasedUntil: time },
+  required: ['receipt', 'ok'],
+})
+
 /** The first fault of a request in words: `body/entries/0 has no key named "delay"`. */
 export function requestFault(faults: FastifySchemaValidationError[], part: string): Error {
   const [fault] = faults

@@ -14,8 +14,12 @@ import {
   extendSchema,
   nackSchema,
   paramsSchema,
+  pullAnswer,
   pullSchema,
+  receiptsSchema,
+  rejectSchema,
   requestFault,
+  resultsAnswer,
 } from './queue-schemas.ts'
 
 /** Largest request body: 1,000 entries of nack with the longest reason that is kept. */
@@ -34,49 +38,90 @@ type Polls = Map<string, AbortController>
 /** Fastify plugin. Register it without a prefix. Errors are `SluiceError`s for the server's error handler. */
 export async function queueRoutes(app: FastifyInstance, { queues }: QueueRoutesOptions): Promise<void> {
   const path = '/api/v1/queues'
-  const schema = (body: object) => ({
-    schema: { params: paramsSchema, body },
+  const tags = ['queues']
+  const schema = (body: object, summary: string, response: object = resultsAnswer) => ({
+    schema: { tags, summary, params: paramsSchema, body, response },
     schemaErrorFormatter: requestFault,
     bodyLimit: BODY_BYTES_MAX,
   })
 
-  app.get(path, async () => ({ queues: (await queues.list()).map(infoOf) }))
+  app.get(path, { schema: { tags, summary: 'Every queue and what waits in it' } }, async () => ({
+    queues: (await queues.list()).map(infoOf),
+  }))
 
-  app.get<Named>(`${path}/:queue`, async (request) => infoOf(await queues.get(request.params.queue).info()))
+  app.get<Named>(
+    `${path}/:queue`,
+    { schema: { tags, summary: 'What waits in a queue', params: paramsSchema } },
+    async (request) => infoOf(await queues.get(request.params.queue).info()),
+  )
 
   const polls: Polls = new Map()
-  app.post<Named & { Body: PullBody }>(`${path}/:queue/pull`, schema(pullSchema), async (request, reply) => {
-    const queue = queues.get(request.params.queue)
-    const { max = 1, waitMs = 0, leaseMs = queues.leaseMs(queue.name), poll } = request.body ?? {}
-    const abort = new AbortController()
-    if (poll === undefined) return pull(queue, max, leaseMs, waitMs, reply, abort)
-    const key = pollKey(queue.name, poll)
-    polls.set(key, abort)
-    try {
-      return await pull(queue, max, leaseMs, waitMs, reply, abort)
-    } finally {
-      if (polls.get(key) === abort) polls.delete(key)
-    }
-  })
+  app.post<Named & { Body: PullBody }>(
+    `${path}/:queue/pull`,
+    schema(pullSchema, 'Lease messages, waiting for some to come', pullAnswer),
+    async (request, reply) => {
+      const queue = queues.get(request.params.queue)
+      const { max = 1, waitMs = 0, leaseMs = queues.leaseMs(queue.name), poll } = request.body ?? {}
+      const abort = new AbortController()
+      if (poll === undefined) return pull(queue, max, leaseMs, waitMs, reply, abort)
+      const key = pollKey(queue.name, poll)
+      polls.set(key, abort)
+      try {
+        return await pull(queue, max, leaseMs, waitMs, reply, abort)
+      } finally {
+        if (polls.get(key) === abort) polls.delete(key)
+      }
+    },
+  )
 
   // Hanging up leaves open whether messages were on their way; a cancelled pull is answered, and then nothing is.
-  app.post<Named & { Body: { poll: string } }>(`${path}/:queue/cancel`, schema(cancelSchema), async (request) => {
-    const abort = polls.get(pollKey(queues.get(request.params.queue).name, request.body.poll))
-    abort?.abort()
-    return { cancelled: abort !== undefined }
-  })
+  app.post<Named & { Body: { poll: string } }>(
+    `${path}/:queue/cancel`,
+    schema(cancelSchema, 'Have a waiting pull answered', {}),
+    async (request) => {
+      const abort = polls.get(pollKey(queues.get(request.params.queue).name, request.body.poll))
+      abort?.abort()
+      return { cancelled: abort !== undefined }
+    },
+  )
 
-  app.post<Named & { Body: { receipts: string[] } }>(`${path}/:queue/ack`, schema(ackSchema), async (request) => ({
-    results: await queues.get(request.params.queue).ack(request.body.receipts),
-  }))
+  app.post<Named & { Body: { receipts: string[] } }>(
+    `${path}/:queue/ack`,
+    schema(ackSchema, 'The work is done'),
+    async (request) => ({
+      results: await queues.get(request.params.queue).ack(request.body.receipts),
+    }),
+  )
 
-  app.post<Named & { Body: { entries: NackEntry[] } }>(`${path}/:queue/nack`, schema(nackSchema), async (request) => ({
-    results: await queues.get(request.params.queue).nack(request.body.entries),
-  }))
+  app.post<Named & { Body: { entries: NackEntry[] } }>(
+    `${path}/:queue/nack`,
+    schema(nackSchema, 'The work failed, or is given back'),
+    async (request) => ({
+      results: await queues.get(request.params.queue).nack(request.body.entries),
+    }),
+  )
+
+  app.post<Named & { Body: { entries: { receipt: string; reason?: string }[] } }>(
+    `${path}/:queue/reject`,
+    schema(rejectSchema, 'The work can never be done: to the dead letters'),
+    async (request) => {
+      const entries = request.body.entries.map((entry) => ({ ...entry, reject: true }))
+      return { results: await queues.get(request.params.queue).nack(entries) }
+    },
+  )
+
+  app.post<Named & { Body: { receipts: string[] } }>(
+    `${path}/:queue/release`,
+    schema(receiptsSchema, 'Given back unworked: ready at once, and the attempt does not count'),
+    async (request) => {
+      const entries = request.body.receipts.map((receipt) => ({ receipt, release: true }))
+      return { results: await queues.get(request.params.queue).nack(entries) }
+    },
+  )
 
   app.post<Named & { Body: { entries: ExtendEntry[] } }>(
     `${path}/:queue/extend`,
-    schema(extendSchema),
+    schema(extendSchema, 'The work takes longer'),
     async (request) => {
       const results = await queues.get(request.params.queue).extend(request.body.entries)
       return {

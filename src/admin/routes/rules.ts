@@ -61,23 +61,37 @@ export async function ruleRoutes(app: FastifyInstance, options: RuleRoutesOption
   const { rules, clock = systemClock } = options
   const path = '/api/v1/rules'
 
-  app.get(path, async () => ({ rules: [...rules].map(({ rule, source }) => describe(rule, source)) }))
+  const tags = ['rules']
+  app.get(path, { schema: { tags, summary: 'The rules in force' } }, async () => ({
+    rules: [...rules].map(({ rule, source }) => describe(rule, source)),
+  }))
 
-  app.get<Named>(`${path}/:name`, { schema: { params } }, async (request) => {
-    const { rule, source } = rules.get(request.params.name)
-    return describe(rule, source)
-  })
+  app.get<Named>(
+    `${path}/:name`,
+    { schema: { tags, params, summary: 'One rule, with what it counted' } },
+    async (request) => {
+      const { rule, source } = rules.get(request.params.name)
+      return describe(rule, source)
+    },
+  )
 
-  app.put<Named>(`${path}/:name`, { schema: { params } }, async (request) =>
+  app.put<Named>(`${path}/:name`, { schema: { tags, params, summary: 'Put a rule into force' } }, async (request) =>
     describe(await rules.apply(request.params.name, request.body), 'api'),
   )
 
-  app.delete<Named>(`${path}/:name`, { schema: { params } }, async (request, reply) => {
-    await rules.delete(request.params.name)
-    return reply.code(204).send()
-  })
+  app.delete<Named>(
+    `${path}/:name`,
+    { schema: { tags, params, summary: 'Take a rule out of force' } },
+    async (request, reply) => {
+      await rules.delete(request.params.name)
+      return reply.code(204).send()
+    },
+  )
 
-  const schema = { schema: { body: testSchema }, schemaErrorFormatter: requestFault }
+  const schema = {
+    schema: { tags, body: testSchema, summary: 'What rules make of a message' },
+    schemaErrorFormatter: requestFault,
+  }
   app.post<{ Body: TestBody }>(`${path}/test`, schema, async ({ body }): Promise<{ results: RuleTrial[] }> => {
     const { topic, rule, userProperties } = body
     if (!isTopicName(topic)) throw new SluiceError('topic_name_invalid', `${JSON.stringify(topic)} is no Topic Name`)

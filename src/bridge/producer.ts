@@ -1,0 +1,130 @@
+import type { Clock } from '../base/clock.ts'
+import { SluiceError } from '../errors.ts'
+import type { Admission, Intake } from '../queue/intake.ts'
+import { PRIORITY_DEFAULT, type Terms } from '../queue/terms.ts'
+import { encodeMessage, NO_EXPIRY } from '../router/message.ts'
+import type { Store } from '../store.ts'
+import { PacketType } from '../wire/control.ts'
+import type { Properties } from '../wire/properties.ts'
+import { encodePropertyBytes } from '../wire/property-bytes.ts'
+import { isTopicName } from '../wire/topic.ts'
+
+/** A message that a program puts into a queue itself, not through a device. */
+export interface Produced {
+  readonly payload: Buffer
+  /** Default: `$queue/` and the queue's name. */
+  readonly topic?: string
+  /** Shown as the publisher's Client Identifier; default empty. */
+  readonly clientId?: string
+  readonly contentType?: string
+  readonly userProperties?: [string, string][]
+  /** Ordering key. */
+  readonly key?: string
+  /** Idempotency key: within the queue's window only the first message with it enters. */
+  readonly idempotencyKey?: string
+  readonly priority?: number
+  readonly delayMs?: number
+  /** Wall clock ms; counts before `delayMs`. */
+  readonly deliverAt?: number
+  readonly ttlMs?: number
+}
+
+export interface ProducedResult {
+  ok: boolean
+  /** It was there before, by its idempotency key: nothing was added. */
+  duplicate?: true
+  error?: { code: string; message: string }
+}
+
+export interface ProducerParts {
+  readonly store: Store
+  readonly clock: Clock
+  intakeOf(queue: string): Intake
+  /** Resolves when everything written in this turn is durable. */
+  commit(): Promise<void>
+}
+
+/** Puts messages into queues past the router: nobody subscribed gets them, and no rule looks at them. */
+export class Producer {
+  readonly #parts: ProducerParts
+
+  constructor(parts: ProducerParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Resolves when every message that was taken is durable, with one result for each. A full queue that blocks is waited for
+   * as its settings say.
+   * @throws SluiceError queue_unknown, store_unavailable, store_full
+   */
+  async produce(queue: string, messages: readonly Produced[]): Promise<ProducedResult[]> {
+    const intake = this.#parts.intakeOf(queue)
+    const results: ProducedResult[] = []
+    for (const message of messages) results.push(await this.#enter(intake, queue, message))
+    await this.#parts.commit()
+    return results
+  }
+
+  async #enter(intake: Intake, queue: string, message: Produced): Promise<ProducedResult> {
+    const { topic = `$queue/${queue}` } = message
+    if (!isTopicName(topic)) return refused(new SluiceError('topic_name_invalid', `${topic} is no Topic Name`))
+    const terms = this.#termsOf(message)
+    let admission = intake.admit(terms)
+    while (admission.verdict === 'hold') {
+      const full = admission.intake
+      const room = await new Promise<boolean>((resolve) => full.whenRoom(resolve))
+      if (!room) return refused(full.fullError())
+      admission = intake.admit(terms)
+    }
+    return this.#finish(admission, topic, message)
+  }
+
+  #finish(admission: Exclude<Admission, { verdict: 'hold' }>, topic: string, message: Produced): ProducedResult {
+    if (admission.verdict === 'refuse') return refused(admission.error)
+    if (admission.verdict === 'drop')
+      return admission.reason === 'duplicate'
+        ? { ok: true, duplicate: true }
+        : refused(new SluiceError('queue_full', 'the queue is full and drops what is new'))
+    const { clock, store } = this.#parts
+    const { payload, clientId = '' } = message
+    const stored = encodeMessage({
+      topic,
+      clientId,
+      qos: 1,
+      retain: false,
+      time: clock.now(),
+      properties: propertyBytes(message),
+      payload,
+      expirySeconds: NO_EXPIRY,
+    })
+    store.append(stored, admission.targets)
+    admission.entered()
+    return { ok: true }
+  }
+
+  #termsOf({ key, idempotencyKey, priority, delayMs, deliverAt, ttlMs }: Produced): Terms | null {
+    const now = this.#parts.clock.now()
+    const terms: Terms = {}
+    if (key !== undefined) terms.key = Buffer.from(key)
+    if (idempotencyKey !== undefined) terms.deduplicationKey = Buffer.from(idempotencyKey)
+    if (priority !== undefined && priority !== PRIORITY_DEFAULT) terms.priority = priority
+    if (deliverAt !== undefined) terms.deliverAt = deliverAt
+    else if (delayMs !== undefined) terms.deliverAt = now + delayMs
+    if (ttlMs !== undefined) terms.expiresAt = now + ttlMs
+    return Object.keys(terms).length === 0 ? null : terms
+  }
+}
+
+function refused(error: SluiceError): ProducedResult {
+  return { ok: false, error: { code: error.code, message: error.message } }
+}
+
+function propertyBytes({ contentType, userProperties }: Produced): Buffer {
+  if (contentType === undefined && userProperties === undefined) return NONE
+  const properties: Properties = {}
+  if (contentType !== undefined) properties.contentType = contentType
+  if (userProperties !== undefined) properties.userProperties = userProperties
+  return encodePropertyBytes(properties, PacketType.PUBLISH)
+}
+
+const NONE = Buffer.alloc(0)
