@@ -15,6 +15,7 @@ import { scramSha256 } from './authenticators/scram-sha-256.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { type Random, systemRandom } from './base/random.ts'
 import { RuleBook } from './bridge/rule-book.ts'
+import type { Cluster } from './cluster.ts'
 import type { Config } from './config/schema.ts'
 import { Backpressure } from './connection/backpressure.ts'
 import type { Core } from './connection/core.ts'
@@ -50,6 +51,8 @@ export interface BuildOptions {
   readonly events?: Events
   /** Aedes' own options: hooks, id, timeouts. */
   readonly aedes?: AedesOptions
+  /** Null or absent: there is one node, and the store is its own. */
+  readonly cluster?: Cluster | null
   /** Methods of enhanced authentication beside the built-in ones; one of the same name replaces it. */
   readonly authenticationMethods?: readonly AuthenticationMethod[]
 }
@@ -112,7 +115,7 @@ export function prepare(options: BuildOptions): Prepared {
   const drops = new Drops(events, counters, clock)
   const shared = { config, store, clock, random, events, counters, backpressure, commits, tree, drops, queues }
   const assemble = (hooks: Hooks, observers: Observers): Core =>
-    makeCore({ ...shared, authenticationMethods, hooks, observers, cluster: null })
+    makeCore({ ...shared, authenticationMethods, hooks, observers, cluster: options.cluster ?? null })
 
   const reports: SelfReport[] = []
   const parts: BrokerParts = {
@@ -124,6 +127,7 @@ export function prepare(options: BuildOptions): Prepared {
     persistence: new Persistence(),
     wrap: (stream, peer) => duplexStream(stream, peer, clock),
     restore: async (core) => {
+      await core.nodes?.start()
       for await (const { topic, message } of store.retained()) core.retained.set(topic, message)
       const wanted = Object.keys(config.authentication.scram.users).length > 0
       if (wanted && store.meta(SCRAM_SECRET).size === 0) store.putMeta(SCRAM_SECRET, random.id(32))
@@ -134,10 +138,12 @@ export function prepare(options: BuildOptions): Prepared {
       reports.push(...selfReports(core, queues))
       for (const report of reports) report.start()
     },
-    release: async () => {
+    release: async (core) => {
       for (const report of reports) report.stop()
       drops.stop()
+      await core.sessions.claims?.idle()
       await queues.close()
+      await core.nodes?.stop()
       await store.close()
     },
   }

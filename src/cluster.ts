@@ -34,7 +34,7 @@ export interface ClusterListener {
   joined(node: NodeFacts): void
   /** The node left or was declared dead; nothing of its old incarnation can be written any more. */
   gone(nodeId: string): void
-  /** This node leads from now on (true), or no longer (false). */
+  /** This node leads from now on (true), or no longer (false): then another does. */
   leading(leads: boolean): void
   /** Others have declared this node dead: nothing it writes counts any more. */
   fenced(): void
@@ -47,6 +47,8 @@ export interface Cluster {
   readonly incarnation: number
   /** One node at a time leads: it looks after what no living node looks after (expiry, wills of the dead). */
   readonly leads: boolean
+  /** The node that leads, as last heard; null: not heard yet. */
+  readonly leader: string | null
   /** Members other than this one, by name. */
   readonly others: ReadonlyMap<string, NodeFacts>
 

@@ -165,6 +165,7 @@ export class Broker extends Aedes {
     clearInterval((this as unknown as { _clearWillInterval: NodeJS.Timeout })._clearWillInterval)
     this.#forgetBrokersLater()
     await this.core.wills.restore((will) => this.#hooks.authorizeWill(will))
+    await this.core.nodes?.ready()
   }
 
   /** Brokers whose heartbeat was heard stay in `brokers` for three of their intervals. */

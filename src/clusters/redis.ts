@@ -72,6 +72,10 @@ export class RedisCluster implements Cluster {
     return this.#members.leads
   }
 
+  get leader(): string | null {
+    return this.#members.leader
+  }
+
   get others(): ReadonlyMap<string, NodeFacts> {
     return this.#members.others
   }

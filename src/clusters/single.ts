@@ -10,6 +10,7 @@ export function singleNode(nodeId: string): Cluster {
     nodeId,
     incarnation: 1,
     leads: true,
+    leader: nodeId,
     others: new Map(),
     join: (listener) => {
       listener.leading(true)

@@ -86,6 +86,11 @@ export class Claims {
     return this.#ours.has(clientId)
   }
 
+  /** Resolves when every line is empty. */
+  async idle(): Promise<void> {
+    while (this.#lines.size > 0) await Promise.all(this.#lines.values())
+  }
+
   /** Every identifier this node thought it served: others have declared it dead. */
   reset(): void {
     this.#ours.clear()

@@ -28,6 +28,7 @@ export class Members {
   readonly #silentSince = new Map<string, number>()
   #facts: NodeFacts
   #leads = false
+  #leader: string | null = null
   #cancel: (() => void) | null = null
   #left = false
   #beating: Promise<void> | null = null
@@ -44,6 +45,9 @@ export class Members {
   }
   get leads(): boolean {
     return this.#leads
+  }
+  get leader(): string | null {
+    return this.#leader
   }
   get others(): ReadonlyMap<string, NodeFacts> {
     return this.#others
@@ -105,7 +109,6 @@ export class Members {
       .catch((error: unknown) => {
         // Nobody's silence counts while we hear nothing ourselves.
         this.#silentSince.clear()
-        this.#lead(false)
         this.#o.onError('heartbeat', error)
       })
       .finally(() => {
@@ -117,16 +120,17 @@ export class Members {
   async #beat(): Promise<void> {
     const { redis, nodeId, nodeTimeoutMs } = this.#o
     const keys = [this.#key('incarnations'), this.#key(`alive:${nodeId}`), this.#key('leader')]
-    const state = Number(await redis.eval(scripts.beat, 3, ...keys, nodeId, this.incarnation, nodeTimeoutMs))
+    const leader = String(await redis.eval(scripts.beat, 3, ...keys, nodeId, this.incarnation, nodeTimeoutMs))
     if (this.#left) return
-    if (state === -1) {
+    if (leader === '-1') {
       this.#fenced()
       return
     }
     const all = await redis.hgetall(this.#key('nodes'))
     if (this.#left) return
     this.#compare(all)
-    this.#lead(state === 1)
+    this.#leader = leader.slice(0, leader.lastIndexOf(' '))
+    this.#lead(leader === `${nodeId} ${this.incarnation}`)
     if (this.#leads) await this.#reap()
   }
 

@@ -26,7 +26,7 @@ return 1
 
 /**
  * KEYS incarnations, alive:<node>, leader. ARGV node, incarnation, ttl ms.
- * Returns -1 when fenced, 1 when this node leads, else 0.
+ * Returns -1 when fenced, else "node incarnation" of who leads.
  */
 export const beat = `
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return -1 end
@@ -35,9 +35,9 @@ local me = ARGV[1] .. ' ' .. ARGV[2]
 local leader = redis.call('GET', KEYS[3])
 if leader == me or not leader then
   redis.call('SET', KEYS[3], me, 'PX', ARGV[3])
-  return 1
+  return me
 end
-return 0
+return leader
 `
 
 /**
