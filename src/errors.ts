@@ -57,6 +57,7 @@ export const errorTable = {
   node_gone: entry('dependency', 0x88, true, 'Check the other nodes; the question is asked again when one answers.'),
   connection_rate_exceeded: entry('refused', 0x9f, true, 'Connect again later, after a random delay.'),
   queue_unknown: entry('refused', 0, false, 'Declare the queue in the config file.'),
+  job_unknown: entry('refused', 0, false, 'Look at GET /api/v1/queue-jobs: finished jobs are forgotten in time.'),
   queue_full: entry('refused', 0x97, true, 'Add workers, or raise the limits of the queue.'),
   queue_qos: entry('refused', 0x83, false, 'Subscribe to $queue/… with QoS 1: PUBACK says that the work is done.'),
   receipt_lost: entry('refused', 0, false, 'The lease ran out; the message may be with another worker.'),

@@ -51,6 +51,8 @@ export class Dispenser {
       () => this.pump(),
     )
     gate.onFree = (seq, state) => {
+      // It may be on its way elsewhere.
+      if (stripes.usual.book.entries.has(seq)) return gate.done(state)
       const entry = new Entry(seq)
       entry.gate = state
       stripes.usual.book.admit(entry)

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import type { Lane, Store } from '../store.ts'
-import { type Entry, Lease } from './entry.ts'
+import { Entry, Lease } from './entry.ts'
 import { Heap } from './heap.ts'
 import { addFailure, encodeEntryMark, encodeLeaseMark } from './marks.ts'
 import type { LeaseIds } from './receipt.ts'
@@ -85,6 +85,32 @@ export class LeaseBook {
   settle(entry: Entry): void {
     this.#leave(entry, false)
     this.#settled(entry)
+  }
+
+  /** Takes a message that nobody holds out of the queue, on its way elsewhere: then `markBuried`, then `buried` or `revive`. */
+  claim(seq: number): Entry | null {
+    let entry = this.entries.get(seq)
+    if (entry === undefined) {
+      entry = new Entry(seq)
+      this.entries.set(seq, entry)
+    } else if (entry.state === 'delayed') {
+      this.timers.remove(entry)
+      this.delayed--
+    } else if (entry.state === 'ready') {
+      this.ready.remove(entry)
+    } else {
+      return null
+    }
+    entry.state = 'dying'
+    this.dying++
+    return entry
+  }
+
+  /** It did not get there: the message is ready again. */
+  revive(entry: Entry): void {
+    this.dying--
+    this.#makeReady(entry)
+    if (entry.history !== null) this.#mark(entry)
   }
 
   /** Gives up a message that nobody holds: it waits for its next attempt, or to be handed out again. */

@@ -71,6 +71,13 @@ export class Stripe {
     return `${this.#parts.epoch}-${this.refOf(seq)}`
   }
 
+  /** See `LeaseBook.claim`. Null: a worker holds it. */
+  claim(seq: number): Entry | null {
+    // The cursor may come by later.
+    this.restoredTo = Math.max(this.restoredTo, seq)
+    return this.book.claim(seq)
+  }
+
   /** Reads leases, delays and attempts from the store. */
   async restore(gate: KeyGate): Promise<void> {
     const { store, clock, leaseIds } = this.#parts
