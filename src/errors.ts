@@ -58,6 +58,7 @@ export const errorTable = {
   connection_rate_exceeded: entry('refused', 0x9f, true, 'Connect again later, after a random delay.'),
   queue_unknown: entry('refused', 0, false, 'Declare the queue in the config file.'),
   job_unknown: entry('refused', 0, false, 'Look at GET /api/v1/queue-jobs: finished jobs are forgotten in time.'),
+  nothing_retained: entry('refused', 0, false, 'Set retention.ms of the queue: it keeps what comes from then on.'),
   queue_full: entry('refused', 0x97, true, 'Add workers, or raise the limits of the queue.'),
   queue_qos: entry('refused', 0x83, false, 'Subscribe to $queue/… with QoS 1: PUBACK says that the work is done.'),
   receipt_lost: entry('refused', 0, false, 'The lease ran out; the message may be with another worker.'),

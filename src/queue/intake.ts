@@ -145,12 +145,16 @@ export class Intake {
     return this.#enter(targets, id, deduplicates ? key : null, crowded)
   }
 
-  /** Where a message goes that is in the queue already, or was: no limits, no deduplication. */
-  targetsOf(terms: EntryTerms): LaneTarget[] {
+  /**
+   * Where a message goes that is in the queue already, or was: no limits, no deduplication.
+   * @param only this consumer group; absent: the queue and all its groups
+   */
+  targetsOf(terms: EntryTerms, only?: WorkQueue): LaneTarget[] {
     const extra = encodeTerms(terms)
     // What has to stay in order stays in one lane.
     const priority = terms.key === undefined ? (terms.priority ?? PRIORITY_DEFAULT) : PRIORITY_DEFAULT
-    return this.#members.map((member) => ({ lane: member.laneOf(priority), tag: 0, extra }))
+    const members = only === undefined ? this.#members : [only]
+    return members.map((member) => ({ lane: member.laneOf(priority), tag: 0, extra }))
   }
 
   /**

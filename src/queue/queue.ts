@@ -63,6 +63,7 @@ export class WorkQueue {
 
   /** Reads leases, delays and attempts from the store; from then on pulls are served. Rejects when that fails. */
   async open(): Promise<void> {
+    if (this.#state !== 'new') return
     for (const priority of this.#parts.priorities) this.#stripes.of(priority)
     for (const stripe of this.#stripes.all) {
       this.#listen(stripe)

@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import { type Random, systemRandom } from '../base/random.ts'
 import { SluiceError } from '../errors.ts'
 import type { Store } from '../store.ts'
+import { QueueControl } from './control.ts'
 import { groupQueue, parentName } from './groups.ts'
 import { Intake } from './intake.ts'
 import { MessageIds } from './message-ids.ts'
@@ -56,6 +57,8 @@ export class Queues {
   readonly #opening = new Set<Promise<void>>()
   readonly #leaseIds: LeaseIds
   readonly #messageIds: MessageIds
+  /** What people do with queues. */
+  readonly control: QueueControl
   readonly #upkeep: Upkeep
   readonly #commit: () => Promise<void>
   /** Names under which dead letters arrive: their messages stay, however often they fail, unless settings say otherwise. */
@@ -73,6 +76,7 @@ export class Queues {
     this.#upkeep = new Upkeep(clock, () => this.#lookAfter())
     const turn = new TurnCommit(store)
     this.#commit = options.commit ?? (() => turn.committed())
+    this.control = new QueueControl({ queues: this, store, clock, random, commit: this.#commit })
     for (const [name, settings] of this.#settings) this.#checkDead(name, settings)
   }
 
@@ -151,8 +155,7 @@ export class Queues {
     const own = this.#records.all.get(name)?.settings ?? this.#settings.get(name)
     if (own !== undefined) return own
     const parent = parentName(name, this.#groupsOf)
-    if (parent !== null) return { ...this.settingsOf(parent), groups: [] }
-    return defaultQueueSettings
+    return parent === null ? defaultQueueSettings : { ...this.settingsOf(parent), groups: [] }
   }
 
   /**
@@ -202,6 +205,7 @@ export class Queues {
   /** Answers every waiting pull with nothing and takes no more; acknowledgements still count while the store is open. */
   async close(): Promise<void> {
     this.#upkeep.stop()
+    await this.control.close()
     await Promise.allSettled(this.#opening)
     for (const intake of this.#intakes.values()) intake.close()
     await Promise.all([...this.#queues.values()].map((queue) => queue.close()))
@@ -260,8 +264,8 @@ export class Queues {
   }
 
   #open(queue: WorkQueue): Promise<void> {
-    const opening = queue
-      .open()
+    const members = [queue.name, ...this.#groupsOf(queue.name).map((group) => groupQueue(queue.name, group))]
+    const opening = Promise.all(members.map((name) => this.get(name).open()))
       .then(() => (parentName(queue.name, this.#groupsOf) === null ? this.intake(queue.name).restore() : undefined))
       .finally(() => this.#opening.delete(opening))
     this.#opening.add(opening)
@@ -273,18 +277,14 @@ export class Queues {
     if (known !== undefined) return known
     this.#deadNames.add(name)
     const queue = this.#make(name)
-    this.#open(queue).catch((error: unknown) =>
-      this.#options.events?.internalError?.({ where: `queue ${name}`, error }),
-    )
+    const { internalError } = this.#options.events ?? {}
+    this.#open(queue).catch((error: unknown) => internalError?.({ where: `queue ${name}`, error }))
     return queue
   }
 
   #checkDead(name: string, { deadLetterQueue }: QueueSettings): void {
-    if (deadLetterQueue === name)
-      throw new SluiceError(
-        'config_invalid',
-        `queues.${name}.deadLetterQueue: a queue cannot take its own dead letters`,
-      )
+    const text = `queues.${name}.deadLetterQueue: a queue cannot take its own dead letters`
+    if (deadLetterQueue === name) throw new SluiceError('config_invalid', text)
     if (deadLetterQueue !== undefined) this.#deadNames.add(deadLetterQueue)
   }
 

@@ -5,6 +5,7 @@ import { MemoryEngine } from '../../src/stores/embedded/memory-engine.ts'
 import { EmbeddedStore } from '../../src/stores/embedded/store.ts'
 import { lmdbStore } from '../../src/stores/lmdb.ts'
 import { queueContract, type StoreHarness } from './queue-contract.ts'
+import { queueControlContract } from './queue-control-contract.ts'
 import { queueModel } from './queue-model.ts'
 import { queueOrderContract } from './queue-order-contract.ts'
 
@@ -42,3 +43,5 @@ queueContract('the LMDB store', lmdb)
 queueModel('the LMDB store', 25, lmdb)
 queueOrderContract('the memory store', memory)
 queueOrderContract('the LMDB store', lmdb)
+queueControlContract('the memory store', memory)
+queueControlContract('the LMDB store', lmdb)
