@@ -1,11 +1,13 @@
 import type { Counters } from '../telemetry/counters.ts'
 import type { ByteStream } from '../transport.ts'
 import type { EncodedPublish } from '../wire/publish.ts'
+import { copyByWords } from '../wire/words.ts'
 import type { Flusher } from './flusher.ts'
-import { LARGEST_SLAB_CLASS, returnSlab, slabBytes, takeSlab } from './slabs.ts'
+import { LARGEST_SLAB_CLASS, returnSlab, type Slab, slabBytes, takeSlab } from './slabs.ts'
 
-/** Below this many bytes a loop is faster than a call into native code. */
-const COPY_BY_LOOP_MAX = 48
+/** Up to so many bytes a loop is faster than a call into native code, over words or over bytes. */
+const COPY_BY_WORDS_MAX = 192
+const COPY_BY_BYTES_MAX = 48
 
 /** Whose packets are sent. */
 export interface OutboundOwner {
@@ -23,13 +25,13 @@ export class Outbound {
   readonly #counters: Counters
   readonly #owner: OutboundOwner
   #stalled = false
-  #slab: Buffer | null = null
+  #slab: Slab | null = null
   #used = 0
   #sizeClass = 0
   #dirty = false
   #closed = false
   /** Slabs given to the stream, oldest first; the stream gives them back in that order. */
-  #lent: Buffer[] = []
+  #lent: Slab[] = []
   readonly #written = (): void => {
     const slab = this.#lent.shift()
     if (slab !== undefined) returnSlab(slab)
@@ -102,7 +104,7 @@ export class Outbound {
     }
     const at = this.#used
     this.#copy(buf, start, head)
-    patch(this.#slab!, at, firstByte, packetIdOffset, packetId)
+    patch(this.#slab!.bytes, at, firstByte, packetIdOffset, packetId)
     if (!whole) this.#large(buf.subarray(head, end))
   }
 
@@ -110,12 +112,12 @@ export class Outbound {
   ack(firstByte: number, packetId: number): void {
     this.packets++
     if (!this.#room(4)) return
-    const slab = this.#slab!
+    const { bytes } = this.#slab!
     let at = this.#used
-    slab[at++] = firstByte
-    slab[at++] = 2
-    slab[at++] = packetId >> 8
-    slab[at++] = packetId & 255
+    bytes[at++] = firstByte
+    bytes[at++] = 2
+    bytes[at++] = packetId >> 8
+    bytes[at++] = packetId & 255
     this.#used = at
   }
 
@@ -158,7 +160,7 @@ export class Outbound {
       this.#flusher.add(this)
     }
     const slab = this.#slab
-    if (slab !== null && this.#used + n <= slab.length) return true
+    if (slab !== null && this.#used + n <= slab.bytes.length) return true
     if (slab !== null) {
       if (this.#sizeClass < LARGEST_SLAB_CLASS) this.#sizeClass++
       this.#send()
@@ -172,14 +174,13 @@ export class Outbound {
   }
 
   #copy(src: Buffer, start: number, end: number): void {
-    const slab = this.#slab!
+    const { bytes, view } = this.#slab!
+    const count = end - start
     let at = this.#used
-    if (end - start <= COPY_BY_LOOP_MAX) {
-      for (let i = start; i < end; i++) slab[at++] = src[i]!
-      this.#used = at
-    } else {
-      this.#used = at + src.copy(slab, at, start, end)
-    }
+    this.#used = at + count
+    if (count <= COPY_BY_WORDS_MAX && copyByWords(src, start, end, view, at)) return
+    if (count <= COPY_BY_BYTES_MAX) for (let i = start; i < end; i++) bytes[at++] = src[i]!
+    else src.copy(bytes, at, start, end)
   }
 
   #large(bytes: Buffer): void {
@@ -226,11 +227,11 @@ export class Outbound {
       returnSlab(slab)
       return
     }
-    if (used * 8 < slab.length && this.#sizeClass > 0) this.#sizeClass--
+    if (used * 8 < slab.bytes.length && this.#sizeClass > 0) this.#sizeClass--
     this.#lent.push(slab)
     this.#givenBytes += used
     this.#counters.bytesSent += used
-    this.#stream.write(slab.subarray(0, used), this.#written)
+    this.#stream.write(slab.bytes.subarray(0, used), this.#written)
     this.#measure()
   }
 }

@@ -9,7 +9,20 @@ const SIZES = [1024, 8 * 1024, 64 * 1024, READ_BYTES] as const
 /** Free buffers kept of each size; more are left to the garbage collector. */
 const FREE_MAX = [4096, 512, 128, 32] as const
 
-const free: Buffer[][] = SIZES.map(() => [])
+/** An output buffer, and a view of it for short copies. */
+export class Slab {
+  readonly bytes: Buffer
+  readonly view: DataView
+  readonly sizeClass: number
+
+  constructor(sizeClass: number) {
+    this.sizeClass = sizeClass
+    this.bytes = Buffer.allocUnsafeSlow(SIZES[sizeClass]!)
+    this.view = new DataView(this.bytes.buffer)
+  }
+}
+
+const free: Slab[][] = SIZES.map(() => [])
 
 export const LARGEST_SLAB_CLASS = SIZES.length - 1
 
@@ -17,12 +30,12 @@ export function slabBytes(sizeClass: number): number {
   return SIZES[sizeClass]!
 }
 
-export function takeSlab(sizeClass: number): Buffer {
-  return free[sizeClass]!.pop() ?? Buffer.allocUnsafeSlow(SIZES[sizeClass]!)
+export function takeSlab(sizeClass: number): Slab {
+  return free[sizeClass]!.pop() ?? new Slab(sizeClass)
 }
 
-/** Takes back a buffer from `takeSlab`; buffers of other sizes are ignored. */
-export function returnSlab(slab: Buffer): void {
-  const sizeClass = SIZES.indexOf(slab.length as (typeof SIZES)[number])
-  if (sizeClass !== -1 && free[sizeClass]!.length < FREE_MAX[sizeClass]!) free[sizeClass]!.push(slab)
+/** Takes back what `takeSlab` gave. */
+export function returnSlab(slab: Slab): void {
+  const others = free[slab.sizeClass]!
+  if (others.length < FREE_MAX[slab.sizeClass]!) others.push(slab)
 }

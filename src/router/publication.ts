@@ -1,4 +1,5 @@
-import { type EncodedPublish, encodePublish, type PropertyMemory, PublishFrame } from '../wire/publish.ts'
+import type { PropertyMemory } from '../wire/property-memory.ts'
+import { type EncodedPublish, encodePublish, PublishFrame } from '../wire/publish.ts'
 import { encodeStored, get32, NO_EXPIRY, type Origin, offsets, secondsLeft, storedClientId } from './message.ts'
 import type { Publisher } from './router.ts'
 
@@ -10,7 +11,7 @@ const VARIANTS = 4
  * for its receivers so far. All receivers that speak the same version at the same kind of QoS share one encoding; when
  * the packet came in that very form, the encoding is the bytes that came.
  */
-export class Publication extends PublishFrame {
+export class Publication extends PublishFrame implements EncodedPublish {
   /** Who publishes it: set by the router. Null: the stored form says it. */
   publisher: Publisher | null = null
   /** True when the bytes that came can be forwarded as they are. */
@@ -118,20 +119,13 @@ export class Publication extends PublishFrame {
     )
   }
 
-  /** The shared encoding for receivers of this version, with or without a Packet Identifier. */
+  /** The shared encoding for receivers of this version, with or without a Packet Identifier. Valid as long as the message. */
   encoding(version5: boolean, withPacketId: boolean): EncodedPublish {
+    if (this.#verbatim && version5 === this.version5 && withPacketId === this.qos > 0) return this
     const variant = (version5 ? 2 : 0) | (withPacketId ? 1 : 0)
     let encoded = this.#encoded[variant]!
     if (encoded === null) {
-      encoded =
-        this.#verbatim && version5 === this.version5 && withPacketId === this.qos > 0
-          ? {
-              buf: this.buf,
-              start: this.start,
-              end: this.end,
-              packetIdOffset: withPacketId ? this.topicEnd - this.start : 0,
-            }
-          : encodePublish(this, version5, withPacketId, null)
+      encoded = encodePublish(this, version5, withPacketId, null)
       this.#encoded[variant] = encoded
       this.#encodedAny = true
     }

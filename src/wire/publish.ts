@@ -1,40 +1,10 @@
 import { SluiceError } from '../errors.ts'
 import { PublishScan, scanPublishProperties } from './properties.ts'
+import type { PropertyMemory } from './property-memory.ts'
 import { readVarint, varintBytes, writeVarint } from './varint.ts'
 
 const EMPTY = Buffer.alloc(0)
 const scan = new PublishScan()
-
-/** Longer properties are read anew each time. */
-const REMEMBERED_BYTES_MAX = 127
-
-/**
- * The properties a connection sent last, checked: a device repeats the same ones for ever, and what was checked byte by byte
- * once need not be checked again. Properties with a Topic Alias are not remembered.
- */
-export class PropertyMemory {
-  #bytes: Buffer = EMPTY
-  expirySeconds = -1
-  expiryOffset = -1
-  payloadFormat = -1
-
-  /** Whether `length` bytes from `start` are the ones remembered. */
-  is(buf: Buffer, start: number, length: number): boolean {
-    const bytes = this.#bytes
-    if (length !== bytes.length || length === 0) return false
-    for (let i = length - 1; i >= 0; i--) if (buf[start + i] !== bytes[i]) return false
-    return true
-  }
-
-  set(frame: PublishFrame): void {
-    const length = frame.propsEnd - frame.propsStart
-    if (length > REMEMBERED_BYTES_MAX || frame.topicAlias > 0) return
-    this.#bytes = Buffer.from(frame.propsBuf.subarray(frame.propsStart, frame.propsEnd))
-    this.expirySeconds = frame.expirySeconds
-    this.expiryOffset = frame.expiryOffset
-    this.payloadFormat = frame.payloadFormat
-  }
-}
 
 /**
  * A PUBLISH packet as ranges of bytes, without one object or string per message ([v5 3.3] [v3 3.3]).
@@ -52,6 +22,8 @@ export class PublishFrame {
   dup = false
   /** 0 for QoS 0. */
   packetId = 0
+  /** Where the Packet Identifier of the packet as it came lies, counted from `start`; 0 for QoS 0. */
+  packetIdOffset = 0
   /** The Topic Name; in another buffer than `buf` when a Topic Alias stood for it. */
   topicBuf: Buffer = EMPTY
   topicStart = 0
@@ -118,6 +90,7 @@ export class PublishFrame {
     this.retain = (first & 1) !== 0
     this.dup = dup
     this.packetId = packetId
+    this.packetIdOffset = qos === 0 ? 0 : topicEnd - start
     this.topicBuf = buf
     this.topicStart = topicStart
     this.topicEnd = topicEnd
@@ -140,24 +113,27 @@ export class PublishFrame {
       this.propsEnd = from + 1
       return from + 1
     }
+    const known = memory?.find(buf, from, end)
+    if (known) {
+      this.propsStart = from + 1
+      this.propsEnd = from + known.bytes.length
+      this.expirySeconds = known.expirySeconds
+      this.expiryOffset = known.expiryOffset
+      this.payloadFormat = known.payloadFormat
+      return this.propsEnd
+    }
     const length = readVarint(buf, from, end)
     const propsStart = from + varintBytes(length)
     const propsEnd = propsStart + length
     if (propsEnd > end) throw new SluiceError('malformed_packet', 'PUBLISH ends inside its properties')
     this.propsStart = propsStart
     this.propsEnd = propsEnd
-    if (memory?.is(buf, propsStart, length)) {
-      this.expirySeconds = memory.expirySeconds
-      this.expiryOffset = memory.expiryOffset
-      this.payloadFormat = memory.payloadFormat
-      return propsEnd
-    }
     scanPublishProperties(buf, propsStart, propsEnd, scan)
     this.expirySeconds = scan.messageExpirySeconds
     this.payloadFormat = scan.payloadFormat
     if (scan.messageExpirySeconds >= 0) this.expiryOffset = scan.messageExpiryOffset - propsStart
     if (scan.topicAlias > 0) this.#cutTopicAlias(buf, propsStart, propsEnd)
-    else memory?.set(this)
+    else memory?.learn(this)
     return propsEnd
   }
 

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { encodePublish } from '../../src/wire/client-packets.ts'
 import type { Properties } from '../../src/wire/properties.ts'
-import { PropertyMemory, PublishFrame } from '../../src/wire/publish.ts'
+import { PropertyMemory } from '../../src/wire/property-memory.ts'
+import { PublishFrame } from '../../src/wire/publish.ts'
 
 function parse(memory: PropertyMemory | null, properties: Properties): PublishFrame {
   const packet = encodePublish(5, {
@@ -39,9 +40,8 @@ describe('properties that are remembered', () => {
           payloadStart,
         }: PublishFrame) => ({ expirySeconds, expiryOffset, payloadFormat, propsStart, propsEnd, payloadStart })
         expect(facts(remembered), `reading ${again}`).toEqual(facts(fresh))
-        expect(memory.is(remembered.propsBuf, remembered.propsStart, remembered.propsEnd - remembered.propsStart)).toBe(
-          true,
-        )
+        const { propsBuf, propsStart, propsEnd } = remembered
+        expect(memory.find(propsBuf, propsStart - 1, propsEnd)).not.toBeNull()
       }
   })
 
@@ -65,5 +65,18 @@ describe('properties that are remembered', () => {
     })
     packet[packet.length - 1] = 0
     expect(() => new PublishFrame().parse(packet, 0, 2, packet.length, true, memory)).toThrow()
+  })
+
+  test('of several kinds are all known, and new ones that never repeat do not drive them out', () => {
+    const memory = new PropertyMemory()
+    const kind = (name: string): Properties => ({ userProperties: [['kind', name]] })
+    const knows = (name: string): boolean => {
+      const { propsBuf, propsStart, propsEnd } = parse(null, kind(name))
+      return memory.find(propsBuf, propsStart - 1, propsEnd) !== null
+    }
+    for (const name of ['a', 'b', 'c']) parse(memory, kind(name))
+    expect(['a', 'b', 'c'].map(knows)).toEqual([true, true, true])
+    for (let i = 0; i < 10; i++) parse(memory, kind(`new ${i}`))
+    expect(['b', 'c'].map(knows)).toEqual([true, true])
   })
 })

@@ -6,7 +6,6 @@ import { Publication } from '../../router/publication.ts'
 import { checkTopicSize } from '../../router/topic-size.ts'
 import { encodeAck } from '../../wire/ack.ts'
 import { PacketType } from '../../wire/control.ts'
-import type { PropertyMemory } from '../../wire/publish.ts'
 import { passQueues, passSessions } from '../admission.ts'
 import type { Connection } from '../connection.ts'
 import { negative } from '../goodbye.ts'
@@ -52,41 +51,55 @@ export function handlePublish(c: Connection, buf: Buffer, start: number, bodySta
 
 /** Adds the packet to the run, or starts one. False: it has to be looked at by itself. */
 function extendRun(c: Connection, buf: Buffer, start: number, bodyStart: number, end: number): boolean {
-  if (c.topics === null || bodyStart + 2 > end || c.throttle !== null) return false
-  const topicStart = bodyStart + 2
-  const topicEnd = topicStart + (buf[bodyStart]! << 8) + buf[bodyStart + 1]!
-  if (topicEnd > end) return false
-  if (c.version5 && !hasKnownProperties(c.topics.properties, buf, topicEnd, end)) return false
-  const match = c.topics.find(buf, topicStart, topicEnd)
-  if (match === null || match.copySet === null || !c.core.router.isCurrent(match)) return false
-  const run = c.run
+  const { topics, run } = c
+  if (topics === null || c.throttle !== null) return false
+  const match = topics.findOpening(buf, bodyStart, end) ?? findPlain(c, topics, buf, bodyStart, end)
+  if (match === null) return false
   if (run.count > 0) {
-    if (run.match!.copySet !== match.copySet || run.end !== start || run.buf !== buf) return false
+    if (run.end !== start || run.buf !== buf) return false
+    if (match !== run.match && (match.copySet !== run.match!.copySet || !c.core.router.isCurrent(match))) return false
     run.end = end
     run.count++
     return true
   }
-  const hooks = c.core.hooks
-  if (hooks.authorizePublish !== null || hooks.published !== null) return false
-  if (!c.core.router.copies(match, c.version5)) return false
-  if (run === NO_RUN) {
-    c.run = { match, buf, start, end, count: 1 }
-    return true
-  }
-  run.match = match
-  run.buf = buf
-  run.start = start
-  run.end = end
-  run.count = 1
-  return true
+  if (match.copySet === null || !c.core.router.isCurrent(match)) return false
+  return startRun(c, match, buf, start, end)
 }
 
-/** No properties, or those of the packet before, which ask nothing of us: others need a look. */
-function hasKnownProperties(memory: PropertyMemory, buf: Buffer, at: number, end: number): boolean {
-  if (at === end) return false
-  const length = buf[at]!
-  if (length === 0) return true
-  return length < 128 && at + 1 + length <= end && memory.payloadFormat !== 1 && memory.is(buf, at + 1, length)
+/** Who gets the packet, when its topic is known and its properties ask nothing of us. */
+function findPlain(c: Connection, topics: TopicMemory, buf: Buffer, bodyStart: number, end: number): Match | null {
+  const topicStart = bodyStart + 2
+  if (topicStart > end) return null
+  const topicEnd = topicStart + (buf[bodyStart]! << 8) + buf[bodyStart + 1]!
+  if (topicEnd > end) return null
+  const match = topics.find(buf, topicStart, topicEnd)
+  if (match === null) return null
+  let payloadStart = topicEnd
+  if (c.version5) {
+    if (topicEnd === end) return null
+    const known = buf[topicEnd] === 0 ? null : topics.properties.find(buf, topicEnd, end)
+    if (known === null && buf[topicEnd] !== 0) return null
+    if (known !== null && known.payloadFormat === 1) return null
+    payloadStart += known === null ? 1 : known.bytes.length
+  }
+  topics.learnOpening(buf, bodyStart, payloadStart)
+  return match
+}
+
+function startRun(c: Connection, match: Match, buf: Buffer, start: number, end: number): boolean {
+  const { hooks, router } = c.core
+  if (hooks.authorizePublish !== null || hooks.published !== null) return false
+  if (!router.copies(match, c.version5)) return false
+  if (c.run === NO_RUN) c.run = { match, buf, start, end, count: 1 }
+  else {
+    const { run } = c
+    run.match = match
+    run.buf = buf
+    run.start = start
+    run.end = end
+    run.count = 1
+  }
+  return true
 }
 
 /** Sends the run to its receivers. */
