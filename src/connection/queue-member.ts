@@ -1,6 +1,7 @@
 import type { Delivery } from '../queue/delivery.ts'
 import type { WorkQueue } from '../queue/queue.ts'
 import type { NackEntry } from '../queue/requests.ts'
+import { HEADER_BYTES, storedClientIdBytes, storedTime } from '../router/message.ts'
 import type { QueueMembers } from './queue-members.ts'
 
 /** Messages of one pull, and results of one request. */
@@ -12,12 +13,22 @@ const POLL_MS = 60_000
 /** Pause after a pull that failed, in ms. */
 const RETRY_MS = 1000
 
+/** Leases that are extended are extended this many times before they would end. */
+const EXTENSIONS = 3
+
 const USER_PROPERTY = 0x26
+
+/** What a SUBSCRIBE of MQTT 5 may ask for, as user properties: `sluicemq-lease-ms`, `sluicemq-extend`. */
+export interface MemberOptions {
+  readonly leaseMs: number
+  /** Leases go on while the connection lives. */
+  readonly extend: boolean
+}
 
 /** One subscription to a work queue: pulls in batches as the window has room, and answers in batches. */
 export class QueueMember {
   readonly #queue: WorkQueue
-  readonly #leaseMs: number
+  readonly #options: MemberOptions
   readonly #members: QueueMembers
   readonly #abort = new AbortController()
   /** Subscription Identifier, and the queue's name as a user property. */
@@ -36,23 +47,43 @@ export class QueueMember {
    */
   constructor(
     queue: WorkQueue,
-    leaseMs: number,
+    options: MemberOptions,
     prefix: Buffer | null,
     members: QueueMembers,
     pause: (ms: number, then: () => void) => unknown,
   ) {
     this.#pause = pause
     this.#queue = queue
-    this.#leaseMs = leaseMs
+    this.#options = options
     this.#members = members
     this.#head = Buffer.concat([prefix ?? Buffer.alloc(0), userProperty('sluicemq-queue', queue.name)])
   }
 
   start(): void {
+    if (this.#options.extend) this.#extendLater()
+    this.#pull()
+  }
+
+  /** Messages that lie between the queue and the connection. */
+  get unsent(): readonly Delivery[] {
+    return this.#unsent.slice(this.#next)
+  }
+
+  #extendLater(): void {
+    const { leaseMs } = this.#options
+    this.#pause(leaseMs / EXTENSIONS, () => {
+      if (this.#abort.signal.aborted) return
+      const entries = this.#members.heldBy(this).map(({ receipt }) => ({ receipt, leaseMs }))
+      if (entries.length > 0) this.#queue.extend(entries).catch((error: unknown) => this.#members.failed(error))
+      this.#extendLater()
+    })
+  }
+
+  #pull(): void {
     this.#run().catch((error: unknown) => {
       this.#members.failed(error)
       // The store is away, or too many wait: the client stays a member.
-      if (!this.#abort.signal.aborted) this.#pause(RETRY_MS, () => this.start())
+      if (!this.#abort.signal.aborted) this.#pause(RETRY_MS, () => this.#pull())
     })
   }
 
@@ -112,18 +143,27 @@ export class QueueMember {
     this.#queue.release(deliveries)
   }
 
-  /** Property bytes of one delivery (MQTT 5): `sluicemq-queue`, `sluicemq-id`, `sluicemq-attempt`. */
+  /**
+   * Property bytes of one delivery (MQTT 5): `sluicemq-queue`, `sluicemq-id`, `sluicemq-attempt`, `sluicemq-time` (ms since
+   * 1970) and `sluicemq-client`, the publisher.
+   */
   properties(delivery: Delivery): Buffer {
-    const id = delivery.deadLetter?.id ?? this.#queue.idOf(delivery.seq)
+    const { message } = delivery
+    const id = delivery.deadLetter?.id ?? delivery.id
     const attempt = String(delivery.attempt)
+    const time = String(storedTime(message))
+    const clientBytes = storedClientIdBytes(message)
     const head = this.#head
-    // Both are ASCII.
-    const bytes = Buffer.allocUnsafe(
-      head.length + 5 + ID_NAME.length + id.length + 5 + ATTEMPT_NAME.length + attempt.length,
-    )
+    const bytes = Buffer.allocUnsafe(head.length + NAMES_BYTES + id.length + attempt.length + time.length + clientBytes)
     let at = head.copy(bytes)
     at = put(bytes, at, ID_NAME, id)
-    put(bytes, at, ATTEMPT_NAME, attempt)
+    at = put(bytes, at, ATTEMPT_NAME, attempt)
+    at = put(bytes, at, TIME_NAME, time)
+    bytes[at++] = USER_PROPERTY
+    at = bytes.writeUInt16BE(CLIENT_NAME.length, at)
+    at += CLIENT_NAME.copy(bytes, at)
+    at = bytes.writeUInt16BE(clientBytes, at)
+    message.copy(bytes, at, HEADER_BYTES, HEADER_BYTES + clientBytes)
     return bytes
   }
 
@@ -139,7 +179,7 @@ export class QueueMember {
         this.#more = null
         continue
       }
-      const deliveries = await this.#queue.pull(Math.min(room, BATCH_MAX), this.#leaseMs, POLL_MS, signal)
+      const deliveries = await this.#queue.pull(Math.min(room, BATCH_MAX), this.#options.leaseMs, POLL_MS, signal)
       if (signal.aborted) {
         this.#queue.release(deliveries)
         return
@@ -153,7 +193,12 @@ export class QueueMember {
 
 const ID_NAME = Buffer.from('sluicemq-id')
 const ATTEMPT_NAME = Buffer.from('sluicemq-attempt')
+const TIME_NAME = Buffer.from('sluicemq-time')
+const CLIENT_NAME = Buffer.from('sluicemq-client')
+/** Each with the property's own byte and two lengths. */
+const NAMES_BYTES = 4 * 5 + ID_NAME.length + ATTEMPT_NAME.length + TIME_NAME.length + CLIENT_NAME.length
 
+/** A user property whose value is ASCII. */
 function put(bytes: Buffer, from: number, name: Buffer, value: string): number {
   let at = from
   bytes[at++] = USER_PROPERTY

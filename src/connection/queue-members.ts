@@ -3,9 +3,10 @@ import type { Delivery } from '../queue/delivery.ts'
 import type { NackEntry } from '../queue/requests.ts'
 import { Publication } from '../router/publication.ts'
 import { aliased } from '../session/encoding.ts'
+import type { Ack } from '../wire/ack.ts'
 import { parseQueueFilter } from '../wire/topic.ts'
 import type { Connection } from './connection.ts'
-import { QueueMember } from './queue-member.ts'
+import { type MemberOptions, QueueMember } from './queue-member.ts'
 
 /** Members stop sending when the connection has this much unsent, in bytes. */
 const UNSENT_MAX = 256 * 1024
@@ -44,6 +45,8 @@ export class QueueMembers {
   #nextId = PACKET_IDS
   #flushing = false
   #closed = false
+  /** User properties of the last SUBSCRIBE (MQTT 5): what new members ask for. */
+  asked: readonly [string, string][] = []
   readonly #flush = (): void => this.#answer()
 
   constructor(c: Connection) {
@@ -56,9 +59,9 @@ export class QueueMembers {
     const queue = name === null ? undefined : this.#c.core.queues.find(name)
     if (queue === undefined || this.#closed) return
     this.leave(topicFilter)
-    const leaseMs = this.#c.core.queues.leaseMs(queue.name)
+    const options = optionsOf(this.asked, this.#c.core.queues.leaseMs(queue.name))
     const pause = (ms: number, then: () => void): unknown => this.#c.core.clock.after(ms, then)
-    const member = new QueueMember(queue, leaseMs, prefix, this, pause)
+    const member = new QueueMember(queue, options, prefix, this, pause)
     this.#members.set(topicFilter, member)
     member.start()
   }
@@ -85,21 +88,27 @@ export class QueueMembers {
     this.#c.core.hooks.failed(this.#c, error instanceof Error ? error : new Error(String(error)))
   }
 
+  /** What a member holds, sent or not. */
+  heldBy(member: QueueMember): Delivery[] {
+    const deliveries = [...member.unsent]
+    for (const held of this.#held.values()) if (held.member === member) deliveries.push(held.delivery)
+    return deliveries
+  }
+
   /** Whether the Packet Identifier belongs to a message of a queue. */
   has(packetId: number): boolean {
     return this.#held.has(packetId)
   }
 
   /** PUBACK. False: the Packet Identifier is not one of ours. A result that comes too late changes nothing. */
-  puback(packetId: number, reasonCode: number, reasonString: string | undefined): boolean {
+  puback(packetId: number, reasonCode: number, said: Pick<Ack, 'reasonString' | 'userProperties'> | null): boolean {
     const held = this.#held.get(packetId)
     if (held === undefined) return false
     this.#held.delete(packetId)
     this.#c.window++
     const { member, delivery } = held
     if (reasonCode < 0x80) member.acked(delivery.receipt)
-    else
-      member.failed({ receipt: delivery.receipt, reason: reasonString ?? `reason code 0x${reasonCode.toString(16)}` })
+    else member.failed(failureOf(delivery.receipt, reasonCode, said))
     this.#answering.add(member)
     if (!this.#flushing) {
       this.#flushing = true
@@ -184,4 +193,31 @@ export class QueueMembers {
     this.#nextId = id === 1 ? PACKET_IDS : id - 1
     return id
   }
+}
+
+const LEASE_MS_MIN = 100
+const LEASE_MS_MAX = 43_200_000
+
+/** What is asked for and makes no sense is not heard. */
+function optionsOf(asked: readonly [string, string][], byDefault: number): MemberOptions {
+  const leaseMs = Number(asked.find(([name]) => name === 'sluicemq-lease-ms')?.[1])
+  const extend = asked.some(([name, value]) => name === 'sluicemq-extend' && value === 'true')
+  const valid = Number.isInteger(leaseMs) && leaseMs >= LEASE_MS_MIN && leaseMs <= LEASE_MS_MAX
+  return { leaseMs: valid ? leaseMs : byDefault, extend }
+}
+
+/** "Payload format invalid": it will never become right. */
+const NEVER = 0x99
+const DELAY_MS_MAX = 604_800_000
+
+function failureOf(
+  receipt: string,
+  reasonCode: number,
+  said: Pick<Ack, 'reasonString' | 'userProperties'> | null,
+): NackEntry {
+  const entry: NackEntry = { receipt, reason: said?.reasonString ?? `reason code 0x${reasonCode.toString(16)}` }
+  if (reasonCode === NEVER) entry.reject = true
+  const delayMs = Number(said?.userProperties?.find(([name]) => name === 'sluicemq-delay-ms')?.[1])
+  if (Number.isInteger(delayMs) && delayMs >= 0) entry.delayMs = Math.min(delayMs, DELAY_MS_MAX)
+  return entry
 }

@@ -174,6 +174,11 @@ export function storedClientId(stored: Buffer): string {
   return stored.toString('utf8', HEADER_BYTES, HEADER_BYTES + ((stored[2]! << 8) | stored[3]!))
 }
 
+/** Length of that identifier; it begins at HEADER_BYTES. */
+export function storedClientIdBytes(stored: Buffer): number {
+  return (stored[2]! << 8) | stored[3]!
+}
+
 export function storedTopicStart(stored: Buffer): number {
   const userNameBytes = (stored[4]! << 8) | stored[5]!
   return HEADER_BYTES + ((stored[2]! << 8) | stored[3]!) + (userNameBytes === ABSENT ? 0 : userNameBytes)

@@ -1,33 +1,23 @@
 import type { Envelope } from '../bridge/envelope.ts'
 import { BrokerError } from './errors.ts'
-
-export interface NackBody {
-  receipt: string
-  delayMs?: number
-  reason?: string
-  reject?: boolean
-  release?: boolean
-}
-
-export interface EntryResult {
-  receipt: string
-  ok: boolean
-  error?: string
-}
+import type { EntryResult, NackBody, WorkerFacts, WorkSource } from './source.ts'
 
 /** A request without an answer for this long, waiting time apart, counts as failed. */
 const ANSWER_MS_MAX = 15_000
 const CANCEL_MS_MAX = 1000
 
 /** The broker's HTTP face for one queue. Every method rejects with a BrokerError. */
-export class QueueApi {
+export class QueueApi implements WorkSource {
+  onLost = null
+  readonly #root: string
   readonly #base: string
   readonly #fetch: typeof fetch
   readonly #headers: Record<string, string>
 
   /** @param url address of the broker's HTTP port, e.g. http://127.0.0.1:8080 */
   constructor(url: string, queue: string, headers: Record<string, string>, fetchOption: typeof fetch) {
-    this.#base = `${url.replace(/\/+$/, '')}/api/v1/queues/${encodeURIComponent(queue)}`
+    this.#root = `${url.replace(/\/+$/, '')}/api/v1`
+    this.#base = `${this.#root}/queues/${encodeURIComponent(queue)}`
     this.#headers = { ...headers, 'content-type': 'application/json' }
     this.#fetch = fetchOption
   }
@@ -56,14 +46,25 @@ export class QueueApi {
     return results(await this.#post('extend', { entries: receipts.map((receipt) => ({ receipt, leaseMs })) }))
   }
 
-  async #post(action: string, body: object, timeoutMs = ANSWER_MS_MAX, signal?: AbortSignal): Promise<unknown> {
+  async heartbeat(id: string, facts: WorkerFacts): Promise<'run' | 'quiet' | 'stop'> {
+    const answer = await this.#send(`${this.#root}/workers/${encodeURIComponent(id)}/heartbeat`, facts, ANSWER_MS_MAX)
+    return (answer as { command: 'run' | 'quiet' | 'stop' }).command
+  }
+
+  async close(): Promise<void> {}
+
+  #post(action: string, body: object, timeoutMs = ANSWER_MS_MAX, signal?: AbortSignal): Promise<unknown> {
+    return this.#send(`${this.#base}/${action}`, body, timeoutMs, signal)
+  }
+
+  async #send(url: string, body: object, timeoutMs: number, signal?: AbortSignal): Promise<unknown> {
     const abort = new AbortController()
     const onAbort = (): void => abort.abort()
     const timer = setTimeout(onAbort, timeoutMs)
     signal?.addEventListener('abort', onAbort)
     if (signal?.aborted) abort.abort()
     try {
-      const response = await this.#fetch(`${this.#base}/${action}`, {
+      const response = await this.#fetch(url, {
         method: 'POST',
         headers: this.#headers,
         body: JSON.stringify(body),
@@ -76,7 +77,7 @@ export class QueueApi {
       if (error instanceof BrokerError) throw error
       const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
       const reason = abort.signal.aborted ? `no answer within ${timeoutMs} ms` : String((cause as Error).message)
-      throw new BrokerError(0, 'unreachable', `${action} at ${this.#base}: ${reason}`, { cause: error })
+      throw new BrokerError(0, 'unreachable', `${url}: ${reason}`, { cause: error })
     } finally {
       clearTimeout(timer)
       signal?.removeEventListener('abort', onAbort)

@@ -43,3 +43,20 @@ export class LeaseLostError extends Error {
     this.receipt = receipt
   }
 }
+
+/** What the queue is told about a handler that threw. */
+export function nackOf(
+  receipt: string,
+  error: unknown,
+): { receipt: string; reason: string; delayMs?: number; reject?: true } {
+  const reason = asError(error).message
+  if (error instanceof RejectError) return { receipt, reason, reject: true }
+  const delayMs = (error as { delayMs?: unknown } | null)?.delayMs
+  return typeof delayMs === 'number' && delayMs >= 0
+    ? { receipt, reason, delayMs: Math.ceil(delayMs) }
+    : { receipt, reason }
+}
+
+export function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}

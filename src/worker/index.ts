@@ -1,5 +1,5 @@
 /**
- * The TypeScript worker SDK: takes messages from a queue of SluiceMQ over HTTP. No dependency but Node's own fetch.
+ * The TypeScript worker SDK: takes messages from a queue of SluiceMQ over HTTP or MQTT. No dependency but Node.
  *
  *     import { createWorker } from 'sluicemq/worker'
  *
@@ -11,12 +11,17 @@
  *     })
  *     process.once('SIGTERM', () => worker.stop())
  */
-import { Worker, type WorkerOptions } from './worker.ts'
+import type { WorkerOptions } from './options.ts'
+import { Worker } from './worker.ts'
 
 export type { Envelope, EnvelopeFailure, EnvelopeProperties } from '../bridge/envelope.ts'
 export { BrokerError, LeaseLostError, RejectError, RetryError } from './errors.ts'
+export { type FakeMessage, FakeQueue, type FakeResult } from './fake-queue.ts'
 export { WorkerMessage } from './message.ts'
-export { Worker, type WorkerOptions, type WorkerStats } from './worker.ts'
+export type { Middleware, WorkerOptions, WorkerStats } from './options.ts'
+export type { PayloadSchema, StandardSchema } from './schema.ts'
+export type { EntryResult, NackBody, WorkerFacts, WorkSource } from './source.ts'
+export { Worker } from './worker.ts'
 
 /** Starts a worker at once. It goes on, whatever happens to the broker, until `stop` or its signal. */
 export function createWorker<T = unknown>(options: WorkerOptions<T>): Worker<T> {

@@ -7,6 +7,8 @@ export class WorkerMessage<T = unknown> {
   readonly envelope: Envelope
   #abort: AbortController | null = null
   #lost = false
+  #value: T | undefined
+  #accepted = false
 
   constructor(envelope: Envelope) {
     this.envelope = envelope
@@ -68,6 +70,17 @@ export class WorkerMessage<T = unknown> {
   /** The payload parsed as JSON. Throws a SyntaxError when it is none. */
   json(): T {
     return JSON.parse(this.text()) as T
+  }
+
+  /** The payload as the worker's `schema` has it; without one, as `json()`. */
+  get value(): T {
+    return this.#accepted ? (this.#value as T) : this.json()
+  }
+
+  /** Called by the worker. */
+  accept(value: T): void {
+    this.#value = value
+    this.#accepted = true
   }
 
   /** The payload as it was published. */

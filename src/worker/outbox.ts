@@ -1,6 +1,6 @@
-import type { EntryResult, NackBody, QueueApi } from './api.ts'
 import { BrokerError, LeaseLostError } from './errors.ts'
 import { Retry } from './retry.ts'
+import type { EntryResult, NackBody, WorkSource } from './source.ts'
 
 /** Entries of one request. */
 const BATCH_MAX = 1000
@@ -10,7 +10,7 @@ const BATCH_MAX = 1000
  * away. A result that was sent twice may be answered `receipt_lost` because the first one counted; that is no error.
  */
 export class Outbox {
-  readonly #api: QueueApi
+  readonly #api: WorkSource
   readonly #onError: (error: Error) => void
   readonly #giveUp: AbortSignal
   #acks: string[] = []
@@ -18,7 +18,7 @@ export class Outbox {
   #running: Promise<void> | null = null
 
   /** @param giveUp aborted: what cannot be sent at the next try is dropped, its lease runs out */
-  constructor(api: QueueApi, onError: (error: Error) => void, giveUp: AbortSignal) {
+  constructor(api: WorkSource, onError: (error: Error) => void, giveUp: AbortSignal) {
     this.#api = api
     this.#onError = onError
     this.#giveUp = giveUp

@@ -1,51 +1,14 @@
 import { systemClock } from '../base/clock.ts'
 import { systemRandom } from '../base/random.ts'
-import type { EntryResult } from './api.ts'
-import { QueueApi } from './api.ts'
-import { BrokerError, LeaseLostError, RejectError } from './errors.ts'
+import { asError, BrokerError, LeaseLostError, nackOf } from './errors.ts'
+import { Heart } from './heartbeat.ts'
 import { WorkerMessage } from './message.ts'
+import type { Middleware, WorkerOptions, WorkerStats } from './options.ts'
 import { Outbox } from './outbox.ts'
 import { Retry, sleep } from './retry.ts'
-
-export interface WorkerOptions<T = unknown> {
-  /** Address of the broker's HTTP port, e.g. `http://127.0.0.1:8080`. */
-  url: string
-  queue: string
-  /** Returning means done. Throwing means failed: the error's message becomes the reason, its `delayMs` the delay. */
-  handler: (message: WorkerMessage<T>) => unknown
-  /** Handlers running at a time. Default 1. */
-  concurrency?: number
-  /**
-   * Messages held at a time, 1 to 1000; at least `concurrency`, which is the default. More than that are fetched ahead
-   * of the handlers, which saves round trips when handlers are fast.
-   */
-  batch?: number
-  /** Length of a lease in ms, 100 to 43,200,000. Default 30,000. Extended by half-time while the handler runs. */
-  leaseMs?: number
-  /** Length of a long poll in ms, at most 60,000. Default 20,000. */
-  waitMs?: number
-  /** Aborting it stops the worker, as `stop` does. */
-  signal?: AbortSignal
-  /**
-   * What went wrong: BrokerError while the broker is away (once until it is back), LeaseLostError, and what handlers
-   * throw, with their message. Default: written to the console.
-   */
-  onError?: (error: Error, message?: WorkerMessage<T>) => void
-  /** Sent with every request. */
-  headers?: Record<string, string>
-  fetch?: typeof fetch
-}
-
-export interface WorkerStats {
-  /** Messages received. */
-  pulled: number
-  done: number
-  failed: number
-  /** Leases that ran out. */
-  lost: number
-  /** Handlers running now. */
-  running: number
-}
+import { parsed } from './schema.ts'
+import type { EntryResult, WorkSource } from './source.ts'
+import { sourceOf } from './source-of.ts'
 
 /** Messages whose results the broker has not taken: the worker pulls no more beyond. */
 const OUTBOX_MAX = 2000
@@ -61,7 +24,8 @@ export class Worker<T = unknown> {
   readonly stopped: Promise<void>
 
   readonly #options: WorkerOptions<T>
-  readonly #api: QueueApi
+  readonly #api: WorkSource
+  readonly #heart: Heart | null
   readonly #outbox: Outbox
   readonly #concurrency: number
   readonly #capacity: number
@@ -78,14 +42,16 @@ export class Worker<T = unknown> {
   #poll: string | null = null
   #wake: (() => void) | null = null
   #reportedAway = false
+  #quiet = false
 
   constructor(options: WorkerOptions<T>) {
-    const { url, queue, headers = {}, concurrency = 1, batch = concurrency, leaseMs = 30_000 } = options
+    const { concurrency = 1, batch = concurrency, leaseMs = 30_000 } = options
     this.#options = options
     this.#concurrency = whole('concurrency', concurrency, 1, 1000)
     this.#capacity = Math.max(concurrency, whole('batch', batch, 1, 1000))
     this.#leaseMs = whole('leaseMs', leaseMs, 100, 43_200_000)
-    this.#api = new QueueApi(url, queue, headers, options.fetch ?? fetch)
+    this.#api = sourceOf(options, this.#capacity)
+    this.#api.onLost = () => this.#loseAll()
     this.#outbox = new Outbox(this.#api, (error) => this.#report(error), this.#giveUp.signal)
     this.#stop.signal.addEventListener('abort', () => {
       this.#wake?.()
@@ -93,7 +59,14 @@ export class Worker<T = unknown> {
     })
     options.signal?.addEventListener('abort', () => void this.stop(), { once: true })
     if (options.signal?.aborted) this.#stop.abort()
+    for (const signal of options.drainOn ?? []) process.once(signal, this.#drain)
+    this.#heart = this.#makeHeart()
     this.stopped = this.#work()
+  }
+
+  /** Told by the broker to take nothing new. */
+  get quiet(): boolean {
+    return this.#quiet
   }
 
   /**
@@ -123,6 +96,9 @@ export class Worker<T = unknown> {
     while (this.stats.running > 0 && !this.#giveUp.signal.aborted) await this.#changed()
     extending.abort()
     await Promise.all([extended, this.#outbox.flushed()])
+    this.#heart?.stop()
+    for (const signal of this.#options.drainOn ?? []) process.off(signal, this.#drain)
+    await this.#api.close()
   }
 
   async #pullUntilStopped(): Promise<void> {
@@ -131,7 +107,7 @@ export class Worker<T = unknown> {
     const ahead = this.#capacity - this.#concurrency
     while (!signal.aborted) {
       const room = this.#capacity - this.#held.size
-      if (room < Math.max(1, ahead >> 1) || this.#outbox.size >= OUTBOX_MAX) {
+      if (this.#quiet || room < Math.max(1, ahead >> 1) || this.#outbox.size >= OUTBOX_MAX) {
         await this.#changed()
         // Handlers that need no time end in the same turn: one pull for all of them.
         await new Promise((resolve) => setImmediate(resolve))
@@ -191,7 +167,7 @@ export class Worker<T = unknown> {
 
   async #handle(message: WorkerMessage<T>): Promise<void> {
     try {
-      await this.#options.handler(message)
+      await this.#run(message)
       this.stats.done++
       if (!message.lost) this.#outbox.ack(message.receipt)
     } catch (error) {
@@ -203,6 +179,44 @@ export class Worker<T = unknown> {
     this.stats.running--
     if (!this.#stop.signal.aborted) this.#startHandlers()
     this.#wake?.()
+  }
+
+  /** Checks the payload, then runs the middleware around the handler. */
+  async #run(message: WorkerMessage<T>): Promise<void> {
+    const { schema, use = [], handler } = this.#options
+    if (schema !== undefined) message.accept(await parsed(schema, message.text()))
+    const step = async (i: number): Promise<void> => {
+      const middleware: Middleware<T> | undefined = use[i]
+      await (middleware === undefined ? handler(message) : middleware(message, () => step(i + 1)))
+    }
+    if (use.length === 0) await handler(message)
+    else await step(0)
+  }
+
+  readonly #drain = (): void => void this.stop()
+
+  #makeHeart(): Heart | null {
+    const { heartbeat = false, queue } = this.#options
+    if (heartbeat === false || this.#api.heartbeat === null) return null
+    return new Heart(this.#api, heartbeat === true ? {} : heartbeat, {
+      facts: () => ({ queue, running: this.stats.running, done: this.stats.done, failed: this.stats.failed }),
+      told: (command) => {
+        const quiet = command === 'quiet'
+        if (command === 'stop') void this.stop()
+        if (quiet && !this.#quiet && this.#poll !== null) void this.#api.cancel(this.#poll).catch(() => {})
+        this.#quiet = quiet
+        this.#wake?.()
+      },
+    })
+  }
+
+  /** The source lost every lease at once. */
+  #loseAll(): void {
+    for (const message of this.#held.keys()) {
+      if (message.lost) continue
+      message.lose()
+      this.#report(new LeaseLostError(message.receipt), message)
+    }
   }
 
   /** Extends what is held at half of its lease, in one request; tries again soon when the broker does not answer. */
@@ -269,19 +283,6 @@ const CANCEL_PAUSE_MS = 10
 
 /** A pull's answer is not older than this when it is received, long polls being answered as soon as messages come. */
 const ANSWER_LAG_MS = 1000
-
-function nackOf(receipt: string, error: unknown): { receipt: string; reason: string; delayMs?: number; reject?: true } {
-  const reason = asError(error).message
-  if (error instanceof RejectError) return { receipt, reason, reject: true }
-  const delayMs = (error as { delayMs?: unknown } | null)?.delayMs
-  return typeof delayMs === 'number' && delayMs >= 0
-    ? { receipt, reason, delayMs: Math.ceil(delayMs) }
-    : { receipt, reason }
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error))
-}
 
 function whole(name: string, value: number, min: number, max: number): number {
   if (!Number.isInteger(value) || value < min || value > max)

@@ -19,13 +19,13 @@ function read(
 export function handlePuback(c: Connection, buf: Buffer, start: number, end: number): void {
   if (end - start === 2) {
     const packetId = readPacketId(buf, start, end)
-    if (c.queues?.puback(packetId, 0, undefined)) return
+    if (c.queues?.puback(packetId, 0, null)) return
     c.session!.delivery.puback(packetId, 0)
     c.queues?.pump()
     return
   }
   const ack = decodeAck(PacketType.PUBACK, buf, start, end, c.version)
-  if (c.queues?.puback(ack.packetId, ack.reasonCode, ack.reasonString)) return
+  if (c.queues?.puback(ack.packetId, ack.reasonCode, ack)) return
   c.session!.delivery.puback(ack.packetId, ack.reasonCode)
   c.queues?.pump()
 }

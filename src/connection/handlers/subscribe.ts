@@ -27,6 +27,10 @@ interface Grant {
 export function handleSubscribe(c: Connection, buf: Buffer, start: number, end: number): void {
   const packet = decodeSubscribe(buf, start, end, c.version)
   const requests = c.bridge ? packet.subscriptions.map(asBridge) : packet.subscriptions
+  if (requests.some(({ topicFilter }) => isQueueFilter(topicFilter))) {
+    c.queues ??= new QueueMembers(c)
+    c.queues.asked = packet.userProperties ?? []
+  }
   judge(c, requests, (outcomes) => {
     const acknowledge = (failure: unknown): void => {
       // MQTT 3.1 has no code for it.

@@ -1,0 +1,46 @@
+import type { Envelope } from '../bridge/envelope.ts'
+
+export interface NackBody {
+  receipt: string
+  delayMs?: number
+  reason?: string
+  reject?: boolean
+  release?: boolean
+}
+
+export interface EntryResult {
+  receipt: string
+  ok: boolean
+  error?: string
+}
+
+/** What a worker says of itself. */
+export interface WorkerFacts {
+  queue: string
+  running: number
+  done: number
+  failed: number
+}
+
+/**
+ * Where a worker takes messages from and says what became of them: over HTTP, over MQTT, or a fake for tests. Every
+ * method rejects with a BrokerError when the broker is away or refuses; the worker tries again.
+ */
+export interface WorkSource {
+  /** Called when the leases of everything handed out so far are lost at once (MQTT: the connection ended). */
+  onLost: (() => void) | null
+  /**
+   * Up to `max` messages, leased for `leaseMs`; none when none came within `waitMs` or the signal was aborted.
+   * @param poll names this pull for `cancel`
+   */
+  pull(max: number, waitMs: number, leaseMs: number, poll: string, signal: AbortSignal): Promise<Envelope[]>
+  /** Has a waiting pull answered at once. False when nobody knows it. */
+  cancel(poll: string): Promise<boolean>
+  ack(receipts: readonly string[]): Promise<EntryResult[]>
+  nack(entries: readonly NackBody[]): Promise<EntryResult[]>
+  extend(receipts: readonly string[], leaseMs: number): Promise<EntryResult[]>
+  /** Says that the worker is alive; resolves with what it is to do. Null: this source knows no heartbeats. */
+  heartbeat: ((id: string, facts: WorkerFacts) => Promise<'run' | 'quiet' | 'stop'>) | null
+  /** Nothing is asked any more. What was given back by `release` is with the broker when it resolves. */
+  close(): Promise<void>
+}
