@@ -6,6 +6,8 @@ export class FaultyEngine implements Engine {
   readonly kind
   readonly durable
   readonly underWayMax
+  /** 0: two groups are under way whenever they can be, which is where most can go wrong. */
+  overlapBytes = 0
   readonly #engine: Engine
   /** Commits still to be refused. */
   #failures = 0

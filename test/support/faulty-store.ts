@@ -62,6 +62,9 @@ class FaultyEngine implements Engine {
   get underWayMax() {
     return this.inner.underWayMax
   }
+  get overlapBytes() {
+    return this.inner.overlapBytes
+  }
   get broken() {
     return this.inner.broken
   }

@@ -4,7 +4,8 @@
  *     open ──commit()──▶ closed, under way ──▶ durable: onCommitted of its chunks, then commit() resolves
  *       │                                 └──▶ failed:  what it appended is gone; what was settled or dropped in it
  *       │                                              stays so in memory and is written with the next group
- *       ├── while `underWayMax` groups are under way, commit() waits and the open group goes on growing
+ *       ├── while a group is under way, commit() waits and the open group goes on growing; a large one waits only
+ *       │   for its turn among `underWayMax`
  *       └── a group before it fails: it fails too
  *
  * Settlements survive a failure because they are facts: the subscriber has acknowledged. Appends, marks and records do not:
@@ -87,6 +88,8 @@ export class Commits {
     if (!group.closeWanted || this.#failing) return
     if (state.repair !== null) this.#submitRepair()
     if (state.underWay.length >= state.engine.underWayMax) return
+    // A repair goes ahead of a group and not instead of it: it would be tried again and again, and the group never.
+    if (group.bytes < state.engine.overlapBytes && state.underWay.some(({ repairs }) => !repairs)) return
     if (this.#sweeper.busy && !this.#closed) this.#sweeper.sweep(group)
     state.open = new Group()
     this.#submit(group)

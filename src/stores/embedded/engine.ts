@@ -38,6 +38,13 @@ export interface Engine {
   readonly durable: boolean
   /** Commits that may be under way at once. */
   readonly underWayMax: number
+  /**
+   * Bytes of bodies from which a group is given while another is under way. An engine that takes them one after the other
+   * gains nothing from a small one that is closed early, and whoever writes next waits for two groups before its own
+   * can begin: two and a half times as long as a flush takes, in the mean, instead of one and a half. A large one is
+   * worth encoding while the disk is busy.
+   */
+  readonly overlapBytes: number
   /** Why no commit will succeed any more before a restart. */
   readonly broken?: SluiceError | null | undefined
 

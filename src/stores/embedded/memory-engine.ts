@@ -13,6 +13,7 @@ export class MemoryEngine implements Engine {
   readonly kind = 'memory'
   readonly durable = false
   readonly underWayMax = 2
+  readonly overlapBytes = 0
   readonly #map: SortedMap
 
   constructor(disk: MemoryDisk = new MemoryDisk()) {

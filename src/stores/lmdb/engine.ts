@@ -28,6 +28,7 @@ export class LmdbEngine implements Engine {
   readonly kind = 'lmdb'
   readonly durable = true
   readonly underWayMax = 2
+  readonly overlapBytes = 256 * 1024
   readonly #dir: string
   readonly #file: string
   #db: RootDatabase<Buffer, Buffer> | null = null
