@@ -572,44 +572,6 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         expect((await waitingTexts(store, lane)).length).toBe(10)
       })
 
-      it('keeps a small group open while another is under way', async () => {
-        opened.faults.overlapBytes = 256 * 1024
-        const lane = store.lane('s/a')
-        opened.faults.hold()
-        const before = opened.faults.batches
-        const commits: Promise<void>[] = []
-        for (let i = 0; i < 10; i++) {
-          store.append(body(`m${i}`), [target(lane)])
-          commits.push(store.commit())
-        }
-        expect(opened.faults.batches - before).toBe(1)
-        opened.faults.letGo()
-        await Promise.all(commits)
-        expect(opened.faults.batches - before).toBe(2)
-        expect((await waitingTexts(store, lane)).length).toBe(10)
-      })
-
-      it('lets one large group overtake the wait, and merges what comes after it', async () => {
-        opened.faults.overlapBytes = 256 * 1024
-        const lane = store.lane('s/a')
-        opened.faults.hold()
-        const before = opened.faults.batches
-        const commits: Promise<void>[] = []
-        const write = (message: Buffer): void => {
-          store.append(message, [target(lane)])
-          commits.push(store.commit())
-        }
-        write(body('first'))
-        for (let i = 0; i < 4; i++) write(Buffer.alloc(100 * 1024, i))
-        expect(opened.faults.batches - before).toBe(2)
-        for (let i = 0; i < 4; i++) write(Buffer.alloc(300 * 1024, i))
-        expect(opened.faults.batches - before).toBe(2)
-        opened.faults.letGo()
-        await Promise.all(commits)
-        expect(opened.faults.batches - before).toBe(3)
-        expect(lane.waiting).toBe(9)
-      })
-
       it('counts bytes that are not durable yet', async () => {
         const lanes = [target(store.lane('s/a')), target(store.lane('s/b'))]
         store.append(body('12345'), lanes)
