@@ -134,6 +134,7 @@ export function prepare(options: BuildOptions): Prepared {
       await core.sessions.restore()
       rules.restore()
       await queues.open()
+      queues.control.measure()
       rules.link()
       reports.push(...selfReports(core, queues))
       for (const report of reports) report.start()

@@ -26,6 +26,8 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   bad_user_name_or_password: 401,
   not_authorized: 403,
   queue_unknown: 404,
+  job_unknown: 404,
+  nothing_retained: 409,
   rule_unknown: 404,
   worker_unknown: 404,
   receipt_lost: 409,

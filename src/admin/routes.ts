@@ -9,6 +9,7 @@ import type { Queues } from '../queue/queues.ts'
 import { openapi } from './openapi.ts'
 import { clientRoutes } from './routes/clients.ts'
 import { messageRoutes } from './routes/messages.ts'
+import { queueControlRoutes } from './routes/queue-control.ts'
 import { queueRoutes } from './routes/queues.ts'
 import { ruleRoutes } from './routes/rules.ts'
 import { workerRoutes } from './routes/workers.ts'
@@ -29,6 +30,7 @@ export async function apiRoutes(app: FastifyInstance, { core, queues, rules }: A
   const { store, clock, commits } = core
   const producer = new Producer({ store, clock, intakeOf, commit: () => commits.done() })
   await app.register(queueRoutes, { queues })
+  await app.register(queueControlRoutes, { queues })
   await app.register(messageRoutes, { producer })
   await app.register(ruleRoutes, { rules, clock })
   await app.register(workerRoutes, { workers: new Workers(clock) })

@@ -1,6 +1,9 @@
 import type { Core } from '../connection/core.ts'
+import type { Outlook } from '../queue/control.ts'
+import type { WorkQueue } from '../queue/queue.ts'
 import type { Queues } from '../queue/queues.ts'
 import type { Sample } from '../telemetry/metrics.ts'
+import type { QueueSample } from '../telemetry/queue-metrics.ts'
 
 /** What the broker knows about itself at the moment of a scrape. */
 export function sample(core: Core, queues: Queues): Sample {
@@ -20,12 +23,11 @@ export function sample(core: Core, queues: Queues): Sample {
     dropped: counters.dropped,
     unsentBytes,
     store: { ...store.stats(), pendingBytes: store.pendingBytes },
-    queues: [...queues].map(({ name, ready, leased, delayed, lane }) => ({
-      name,
-      ready,
-      leased,
-      delayed,
-      bytes: lane.waitingBytes,
-    })),
+    queues: [...queues].map((queue) => queueSample(queue, queues.control.forecast(queue.name))),
   }
+}
+
+function queueSample(queue: WorkQueue, { measured, forecast }: Outlook): QueueSample {
+  const { name, ready, leased, delayed, waitingBytes, counters } = queue
+  return { name, ready, leased, delayed, bytes: waitingBytes, counters, outlook: { ...measured, ...forecast } }
 }

@@ -1,6 +1,7 @@
 /** The commands about a running broker's rules and workers, for src/cli/program.ts. */
 import { type Command, Option } from 'commander'
 import { URL_BY_DEFAULT } from './api.ts'
+import { addQueueCommands } from './queue-commands.ts'
 import { applyRules, deleteRule, listRules, testRules } from './rule.ts'
 import type { ProcessPort } from './start.ts'
 import { listWorkers, tellWorker } from './worker.ts'
@@ -40,6 +41,8 @@ export function addLiveCommands(program: Command, process: ProcessPort, done: (c
       const message = { topic, payload: payload ?? '', clientId: options.client, userProperties: options.property }
       done(await testRules(options.url, options.config, message, process))
     })
+
+  addQueueCommands(program, url, process, done)
 
   const worker = program.command('worker').description('workers that send heartbeats')
   worker

@@ -32,6 +32,7 @@ export class Jobs {
   readonly #clock: Clock
   readonly #random: Random
   readonly #jobs = new Map<string, Job>()
+  readonly #running = new Map<string, Promise<void>>()
   #closed = false
 
   constructor(clock: Clock, random: Random) {
@@ -58,13 +59,21 @@ export class Jobs {
     return job
   }
 
-  /** Waits until the job has ended. */
-  async ended(id: string): Promise<Job> {
-    await this.#running.get(id)
+  /** Waits until the job has ended, at most `ms`. */
+  async ended(id: string, ms = Number.POSITIVE_INFINITY): Promise<Job> {
+    const running = this.#running.get(id)
+    if (running === undefined || ms === Number.POSITIVE_INFINITY) {
+      await running
+      return this.get(id)
+    }
+    let cancel = (): void => {}
+    const over = new Promise<void>((resolve) => {
+      cancel = this.#clock.after(ms, resolve)
+    })
+    await Promise.race([running, over])
+    cancel()
     return this.get(id)
   }
-
-  readonly #running = new Map<string, Promise<void>>()
 
   /** @param perSecond messages a second; 0: as fast as it goes */
   start(what: { kind: JobKind; from: string; to?: string }, perSecond: number, step: JobStep): Job {

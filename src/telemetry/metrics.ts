@@ -4,6 +4,7 @@
  */
 import { Counter, Gauge, Registry } from 'prom-client'
 import type { DropCause, Events } from './events.ts'
+import { type QueueSample, queueMetrics } from './queue-metrics.ts'
 
 /** What the broker knows about itself at the moment of a scrape. Counters never go down while the process lives. */
 export interface Sample {
@@ -21,7 +22,7 @@ export interface Sample {
   /** Bytes that wait in memory for connections to take them. */
   unsentBytes: number
   store: { commits: number; lastCommitMs: number; pendingBytes: number; bytesOnDisk: number }
-  queues: Iterable<{ name: string; ready: number; leased: number; delayed: number; bytes: number }>
+  queues: Iterable<QueueSample>
 }
 
 /** A registry whose values come from `events` and, at each scrape, from `sample`. */
@@ -87,29 +88,7 @@ function sampledMetrics(registry: Registry, sample: () => Sample): void {
       for (const [cause, count] of Object.entries((current ?? sample()).dropped)) this.inc({ cause }, count)
     },
   })
-  new Gauge({
-    name: 'sluicemq_queue_messages',
-    help: 'Messages in a work queue by state.',
-    labelNames: ['queue', 'state'],
-    registers: [registry],
-    collect() {
-      this.reset()
-      bytes.reset()
-      for (const queue of (current ?? sample()).queues) {
-        this.set({ queue: queue.name, state: 'ready' }, queue.ready)
-        this.set({ queue: queue.name, state: 'leased' }, queue.leased)
-        this.set({ queue: queue.name, state: 'delayed' }, queue.delayed)
-        bytes.set({ queue: queue.name }, queue.bytes)
-      }
-    },
-  })
-  // Registered after the gauge above, whose collect fills both.
-  const bytes = new Gauge({
-    name: 'sluicemq_queue_bytes',
-    help: 'Message bytes in a work queue.',
-    labelNames: ['queue'],
-    registers: [registry],
-  })
+  queueMetrics(registry, () => (current ?? sample()).queues)
 }
 
 function countedEvents(registry: Registry, events: Events): void {
