@@ -9,8 +9,6 @@ import type { QueueSample } from '../telemetry/queue-metrics.ts'
 export function sample(core: Core, queues: Queues): Sample {
   const { sessions, subscriptions, retained, counters, store } = core
   const sum = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0)
-  let unsentBytes = 0
-  for (const session of sessions.values()) unsentBytes += session.link?.out.waitingBytes ?? 0
   return {
     connections: sessions.online,
     sessions: sessions.size,
@@ -21,7 +19,8 @@ export function sample(core: Core, queues: Queues): Sample {
     bytesReceived: counters.bytesReceived,
     bytesSent: counters.bytesSent,
     dropped: counters.dropped,
-    unsentBytes,
+    unsentBytes: core.memory.heldBytes,
+    memoryLevel: core.memory.level,
     store: { ...store.stats(), pendingBytes: store.pendingBytes },
     queues: [...queues].map((queue) => queueSample(queue, queues.control.forecast(queue.name))),
   }

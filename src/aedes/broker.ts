@@ -158,6 +158,7 @@ export class Broker extends Aedes {
     await this.core.store.open()
     await this.#parts.restore(this.core)
     this.core.watch.start()
+    this.core.memoryRelief.start()
     const listeners = this.mq.count(this.#topicOf(NEW_CLIENTS))
     await super.listen()
     this.#aedesListeners = this.mq.count(this.#topicOf(NEW_CLIENTS)) - listeners
@@ -242,6 +243,7 @@ export class Broker extends Aedes {
     this.#cancelForgetting()
     super.close(() => {
       core.watch.stop()
+      core.memoryRelief.stop()
       core.sessions.stop()
       core.wills.stop()
       this.#parts.release(core).then(callback, (error: unknown) => {

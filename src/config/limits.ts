@@ -20,6 +20,13 @@ export const limitsSchema = z
       60_000,
       'A connection that takes no bytes for this long while some wait is closed, in ms.',
     ),
+    memoryBytesMax: integer(
+      0,
+      1024 * 1024 * MIB,
+      0,
+      'Memory of the process, in bytes. Half of it may be taken by what waits for clients; docs/limits.md says what gives way ' +
+        'when it is short. 0: half of what the machine or its control group has.',
+    ),
     retainedMessagesMax: integer(0, 1_000_000_000, 1_000_000, 'Retained messages of the broker.'),
     retainedBytesMax: integer(0, 1024 * 1024 * MIB, 1024 * MIB, 'Bytes of the retained messages of the broker.'),
     inboundPausedBytes: integer(

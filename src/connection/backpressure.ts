@@ -30,6 +30,7 @@ export class Backpressure {
   readonly #pausedBytes: number
   readonly #clock: Clock
   readonly #pausedByDisk = new Set<Pausable>()
+  readonly #pausedByMemory = new Set<Pausable>()
   /** Publishers by the subscriber that pauses them. */
   readonly #pausedBy = new Map<object, Set<Pausable>>()
   /** Subscribers that used up their patience. */
@@ -65,6 +66,22 @@ export class Backpressure {
     this.#clock.after(Math.min(ms, 0x7fffffff), () => this.#resume(connection))
   }
 
+  /** Memory is short (`MemoryLevel` 3): whoever goes on publishing is not read until it is freed. */
+  pauseForMemory(connection: Pausable): void {
+    if (this.#pausedByMemory.has(connection)) return
+    this.#pausedByMemory.add(connection)
+    this.#pause(connection)
+  }
+
+  /** Memory is no longer short. */
+  memoryFreed(): void {
+    if (this.#pausedByMemory.size === 0) return
+    const paused = [...this.#pausedByMemory]
+    this.#pausedByMemory.clear()
+    // Not at once: what made memory free is in the middle of something.
+    for (const connection of paused) this.#clock.after(0, () => this.#resume(connection))
+  }
+
   /** The subscriber has much unsent: whoever is publishing waits for it. */
   full(subscriber: object): void {
     const publisher = this.publisher
@@ -95,6 +112,7 @@ export class Backpressure {
   forget(connection: Pausable): void {
     this.drained(connection)
     this.#pausedByDisk.delete(connection)
+    this.#pausedByMemory.delete(connection)
     for (const paused of this.#pausedBy.values()) paused.delete(connection)
     this.#reasons.delete(connection)
   }

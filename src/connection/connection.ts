@@ -13,6 +13,7 @@ import type { ProtocolVersion } from '../wire/versions.ts'
 import type { Core } from './core.ts'
 import { dispatch, dispatchUnconnected } from './dispatch.ts'
 import type { EnhancedAuth } from './enhanced-auth.ts'
+import { FairShare } from './fair-share.ts'
 import { announceEnd, disconnect, fail, notCommitted, publishWill, refuse, refusedBefore } from './goodbye.ts'
 import { flushRun, handlePublish, NO_RUN, type Run } from './handlers/publish.ts'
 import { Intake, type PacketSink } from './intake.ts'
@@ -64,7 +65,6 @@ export class Connection
   closeError: ErrorCode | null = null
   window: number
   maximumPacketSize = Number.POSITIVE_INFINITY
-  outboundBytesMax: number
   /** In force for it: at first those of its listener, then those of its user too. */
   limits: Limits
   /** Null: it may publish as fast as it likes. */
@@ -89,6 +89,7 @@ export class Connection
   /** Null until the first PUBLISH. */
   topics: TopicMemory | null = null
   run: Run = NO_RUN
+  readonly fairShare = new FairShare()
   /** Null until it subscribes to a work queue. */
   queues: QueueMembers | null = null
   /** The client wants reason strings and user properties [v5 MQTT-3.1.2-29]. */
@@ -105,10 +106,9 @@ export class Connection
     this.limits = limits
     this.core = core
     this.stream = stream
-    this.out = new Outbound(stream, core.flusher, core.counters, this)
-    this.#intake = new Intake(stream, limits.packetBytesMax, this)
+    this.out = new Outbound(stream, core.flusher, core.counters, core.memory, this)
+    this.#intake = new Intake(stream, limits.packetBytesMax, core.memory, this)
     this.window = limits.inflightMax
-    this.outboundBytesMax = limits.outboundBytesMax
     core.counters.connectionsOpened++
     core.unconnected.add(this)
     core.watch.add(this, limits.connectTimeoutMs)
@@ -128,6 +128,22 @@ export class Connection
   get takenBytes(): number {
     return this.out.takenBytes
   }
+  /** From memory level 1 on, less than its limit. */
+  get outboundBytesMax(): number {
+    const { memory } = this.core
+    return memory.level === 0
+      ? this.limits.outboundBytesMax
+      : Math.min(memory.slowReaderBytesMax, this.limits.outboundBytesMax)
+  }
+  get fullCause(): 'memory' | 'outbound_full' {
+    return this.core.memory.level > 0 && this.out.waitingBytes < this.limits.outboundBytesMax
+      ? 'memory'
+      : 'outbound_full'
+  }
+  /** Bytes of a packet that has not come to its end. */
+  get unfinishedBytes(): number {
+    return this.#intake.unfinishedBytes
+  }
   unsentBytes(): number {
     return this.out.unsentBytes()
   }
@@ -135,7 +151,6 @@ export class Connection
   /** Takes up the limits that are in force for its user. */
   limitTo(limits: Limits): void {
     this.limits = limits
-    this.outboundBytesMax = limits.outboundBytesMax
     this.#intake.packetBytesMax = limits.packetBytesMax
     this.throttle = Throttle.of(this, limits, this.core.backpressure, this.core.clock)
   }

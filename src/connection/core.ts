@@ -20,6 +20,8 @@ import type { Flusher } from './flusher.ts'
 import type { Gate } from './gate.ts'
 import type { Hooks } from './hooks.ts'
 import type { LimitsBook } from './limits-book.ts'
+import type { Memory } from './memory.ts'
+import type { MemoryRelief } from './memory-relief.ts'
 import type { Watch } from './watch.ts'
 
 /** What every connection works with. Made once, by the composition root. */
@@ -41,6 +43,9 @@ export interface Core {
   /** Which limits are in force for whom. */
   readonly limitsBook: LimitsBook
   readonly gate: Gate
+  /** Bytes that wait for clients. */
+  readonly memory: Memory
+  readonly memoryRelief: MemoryRelief
   readonly backpressure: Backpressure
   readonly counters: Counters
   readonly events: Events

@@ -13,6 +13,8 @@ export class Flusher {
   #spare: (Outbound | null)[] = []
   #count = 0
   #scheduled = false
+  /** Turns that had something to write. */
+  turn = 0
   readonly #run = (): void => this.flush()
 
   add(outbound: Outbound): void {
@@ -25,13 +27,14 @@ export class Flusher {
 
   flush(): void {
     this.#scheduled = false
+    this.turn++
     const dirty = this.#dirty
     const count = this.#count
     this.#dirty = this.#spare
     this.#spare = dirty.length > ROOM_KEPT ? [] : dirty
     this.#count = 0
     for (let i = 0; i < count; i++) {
-      dirty[i]!.flush()
+      dirty[i]!.endTurn()
       // A connection that ends must not be kept by a place that nobody fills again.
       dirty[i] = null
     }

@@ -1,5 +1,6 @@
 import type { ByteStream } from '../transport.ts'
 import { FrameReader, type FrameSink } from '../wire/frame-reader.ts'
+import type { Memory } from './memory.ts'
 
 /** Takes the packets of one connection. */
 export interface PacketSink extends FrameSink {
@@ -25,8 +26,12 @@ export class Intake {
   /** The stream is not read. */
   #stopped = false
   #closed = false
+  readonly #memory: Memory
+  /** Bytes of an unfinished packet. */
+  unfinishedBytes = 0
 
-  constructor(stream: ByteStream, packetBytesMax: number, sink: PacketSink) {
+  constructor(stream: ByteStream, packetBytesMax: number, memory: Memory, sink: PacketSink) {
+    this.#memory = memory
     this.#stream = stream
     this.#reader = new FrameReader(packetBytesMax)
     this.#sink = sink
@@ -76,6 +81,13 @@ export class Intake {
   close(): void {
     this.#closed = true
     this.#waiting = []
+    this.#unfinished(0)
+  }
+
+  #unfinished(bytes: number): void {
+    if (bytes === this.unfinishedBytes) return
+    this.#memory.add(bytes - this.unfinishedBytes)
+    this.unfinishedBytes = bytes
   }
 
   /** Returns what the sink left; null: nothing. */
@@ -88,6 +100,7 @@ export class Intake {
       this.#sink.failed(error)
     }
     this.#feeding = false
+    if (!this.#closed) this.#unfinished(this.#reader.heldBytes)
     return taken < bytes.length && !this.#closed ? bytes.subarray(taken) : null
   }
 

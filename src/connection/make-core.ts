@@ -1,3 +1,4 @@
+import { machineMemoryBytes, usedMemoryBytes } from '../base/machine-memory.ts'
 import type { Random } from '../base/random.ts'
 import type { Cluster } from '../cluster.ts'
 import { Interest } from '../nodes/interest.ts'
@@ -17,10 +18,13 @@ import { Subscriptions } from '../session/subscriptions.ts'
 import { Wills } from '../session/will.ts'
 import type { Drops } from '../telemetry/drops.ts'
 import type { DropCause } from '../telemetry/events.ts'
+import type { Connection } from './connection.ts'
 import type { Core } from './core.ts'
 import { Flusher } from './flusher.ts'
 import { Gate } from './gate.ts'
 import { LimitsBook } from './limits-book.ts'
+import { Memory } from './memory.ts'
+import { MemoryRelief } from './memory-relief.ts'
 import { cutFullReader } from './slow-reader.ts'
 import { Watch } from './watch.ts'
 
@@ -55,7 +59,10 @@ export function makeCore(parts: CoreParts): Core {
   const retainedJournal = new RetainedJournal(store)
   const retained = retainedJournal.index
   const dropped = (session: Session | null, cause: DropCause, count: number): void => drops.count(session, cause, count)
-  const shared = { store, commits, counters, backpressure, clock, events, limits, dropped }
+  const memoryBytesMax = limits.memoryBytesMax === 0 ? Math.floor(machineMemoryBytes() / 2) : limits.memoryBytesMax
+  // The other half is for what the process is made of and what it keeps for good.
+  const memory = new Memory(memoryBytesMax / 2)
+  const shared = { memory, store, commits, counters, backpressure, clock, events, limits, dropped }
   const mayRefuse = limitsBook.some('sessionFullPolicy', (policy) => policy === 'refuse')
   const routerLimits = {
     ...limits,
@@ -95,6 +102,15 @@ export function makeCore(parts: CoreParts): Core {
   const session = (clientId: string): Session | undefined => sessions.find(clientId)
   const wills = new Wills({ store, commits, clock, events, router, session, published })
   const nodes = parts.cluster === null ? null : joinNodes(parts.cluster)
+  const gate = new Gate(clock, limits.connectionsMax)
+  const watch = new Watch(clock, limits.drainTimeoutMs)
+  const unconnected = new Set<Connection>()
+  const connections = function* (): Iterable<Connection> {
+    for (const { owner } of sessions.values()) if (owner !== null) yield owner
+    yield* unconnected
+  }
+  const relief = { memory, memoryBytesMax, clock, events, gate, watch, backpressure, connections }
+  const memoryRelief = new MemoryRelief({ ...relief, ownBytes: usedMemoryBytes })
   return {
     config,
     clock,
@@ -109,15 +125,17 @@ export function makeCore(parts: CoreParts): Core {
     queues: parts.queues,
     flusher: new Flusher(),
     limitsBook,
-    gate: new Gate(clock, limits.connectionsMax),
-    watch: new Watch(clock, limits.drainTimeoutMs),
+    gate,
+    memory,
+    memoryRelief,
+    watch,
     backpressure,
     counters,
     events,
     hooks,
     authenticationMethods: parts.authenticationMethods,
     scratch: new Publication(),
-    unconnected: new Set(),
+    unconnected,
     nodes,
   }
 

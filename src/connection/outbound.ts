@@ -3,11 +3,18 @@ import type { ByteStream } from '../transport.ts'
 import type { EncodedPublish } from '../wire/publish.ts'
 import { copyByWords } from '../wire/words.ts'
 import type { Flusher } from './flusher.ts'
+import type { Memory } from './memory.ts'
 import { LARGEST_SLAB_CLASS, returnSlab, type Slab, slabBytes, takeSlab } from './slabs.ts'
 
 /** Up to so many bytes a loop is faster than a call into native code, over words or over bytes. */
 const COPY_BY_WORDS_MAX = 192
 const COPY_BY_BYTES_MAX = 48
+
+/**
+ * So much at once is not gathered with more: the slab is free for the next of many receivers, instead of one slab for each
+ * until the turn ends.
+ */
+const SEND_AT_ONCE_BYTES = 16 * 1024
 
 /** Whose packets are sent. */
 export interface OutboundOwner {
@@ -30,11 +37,20 @@ export class Outbound {
   #sizeClass = 0
   #dirty = false
   #closed = false
-  /** Slabs given to the stream, oldest first; the stream gives them back in that order. */
-  #lent: Slab[] = []
+  /** The stream holds so much back that it will tell when it has sent everything. */
+  #full = false
+  /** Bytes of memory that wait for the operating system: slabs, and large packets as they are. */
+  heldBytes = 0
+  readonly #memory: Memory
+  /** Slabs given to the stream, and lengths of what is no slab, oldest first: the stream is done with them in that order. */
+  #lent: (Slab | number)[] = []
   readonly #written = (): void => {
-    const slab = this.#lent.shift()
-    if (slab !== undefined) returnSlab(slab)
+    const done = this.#lent.shift()
+    if (typeof done === 'number') this.#hold(-done)
+    else if (done !== undefined) {
+      this.#hold(-done.bytes.length)
+      returnSlab(done)
+    }
     // An empty array keeps the memory of what was in it, unless it is told.
     if (this.#lent.length === 0) this.#lent.length = 0
   }
@@ -50,7 +66,8 @@ export class Outbound {
   /** Bytes given to the stream since the connection opened. */
   #givenBytes = 0
 
-  constructor(stream: ByteStream, flusher: Flusher, counters: Counters, owner: OutboundOwner) {
+  constructor(stream: ByteStream, flusher: Flusher, counters: Counters, memory: Memory, owner: OutboundOwner) {
+    this.#memory = memory
     this.#counters = counters
     this.#stream = stream
     this.#flusher = flusher
@@ -69,9 +86,11 @@ export class Outbound {
 
   /** Appends bytes as they are. They must not change any more; large ones are not copied. */
   append(src: Buffer, start: number, end: number): void {
-    this.#publishBytes += end - start
-    if (this.#room(end - start)) this.#copy(src, start, end)
-    else this.#large(src.subarray(start, end))
+    const bytes = end - start
+    this.#publishBytes += bytes
+    if (!this.#room(bytes)) return this.#large(src.subarray(start, end))
+    this.#copy(src, start, end)
+    if (bytes >= SEND_AT_ONCE_BYTES || this.#memory.level > 0) this.#sendAtOnce()
   }
 
   /** Appends bytes that will not change any more; large ones are not copied. */
@@ -106,6 +125,11 @@ export class Outbound {
     this.#copy(buf, start, head)
     patch(this.#slab!.bytes, at, firstByte, packetIdOffset, packetId)
     if (!whole) this.#large(buf.subarray(head, end))
+    else if (this.#memory.level > 0) this.#sendAtOnce()
+  }
+
+  #sendAtOnce(): void {
+    if (!this.#full && !this.#closed && this.#slab !== null) this.#send()
   }
 
   /** Appends the four-byte form of PUBACK, PUBREC, PUBREL or PUBCOMP. */
@@ -119,6 +143,17 @@ export class Outbound {
     bytes[at++] = packetId >> 8
     bytes[at++] = packetId & 255
     this.#used = at
+  }
+
+  /**
+   * The turn of the event loop is over: hands everything to the stream, unless that is full. Then a slab is filled first:
+   * one for each turn would take many times the memory of what is in it.
+   */
+  endTurn(): void {
+    if (!this.#full || this.#closed) return this.flush()
+    this.#dirty = false
+    this.#count()
+    this.#measure()
   }
 
   /** Hands everything to the stream. */
@@ -138,15 +173,25 @@ export class Outbound {
 
   /** The stream told that everything written has been taken. */
   drained(): void {
-    this.#measure()
+    this.#full = false
+    if (this.#slab !== null) this.#send()
+    else this.#measure()
   }
 
   /** Drops what is not sent; nothing is sent any more. */
   close(): void {
     this.#closed = true
     this.#used = 0
+    this.#memory.add(-this.heldBytes)
+    this.heldBytes = 0
     if (this.#slab !== null) returnSlab(this.#slab)
     this.#slab = null
+  }
+
+  #hold(bytes: number): void {
+    if (this.#closed) return
+    this.heldBytes += bytes
+    this.#memory.add(bytes)
   }
 
   /** Makes room for n bytes in the slab; false when no slab is large enough (or the connection is closed). */
@@ -165,11 +210,13 @@ export class Outbound {
       if (this.#sizeClass < LARGEST_SLAB_CLASS) this.#sizeClass++
       this.#send()
     }
+    if (this.#memory.level > 0) this.#sizeClass = 0
     while (n > slabBytes(this.#sizeClass)) {
       if (this.#sizeClass === LARGEST_SLAB_CLASS) return false
       this.#sizeClass++
     }
     this.#slab = takeSlab(this.#sizeClass)
+    this.#hold(this.#slab.bytes.length)
     return true
   }
 
@@ -188,7 +235,9 @@ export class Outbound {
     if (this.#slab !== null) this.#send()
     this.#givenBytes += bytes.length
     this.#counters.bytesSent += bytes.length
-    this.#stream.write(bytes)
+    this.#lent.push(bytes.length)
+    this.#hold(bytes.length)
+    this.#full = !this.#stream.write(bytes, this.#written)
     this.#measure()
   }
 
@@ -224,6 +273,7 @@ export class Outbound {
     this.#slab = null
     this.#used = 0
     if (used === 0 || this.#closed) {
+      this.#hold(-slab.bytes.length)
       returnSlab(slab)
       return
     }
@@ -231,7 +281,13 @@ export class Outbound {
     this.#lent.push(slab)
     this.#givenBytes += used
     this.#counters.bytesSent += used
-    this.#stream.write(slab.bytes.subarray(0, used), this.#written)
+    this.#full = !this.#stream.write(slab.bytes.subarray(0, used), this.#written)
+    if (this.#stream.bufferedBytes === 0 && this.#lent.at(-1) === slab) {
+      // Taken at once: there is no need to wait until the stream says so.
+      this.#lent[this.#lent.length - 1] = 0
+      this.#hold(-slab.bytes.length)
+      returnSlab(slab)
+    }
     this.#measure()
   }
 }

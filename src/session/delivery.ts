@@ -62,6 +62,7 @@ export class Delivery {
   /** Returns the sequence number before which messages may have been sent. */
   detach(): number {
     this.link = null
+    this.#pending?.clear()
     this.#pending = null
     const next = this.#inflight === null ? 0 : this.#inflight.next
     this.#inflight = null
@@ -77,6 +78,7 @@ export class Delivery {
 
   /** Discards what waits for the client, acknowledged or not. */
   discard(): void {
+    this.#pending?.clear()
     this.#pending = null
     const lane = this.#lane
     if (lane === null) return
@@ -129,7 +131,7 @@ export class Delivery {
     if (encoded.end - encoded.start > link.maximumPacketSize) return this.drop('packet_too_large', 1)
     const firstByte = 0x30 | (qos << 1) | (retain ? 1 : 0)
     if (qos === 0) {
-      if (!link.out.hasRoom(link.outboundBytesMax)) return this.drop('outbound_full', 1)
+      if (!link.out.hasRoom(link.outboundBytesMax)) return this.drop(link.fullCause, 1)
       link.out.publish(aliased(link, message, prefix, encoded) ?? encoded, firstByte, 0)
       if (link.out.waitingBytes >= SLOW_DOWN_BYTES) this.#context.backpressure.full(link)
       this.#context.counters.delivered[0]++
@@ -147,7 +149,7 @@ export class Delivery {
   /** Bytes of QoS 0 packets in the client's form, copied as they are. */
   deliverVerbatim(buf: Buffer, start: number, end: number, count: number): void {
     const link = this.link!
-    if (!link.out.hasRoom(link.outboundBytesMax)) return this.drop('outbound_full', count)
+    if (!link.out.hasRoom(link.outboundBytesMax)) return this.drop(link.fullCause, count)
     link.out.append(buf, start, end)
     link.out.packets += count
     if (link.out.waitingBytes >= SLOW_DOWN_BYTES) this.#context.backpressure.full(link)
@@ -288,7 +290,7 @@ export class Delivery {
   }
 
   #hold(message: Publication, encoded: EncodedPublish, firstByte: number, loan: Loan | null): void {
-    this.#pending ??= new Pending()
+    this.#pending ??= new Pending(this.#context.memory)
     const pending = this.#pending
     if (!this.#session.makesRoom()) this.#refuse('session_full', loan)
     else pending.push(message, encoded, firstByte, this.link!.version5, this.#context.now(), loan)

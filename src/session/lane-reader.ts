@@ -84,7 +84,11 @@ export class LaneReader {
   pump(link: Link): void {
     if (this.#waitsForMarks) return
     const backlog = this.#backlog
-    while (link.out.waitingBytes < UNSENT_MAX && this.#delivery.inflightCount < link.window && backlog.peek()) {
+    while (
+      link.out.waitingBytes < Math.min(UNSENT_MAX, link.outboundBytesMax) &&
+      this.#delivery.inflightCount < link.window &&
+      backlog.peek()
+    ) {
       const seq = backlog.seq
       if (backlog.marked) {
         this.#delivery.resumeRelease(link, seq)

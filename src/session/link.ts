@@ -23,6 +23,8 @@ export interface Link {
   readonly outboundBytesMax: number
   /** Packet Identifiers in use by messages of work queues; null: none. Their places are taken off `window`. */
   readonly queues: { has(packetId: number): boolean } | null
+  /** Why they are dropped then. */
+  readonly fullCause: 'memory' | 'outbound_full'
   /** Topic Aliases towards the client; null: it takes none. */
   readonly aliases: OutboundAliases | null
   /** Aedes' authorizeForward: what to send instead, or null for nothing. Null: not hooked. */

@@ -1,3 +1,4 @@
+import type { Memory } from '../connection/memory.ts'
 import { put32 } from '../router/message.ts'
 import type { Publication } from '../router/publication.ts'
 import type { EncodedPublish } from '../wire/publish.ts'
@@ -14,11 +15,19 @@ export interface Waiting extends EncodedPublish {
   readonly loan: Loan | null
 }
 
+/** What keeping a message costs beside its bytes. */
+const ITEM_BYTES = 200
+
 /** Messages of QoS 1 and 2 that a session without durable state has to hold back: a queue in memory. */
 export class Pending {
   #items: (Waiting | undefined)[] = []
   #head = 0
   bytes = 0
+  readonly #memory: Memory
+
+  constructor(memory: Memory) {
+    this.#memory = memory
+  }
 
   get length(): number {
     return this.#items.length - this.#head
@@ -41,6 +50,7 @@ export class Pending {
     const tail = message.propsEnd - message.propsStart + message.payloadEnd - message.payloadStart
     const expiryOffset = expires && version5 ? buf.length - tail + message.expiryOffset : -1
     this.bytes += buf.length
+    this.#memory.add(buf.length + ITEM_BYTES)
     this.#items.push({ buf, start: 0, end: buf.length, packetIdOffset, firstByte, expiresAt, expiryOffset, loan })
   }
 
@@ -48,11 +58,20 @@ export class Pending {
     for (let i = this.#head; i < this.#items.length; i++) yield this.#items[i]!
   }
 
+  /** Gives everything up. */
+  clear(): void {
+    this.#memory.add(-this.bytes - this.length * ITEM_BYTES)
+    this.bytes = 0
+    this.#items = []
+    this.#head = 0
+  }
+
   shift(): Waiting | undefined {
     const item = this.#items[this.#head]
     if (item === undefined) return undefined
     this.#items[this.#head++] = undefined
     this.bytes -= item.end
+    this.#memory.add(-item.end - ITEM_BYTES)
     if (this.#head === this.#items.length) {
       this.#items = []
       this.#head = 0

@@ -1,6 +1,7 @@
 import type { ConnectionLimits } from '../config/connection-limits.ts'
 import type { Backpressure } from '../connection/backpressure.ts'
 import type { Connection } from '../connection/connection.ts'
+import type { Memory } from '../connection/memory.ts'
 import type { Commits } from '../router/commits.ts'
 import type { Subscription } from '../router/destinations.ts'
 import { Origin } from '../router/message.ts'
@@ -38,6 +39,7 @@ export interface SessionContext {
   readonly commits: Commits
   readonly counters: Counters
   readonly backpressure: Backpressure
+  readonly memory: Memory
   now(): number
   dropped(session: Session | null, cause: DropCause, count: number): void
   /** Limits of a session that no connection serves. @param user the user it belongs to */
@@ -173,6 +175,11 @@ export class Session {
   /** Messages held in memory because its window is closed. */
   get pendingCount(): number {
     return this.#delivery === null ? 0 : this.#delivery.pendingCount
+  }
+
+  /** Their bytes. */
+  get pendingBytes(): number {
+    return this.#delivery === null ? 0 : this.#delivery.pendingBytes
   }
 
   /** Bytes of those messages; of a session without a lane, those not sent yet. */

@@ -78,6 +78,8 @@ export interface EventMap {
   messageDropped: { clientId: string; cause: DropCause; count: number }
   /** The peer does not read: it has `bufferedBytes` unsent. */
   slowReader: { clientId: string; bufferedBytes: number; disconnected: boolean }
+  /** Memory is short, or no longer (level 0). Levels: docs/limits.md. */
+  memoryShort: { level: number; heldBytes: number; budgetBytes: number }
   willPublished: { clientId: string; topic: string }
   /** A group of writes did not reach the disk; its publishes are not acknowledged. */
   commitFailed: { error: string; code: ErrorCode | null }

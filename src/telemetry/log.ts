@@ -64,6 +64,7 @@ const sentences: { readonly [K in EventName]: readonly [Level, string] } = {
   clientUnsubscribed: ['debug', 'client unsubscribed'],
   messageDropped: ['warn', 'messages dropped'],
   slowReader: ['warn', 'client does not read'],
+  memoryShort: ['warn', 'memory is short (level 0: no longer)'],
   willPublished: ['debug', 'will published'],
   storeBroken: ['error', 'the store cannot go on in this process; exiting so that a restart can mend it'],
   commitFailed: ['error', 'writing to the store failed; publishes are not acknowledged'],

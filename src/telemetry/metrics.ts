@@ -21,6 +21,8 @@ export interface Sample {
   dropped: Readonly<Record<DropCause, number>>
   /** Bytes that wait in memory for connections to take them. */
   unsentBytes: number
+  /** What gives way because memory is short: 0 nothing, to 4. */
+  memoryLevel: number
   store: { commits: number; lastCommitMs: number; pendingBytes: number; bytesOnDisk: number }
   queues: Iterable<QueueSample>
 }
@@ -44,7 +46,8 @@ const sampled: readonly (readonly [string, string, (sample: Sample) => number])[
   ['sluicemq_messages_sent_total', 'PUBLISH packets to clients.', (s) => s.messagesSent],
   ['sluicemq_bytes_received_total', 'Bytes from clients.', (s) => s.bytesReceived],
   ['sluicemq_bytes_sent_total', 'Bytes to clients.', (s) => s.bytesSent],
-  ['sluicemq_unsent_bytes', 'Bytes that wait for clients to take them.', (s) => s.unsentBytes],
+  ['sluicemq_unsent_bytes', 'Memory taken by what waits for clients, in bytes.', (s) => s.unsentBytes],
+  ['sluicemq_memory_level', 'What gives way because memory is short: 0 nothing, to 4.', (s) => s.memoryLevel],
   ['sluicemq_store_commits_total', 'Groups of writes made durable.', (s) => s.store.commits],
   ['sluicemq_store_last_commit_seconds', 'Time the last group took to be durable.', (s) => s.store.lastCommitMs / 1000],
   ['sluicemq_store_pending_bytes', 'Message bytes on their way to the disk.', (s) => s.store.pendingBytes],

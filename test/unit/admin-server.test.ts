@@ -24,6 +24,7 @@ const sample: Sample = {
   bytesSent: 10,
   dropped: { ...noDrops(), outbound_full: 42 },
   unsentBytes: 15,
+  memoryLevel: 0,
   store: { commits: 11, lastCommitMs: 12, pendingBytes: 13, bytesOnDisk: 14 },
   queues: [{ name: 'jobs', ready: 1, leased: 2, delayed: 3, bytes: 4 }],
 }

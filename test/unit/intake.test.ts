@@ -1,6 +1,7 @@
 import { Duplex } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { Intake, type PacketSink } from '../../src/connection/intake.ts'
+import { Memory } from '../../src/connection/memory.ts'
 import type { ByteStream } from '../../src/transport.ts'
 
 class StandInStream implements ByteStream {
@@ -44,7 +45,7 @@ function packet(text: string): Buffer {
 function start(): { intake: Intake; notes: Notes; stream: StandInStream } {
   const stream = new StandInStream()
   const notes = new Notes()
-  const intake = new Intake(stream, 1000, notes)
+  const intake = new Intake(stream, 1000, new Memory(2 ** 40), notes)
   notes.intake = intake
   return { intake, notes, stream }
 }

@@ -3,6 +3,7 @@ import { systemRandom } from '../../base/random.ts'
 import { configSchema } from '../../config/schema.ts'
 import { Backpressure } from '../../connection/backpressure.ts'
 import type { Core } from '../../connection/core.ts'
+import { Memory } from '../../connection/memory.ts'
 import { Commits } from '../../router/commits.ts'
 import type { Destination, Member, RemoteMember } from '../../router/destinations.ts'
 import { RetainedJournal } from '../../router/retained-journal.ts'
@@ -47,7 +48,19 @@ export async function openState(store: Store): Promise<PersistentState> {
   // Failures reach whoever waits for the commit; nobody counts them.
   const commits = new Commits(store, { succeeded() {}, failed() {} }, () => {})
   const backpressure = new Backpressure(store, limits.inboundPausedBytes, clock)
-  const shared = { store, commits, counters, backpressure, clock, events, limits, dropped: () => {}, mayRefuse: false }
+  const memory = new Memory(Number.POSITIVE_INFINITY)
+  const shared = {
+    store,
+    commits,
+    counters,
+    backpressure,
+    clock,
+    events,
+    limits,
+    dropped: () => {},
+    mayRefuse: false,
+    memory,
+  }
   const observers = { generation: 0, observes: () => false, notify: () => {} }
   const router = new Router({ ...shared, tree, retained, retainedJournal, observers, remoteNode: () => undefined })
   const makeGroup = (): SharedGroup<Member | RemoteMember> => new SharedGroup('round-robin', random)

@@ -20,10 +20,12 @@ export interface Run {
   start: number
   end: number
   count: number
+  /** Longer runs are copied in parts, lest one turn take all the memory there is for slow readers. */
+  bytesMax: number
 }
 
 /** The run of a connection that has published nothing yet. */
-export const NO_RUN: Run = Object.freeze({ match: null, buf: null, start: 0, end: 0, count: 0 })
+export const NO_RUN: Run = Object.freeze({ match: null, buf: null, start: 0, end: 0, count: 0, bytesMax: 0 })
 
 const PUBLISH_QOS0 = 0x30
 
@@ -56,7 +58,7 @@ function extendRun(c: Connection, buf: Buffer, start: number, bodyStart: number,
   const match = topics.findOpening(buf, bodyStart, end) ?? findPlain(c, topics, buf, bodyStart, end)
   if (match === null) return false
   if (run.count > 0) {
-    if (run.end !== start || run.buf !== buf) return false
+    if (run.end !== start || run.buf !== buf || run.end - run.start >= run.bytesMax) return false
     if (match !== run.match && (match.copySet !== run.match!.copySet || !c.core.router.isCurrent(match))) return false
     run.end = end
     run.count++
@@ -90,7 +92,8 @@ function startRun(c: Connection, match: Match, buf: Buffer, start: number, end: 
   const { hooks, router } = c.core
   if (hooks.authorizePublish !== null || hooks.published !== null) return false
   if (!router.copies(match, c.version5)) return false
-  if (c.run === NO_RUN) c.run = { match, buf, start, end, count: 1 }
+  const bytesMax = c.core.memory.runBytesMax(match.receivers.length)
+  if (c.run === NO_RUN) c.run = { match, buf, start, end, count: 1, bytesMax }
   else {
     const { run } = c
     run.match = match
@@ -98,6 +101,7 @@ function startRun(c: Connection, match: Match, buf: Buffer, start: number, end: 
     run.start = start
     run.end = end
     run.count = 1
+    run.bytesMax = bytesMax
   }
   return true
 }
@@ -110,9 +114,12 @@ export function flushRun(c: Connection): void {
   c.core.counters.packetsReceived += count
   c.core.counters.published[0] += count
   c.core.counters.publishBytesReceived += run.end - run.start
+  const heldBefore = c.core.memory.heldBytes
   c.core.backpressure.publisher = c
   c.core.router.copy(run.match!, run.buf!, run.start, run.end, count)
   c.core.backpressure.publisher = null
+  c.core.memory.published(c, heldBefore)
+  c.fairShare.spent(run.match!.receivers.length, run.end - run.start, c, c.core.flusher)
   run.buf = null
 }
 
@@ -225,10 +232,13 @@ function take(c: Connection, publication: Publication, match: Match, entering: E
     acknowledge(c, 0x50, packetId, c.unacknowledged > 0)
     return
   }
+  const heldBefore = core.memory.heldBytes
   core.backpressure.publisher = c
   const durable = core.router.publish(publication, match, c, entering) || (qos === 2 && c.session!.kept)
   core.backpressure.publisher = null
   if (durable) core.backpressure.published(c)
+  core.memory.published(c, heldBefore)
+  c.fairShare.spent(match.receivers.length, publication.end - publication.start, c, core.flusher)
   const published = core.hooks.published
   if (published === null) {
     if (qos > 0) answer(c, qos, packetId, durable, match)
