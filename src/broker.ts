@@ -36,7 +36,7 @@ import { Events } from './telemetry/events.ts'
 import { createLog, type Logger } from './telemetry/log.ts'
 import { createMetrics } from './telemetry/metrics.ts'
 import { type SelfReport, selfReports } from './telemetry/self-reports.ts'
-import { CommitHealth, watchHealth } from './telemetry/store-health.ts'
+import { CommitHealth, tellNews, watchHealth } from './telemetry/store-health.ts'
 import type { Accept } from './transport.ts'
 import { duplexStream } from './transports/duplex.ts'
 import { tcpListener } from './transports/tcp.ts'
@@ -154,13 +154,7 @@ export function prepare(options: BuildOptions): Prepared {
 function makeStore(config: Config, clock: Clock, events: Events): Store {
   switch (config.store) {
     case 'lmdb':
-      return lmdbStore({
-        dir: config.dataDir,
-        clock,
-        onEvent: (event) => {
-          if (event.type === 'broken') events.emit('storeBroken', { error: event.error.message })
-        },
-      })
+      return lmdbStore({ dir: config.dataDir, clock, onEvent: tellNews(events) })
     case 'memory':
       return memoryStore({ clock })
     case 'redis':

@@ -86,6 +86,10 @@ export interface EventMap {
   commitRecovered: { failedForMs: number }
   /** The store cannot go on: every commit fails until the process starts again. */
   storeBroken: { error: string }
+  /** A record on disk is not what was written. It is not used; what it is, in words. */
+  storeDamaged: { record: string }
+  /** The store had an older format; the data directory has it as it was under this name. */
+  storeMigrated: { from: number; to: number; keptAs: string }
   /** Another node is there. */
   nodeJoined: { nodeId: string }
   /** Another node left, or was declared dead. */

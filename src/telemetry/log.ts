@@ -66,6 +66,11 @@ const sentences: { readonly [K in EventName]: readonly [Level, string] } = {
   slowReader: ['warn', 'client does not read'],
   memoryShort: ['warn', 'memory is short (level 0: no longer)'],
   willPublished: ['debug', 'will published'],
+  storeDamaged: [
+    'error',
+    'a record of the store is damaged and left out; stop the broker and run: sluicemq store check --data-dir ...',
+  ],
+  storeMigrated: ['warn', 'the store was brought to the format of this version; the file as it was is kept'],
   storeBroken: ['error', 'the store cannot go on in this process; exiting so that a restart can mend it'],
   commitFailed: ['error', 'writing to the store failed; publishes are not acknowledged'],
   commitRecovered: ['info', 'writing to the store works again'],

@@ -112,6 +112,8 @@ function countedEvents(registry: Registry, events: Events): void {
   events.on('willPublished', () => wills.inc())
   const failures = counter('store_commit_failures', 'Groups of writes that did not reach the disk.')
   events.on('commitFailed', () => failures.inc())
+  const damaged = counter('store_damaged_records', 'Records of the store that are not what was written.')
+  events.on('storeDamaged', () => damaged.inc())
   const expired = counter('queue_leases_expired', 'Leases that ran out before an ack.', 'queue')
   events.on('leaseExpired', ({ queue, count }) => expired.inc({ queue }, count))
   const dead = counter('queue_dead_letters', 'Messages that used up their attempts.', 'queue')

@@ -27,6 +27,23 @@ export class CommitHealth {
   }
 }
 
+/** What a store on a disk of its own tells besides. */
+export type StoreNews =
+  | { readonly type: 'broken'; readonly error: Error }
+  | { readonly type: 'damaged'; readonly record: string }
+  | { readonly type: 'migrated'; readonly from: number; readonly to: number; readonly keptAs: string }
+  | { readonly type: 'commit-failed' | 'lane-removed' }
+
+/** Passes it on to those who listen to events. */
+export function tellNews(events: Events): (news: StoreNews) => void {
+  return (news) => {
+    if (news.type === 'broken') events.emit('storeBroken', { error: news.error.message })
+    else if (news.type === 'damaged') events.emit('storeDamaged', { record: news.record })
+    else if (news.type === 'migrated')
+      events.emit('storeMigrated', { from: news.from, to: news.to, keptAs: news.keptAs })
+  }
+}
+
 /** Ready while commits succeed. */
 export function watchHealth(events: Events): () => { ready: true } | { ready: false; reason: string } {
   let failing: string | null = null

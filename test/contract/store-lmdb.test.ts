@@ -182,22 +182,6 @@ describe('the LMDB store', () => {
     expect(refused).toBeGreaterThan(0)
   }, 60_000)
 
-  it('refuses the format of another version', async () => {
-    await someGroup()
-    const { open: openLmdb } = await import('lmdb')
-    const db = openLmdb<Buffer, Buffer>({
-      path: path.join(dir, DATA_FILE),
-      noSubdir: true,
-      encoding: 'binary',
-      keyEncoding: 'binary',
-      overlappingSync: false,
-    })
-    await db.put(Buffer.from('\u0000format'), Buffer.from('2'))
-    await db.close()
-    await expect(open()).rejects.toMatchObject({ code: 'store_version' })
-    await expect(open()).rejects.toThrow('format 2')
-  })
-
   it.skipIf(process.platform === 'win32')(
     'refuses what does not fit, keeps the rest, and goes on when there is room',
     async () => {

@@ -1,6 +1,7 @@
 /** Finds lanes and chunks: in memory where they are, from the engine otherwise. */
 import { StoredChunk } from './chunk.ts'
 import { corrupt, decodeChunk, settledBits, settledBytes, settledCount } from './formats.ts'
+import { describeKey } from './key-names.ts'
 import {
   chunkKeyBytes,
   chunkKeyCount,
@@ -15,6 +16,7 @@ import {
   writeUint48,
 } from './keys.ts'
 import type { EmbeddedLane, LaneLoader } from './lane.ts'
+import type { Segment } from './segment.ts'
 import type { State } from './state.ts'
 
 /** A read that has to go to disk also loads what follows, up to these limits. */
@@ -131,37 +133,48 @@ export class ChunkReader implements LaneLoader {
   }
 
   #load(lane: EmbeddedLane, key: Buffer, gapFrom: number): StoredChunk {
-    const { engine, segments, cache } = this.#state
-    const count = chunkKeyCount(key)
+    const { engine, cache } = this.#state
     const firstSeq = keySeq(key)
     const evicted = lane.takeEvicted(firstSeq)
     if (evicted !== undefined) {
       this.#state.revive(evicted)
       return evicted
     }
-    const value = engine.get(key)
-    if (value === undefined) throw corrupt(`chunk ${firstSeq} of lane ${lane.name}`, undefined)
-    const decoded = decodeChunk(value, count)
-    const found = decoded.segmentIds.map((id) => {
-      const segment = segments.load(id)
-      if (segment === undefined) throw corrupt(`segment ${id}`, undefined)
-      return segment
-    })
-    const messages = decoded.segmentIds.length === 0 ? decoded.inline : new Array<Buffer>(count)
-    const bytes = chunkKeyBytes(key)
-    const chunk = StoredChunk.stored(lane, firstSeq, gapFrom, bytes, messages, decoded.tags, decoded.extras)
-    if (found.length > 0) resolveRuns(messages, decoded.runs, decoded.inline, found)
-    for (const segment of found) {
-      chunk.segments.push(segment)
-      segment.holders++
-    }
+    const chunk = this.#decode(lane, key, gapFrom) ?? unreadable(lane, key, gapFrom)
     const settled = engine.get(seqKey(table.settled, lane.id, firstSeq))
-    if (settled !== undefined) {
+    if (settled !== undefined && chunk.unsettled > 0) {
       chunk.restoreSettled(settledBits(settled), settledCount(settled), settledBytes(settled))
     }
     if (lane.mayHaveMarks) chunk.marks = this.#marksOf(lane, chunk)
     lane.resident.add(chunk)
     cache.add(chunk)
+    return chunk
+  }
+
+  /** The chunk without what is settled of it; undefined when the disk does not have it as it was written. */
+  #decode(lane: EmbeddedLane, key: Buffer, gapFrom: number): StoredChunk | undefined {
+    const { engine, segments } = this.#state
+    const count = chunkKeyCount(key)
+    const value = engine.get(key)
+    if (value === undefined) return undefined
+    const decoded = decodeChunk(value, count)
+    const found: Segment[] = []
+    for (const id of decoded.segmentIds) {
+      const segment = segments.load(id)
+      if (segment === undefined) {
+        this.#state.onEvent({ type: 'damaged', record: `${describeKey(key)}: segment ${id} is missing` })
+        return undefined
+      }
+      found.push(segment)
+    }
+    const messages = decoded.segmentIds.length === 0 ? decoded.inline : new Array<Buffer>(count)
+    if (found.length > 0) resolveRuns(messages, decoded.runs, decoded.inline, found)
+    const { tags, extras } = decoded
+    const chunk = StoredChunk.stored(lane, keySeq(key), gapFrom, chunkKeyBytes(key), messages, tags, extras)
+    for (const segment of found) {
+      chunk.segments.push(segment)
+      segment.holders++
+    }
     return chunk
   }
 
@@ -183,6 +196,15 @@ export class ChunkReader implements LaneLoader {
     }
     return marks.size === 0 ? null : marks
   }
+}
+
+/** Stands for a chunk that is damaged: nothing of it waits, so readers go past it. On disk it stays as it is. */
+function unreadable(lane: EmbeddedLane, key: Buffer, gapFrom: number): StoredChunk {
+  const count = chunkKeyCount(key)
+  const messages = new Array<Buffer>(count).fill(NO_LANE.subarray(0, 0))
+  const chunk = StoredChunk.stored(lane, keySeq(key), gapFrom, chunkKeyBytes(key), messages, 0, null)
+  chunk.restoreSettled(new Array<number>((count + 31) >>> 5).fill(-1), count, chunkKeyBytes(key))
+  return chunk
 }
 
 function resolveRuns(

@@ -5,14 +5,27 @@
  */
 
 import type { SluiceError } from '../../errors.ts'
+import { sealed } from './checksum.ts'
+import { isBare } from './keys.ts'
 
 /** Writes of one group, in order. A later write to the same key wins. */
 export class WriteBatch {
   readonly keys: Buffer[] = []
   /** Parallel to `keys`; null removes. */
   readonly values: (Buffer | null)[] = []
+  readonly #seals: boolean
+
+  /** @param seals values that are put get seals */
+  constructor(seals = false) {
+    this.#seals = seals
+  }
 
   put(key: Buffer, value: Buffer): void {
+    this.putAsIs(key, this.#seals && !isBare(key) ? sealed(key, value) : value)
+  }
+
+  /** The value has its seal, or needs none. */
+  putAsIs(key: Buffer, value: Buffer): void {
     this.keys.push(key)
     this.values.push(value)
   }
@@ -68,4 +81,12 @@ export interface Engine {
   /** The greatest key k with low <= k <= high. */
   lastKey(low: Buffer, high: Buffer): Buffer | undefined
   bytesOnDisk(): number
+  /** What there is of it on disk, and how much of that holds nothing. */
+  space?(): { bytes: number; freeBytes: number }
+  /**
+   * Replaces everything by these entries, which come in the order of their keys: at once or not at all, whatever happens meanwhile.
+   * Nothing may be under way.
+   * @param keptAs name of the file in which what there was is kept; null: it is not
+   */
+  rewrite?(entries: Iterable<Entry>, keptAs: string | null): Promise<void>
 }

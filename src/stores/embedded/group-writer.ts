@@ -3,6 +3,7 @@
  * state, not a change to it: writing it again after a failure is harmless.
  */
 import { Arenas } from './arenas.ts'
+import { SEAL_BYTES, sealAt } from './checksum.ts'
 import type { StoredChunk } from './chunk.ts'
 import { encodeLane } from './chunk-reader.ts'
 import { WriteBatch } from './engine.ts'
@@ -26,7 +27,7 @@ export class GroupWriter {
   }
 
   write(group: Group): WriteBatch {
-    const batch = new WriteBatch()
+    const batch = new WriteBatch(this.#state.seals)
     this.#closeChunks(group)
     this.#putNew(group, batch)
     this.#putSettled(group, batch)
@@ -75,21 +76,26 @@ export class GroupWriter {
 
   #putNew(group: Group, batch: WriteBatch): void {
     let bytes = 0
-    for (const chunk of group.chunks) bytes += chunkBytesMax(chunk)
-    for (const segment of group.segments) if (segment.refs > 0) bytes += segmentBytesMax(segment)
+    for (const chunk of group.chunks) bytes += chunkBytesMax(chunk) + SEAL_BYTES
+    for (const segment of group.segments) if (segment.refs > 0) bytes += segmentBytesMax(segment) + SEAL_BYTES
     if (bytes === 0) return
     const arena = this.arenas.take(bytes)
     group.arena = arena
+    const { seals } = this.#state
     let at = 0
     for (const chunk of group.chunks) {
-      const end = encodeChunk(chunk, arena, at)
-      batch.put(keyOf(chunk), arena.subarray(at, end))
+      const key = keyOf(chunk)
+      let end = encodeChunk(chunk, arena, at)
+      if (seals) end = sealAt(key, arena, at, end)
+      batch.putAsIs(key, arena.subarray(at, end))
       at = end
     }
     for (const segment of group.segments) {
       if (segment.refs === 0) continue
-      const end = encodeSegment(segment, arena, at)
-      batch.put(idKey(table.segment, segment.id), arena.subarray(at, end))
+      const key = idKey(table.segment, segment.id)
+      let end = encodeSegment(segment, arena, at)
+      if (seals) end = sealAt(key, arena, at, end)
+      batch.putAsIs(key, arena.subarray(at, end))
       at = end
     }
   }
@@ -157,7 +163,7 @@ function keyOf(chunk: StoredChunk): Buffer {
   return chunkKey(chunk.lane.id, chunk.firstSeq, chunk.count, chunk.bytes, chunk.segments.length > 0)
 }
 
-function encodeCount(count: number): Buffer {
+export function encodeCount(count: number): Buffer {
   const value = Buffer.allocUnsafe(6)
   writeUint48(value, 0, count)
   return value

@@ -14,6 +14,9 @@
  *     will      0a clientId
  *     doomed    0b lane(6)                                     a dropped lane whose chunks are still being removed
  *
+ * Every value ends in a seal (`checksum.ts`), except what has to be read before the format is known or by the engine itself:
+ * format, owner and turn keys.
+ *
  * Count and bytes stand in the chunk's key so that a lane's totals are counted without touching a value.
  */
 import { createHash } from 'node:crypto'
@@ -32,6 +35,10 @@ export const table = {
   will: 10,
   doomed: 11,
 } as const
+
+/** Keys whose values carry no seal: `format`, `owner`, `turn0`, `turn1`. */
+export const isBare = (key: Buffer): boolean =>
+  key[0] === table.internal && (key[1] === 0x66 || key[1] === 0x6f || key[1] === 0x74)
 
 export type Table = (typeof table)[keyof typeof table]
 
@@ -53,6 +60,10 @@ export function nameBytes(name: string): Buffer {
   const kept = whole.subarray(0, Math.min(nul < 0 ? whole.length : nul, NAME_BYTES_KEPT))
   return Buffer.concat([kept, Buffer.from([DIGEST_MARK]), createHash('sha256').update(whole).digest()])
 }
+
+/** Whether keys hold this name as it is. */
+export const isWholeName = (name: string): boolean =>
+  !name.includes('\0') && (name.length * 3 <= NAME_BYTES_MAX || Buffer.byteLength(name) <= NAME_BYTES_MAX)
 
 /** Where the name that starts at `from` in a key ends. */
 export function nameEnd(key: Buffer, from: number): number {
@@ -147,6 +158,9 @@ export function sessionPrefix(clientId: string): Buffer {
   key[name.length + 1] = 0
   return key
 }
+
+/** The Client Identifier in a session's key, where it is whole. */
+export const sessionName = (key: Buffer): string => key.toString('utf8', 1, nameEnd(key, 1))
 
 export function sessionKey(prefix: Buffer, kind: number, rest: Buffer | null): Buffer {
   const key = Buffer.allocUnsafe(prefix.length + 1 + (rest === null ? 0 : rest.length))

@@ -1,10 +1,12 @@
 /** What the parts of the embedded store share: the engine, the groups, and what is kept in memory. */
 import type { Clock } from '../../base/clock.ts'
 import type { SluiceError } from '../../errors.ts'
+import { CheckedEngine } from './checked-engine.ts'
 import type { StoredChunk } from './chunk.ts'
 import { ChunkCache } from './chunk-cache.ts'
 import type { Engine } from './engine.ts'
 import { Group } from './group.ts'
+import { describeKey } from './key-names.ts'
 import type { EmbeddedLane } from './lane.ts'
 import { Segment, Segments } from './segment.ts'
 
@@ -13,6 +15,10 @@ export type StoreEvent =
   | { type: 'commit-failed'; error: SluiceError; bytes: number }
   /** The engine cannot go on in this process: every commit fails until a restart. Told once. */
   | { type: 'broken'; error: SluiceError }
+  /** A record on disk is not what was written; it is left there and not used. */
+  | { type: 'damaged'; record: string }
+  /** The store had an older format; as it was it is kept in the file of that name. */
+  | { type: 'migrated'; from: number; to: number; keptAs: string }
   /** Every chunk of a dropped lane is gone. */
   | { type: 'lane-removed'; chunks: number }
 
@@ -50,11 +56,16 @@ export class State {
   waiting = 0
   waitingGiven = 0
 
+  /** Records carry seals: they go to a disk. */
+  readonly seals: boolean
+
   constructor(engine: Engine, options: EmbeddedOptions) {
-    this.engine = engine
+    this.seals = engine.durable
+    const damaged = (key: Buffer): void => this.onEvent({ type: 'damaged', record: describeKey(key) })
+    this.engine = engine.durable ? new CheckedEngine(engine, damaged) : engine
     this.clock = options.clock
     this.onEvent = options.onEvent ?? (() => {})
-    this.segments = new Segments(engine)
+    this.segments = new Segments(this.engine)
     this.cache = new ChunkCache(options.cacheBytes ?? CACHE_BYTES)
   }
 
@@ -69,6 +80,7 @@ export class State {
   countWaiting(change: number): void {
     this.waiting += change
     this.open.waiting += change
+    this.open.touched = true
   }
 
   giveLaneId(lane: EmbeddedLane): void {

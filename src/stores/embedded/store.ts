@@ -18,7 +18,7 @@ import type { Engine } from './engine.ts'
 import { inspect, type StoreInspection } from './inspect.ts'
 import { keySeq, laneRange, nameRange, table } from './keys.ts'
 import { EmbeddedLane } from './lane.ts'
-import { readHeader } from './opening.ts'
+import { prepare } from './opening.ts'
 import { type EmbeddedOptions, State } from './state.ts'
 import { Sweeper } from './sweeper.ts'
 import { Tables } from './tables.ts'
@@ -29,6 +29,8 @@ export class EmbeddedStore implements Store {
   readonly kind: 'lmdb' | 'memory'
   readonly durable: boolean
   readonly shared = null
+  /** The engine as it is, and with what it reads checked. */
+  readonly #disk: Engine
   readonly #engine: Engine
   readonly #state: State
   readonly #reader: ChunkReader
@@ -40,8 +42,9 @@ export class EmbeddedStore implements Store {
   constructor(engine: Engine, options: EmbeddedOptions) {
     this.kind = engine.kind
     this.durable = engine.durable
-    this.#engine = engine
     this.#state = new State(engine, options)
+    this.#disk = engine
+    this.#engine = this.#state.engine
     this.#reader = new ChunkReader(this.#state)
     this.#sweeper = new Sweeper(this.#state)
     this.#commits = new Commits(this.#state, this.#sweeper)
@@ -51,7 +54,7 @@ export class EmbeddedStore implements Store {
   async open(): Promise<void> {
     await this.#engine.open()
     try {
-      const { empty, doomed } = readHeader(this.#state)
+      const { empty, doomed } = await prepare(this.#disk, this.#state)
       if (empty) await this.#commits.commit()
       this.#sweeper.add(doomed)
     } catch (error) {

@@ -81,16 +81,22 @@ export class Tables {
 
   async *sessions(): AsyncIterable<StoredSession> {
     let current: StoredSession | null = null
+    let prefix: Buffer = NOTHING
     for await (const slice of this.#slices(table.session)) {
       for (const { key, value } of slice) {
         const end = nameEnd(key, 1)
         const kind = key[end + 1]
         if (kind === sessionKind.record) {
           if (current !== null) yield current
-          current = { session: decodeSession(value), subscriptions: [], inboundPacketIds: [] }
-        } else if (current === null) continue
-        else if (kind === sessionKind.subscription) current.subscriptions.push(decodeSubscription(value))
-        else if (kind === sessionKind.inbound) current.inboundPacketIds.push(key.readUInt16BE(end + 2))
+          current = { session: decodeSession(key, value), subscriptions: [], inboundPacketIds: [] }
+          prefix = key.subarray(0, end + 1)
+        } else if (current === null || key.compare(prefix, 0, prefix.length, 0, end + 1) !== 0) {
+          // Its record is damaged: there is no session for it to be a part of.
+        } else if (kind === sessionKind.subscription) {
+          current.subscriptions.push(decodeSubscription(key, end + 2, value))
+        } else if (kind === sessionKind.inbound) {
+          current.inboundPacketIds.push(key.readUInt16BE(end + 2))
+        }
       }
     }
     if (current !== null) yield current

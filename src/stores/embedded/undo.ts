@@ -8,6 +8,8 @@ export function undoGroup(state: State, group: Group, into: Group): void {
   if (group.closedAt >= 0) state.waitingGiven -= group.waiting
   undoAppends(state, group, into)
   into.waiting += group.waiting
+  // What other groups subtract may have been added here.
+  if (into.waiting !== 0) into.touched = true
   undoMarks(state, group, into)
   carryOver(group, into)
   state.idsChanged = true

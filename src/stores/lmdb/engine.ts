@@ -8,19 +8,15 @@
  */
 import fs from 'node:fs'
 import path from 'node:path'
-import { open, type RootDatabase } from 'lmdb'
 import { SluiceError } from '../../errors.ts'
 import type { Engine, Entry, WriteBatch } from '../embedded/engine.ts'
 import { table } from '../embedded/keys.ts'
+import { type Database, openDatabase, PAGE_BYTES, removeFile, spaceOf, writeFile } from './database.ts'
 import { accessError, commitError } from './failure.ts'
-import { checkFile, syncDirectory } from './file.ts'
+import { checkFile, keepAs, syncDirectory } from './file.ts'
 import { type Claim, claim } from './owner.ts'
 
 export const DATA_FILE = 'sluicemq.mdb'
-
-/** Address space reserved at first; LMDB maps more by itself when the file outgrows it. */
-const MAP_BYTES = 64 * 1024 ** 3
-const PAGE_BYTES = 4096
 
 const turnKeys = [0, 1].map((n) => Buffer.from([table.internal, ...Buffer.from(`turn${n}`)]))
 
@@ -31,7 +27,7 @@ export class LmdbEngine implements Engine {
   readonly overlapBytes = 256 * 1024
   readonly #dir: string
   readonly #file: string
-  #db: RootDatabase<Buffer, Buffer> | null = null
+  #db: Database | null = null
   #claim: Claim | null = null
   /** Number of the last group given to LMDB, and of the last known to be applied. */
   #given = 0
@@ -56,29 +52,24 @@ export class LmdbEngine implements Engine {
       const fresh = !fs.existsSync(this.#file)
       this.#claim = claim(this.#file)
       if (!fresh) checkFile(this.#file, PAGE_BYTES)
-      this.#db = open<Buffer, Buffer>({
-        path: this.#file,
-        noSubdir: true,
-        encoding: 'binary',
-        keyEncoding: 'binary',
-        mapSize: MAP_BYTES,
-        pageSize: PAGE_BYTES,
-        overlappingSync: false,
-        eventTurnBatching: false,
-        noMemInit: true,
-        maxDbs: 1,
-        maxReaders: 64,
-      } as Parameters<typeof open>[0])
-      this.#claim.confirm(this.#db)
-      this.#db.transactionSync(() => {
-        this.#db!.remove(turnKeys[0]!)
-        this.#db!.put(turnKeys[1]!, Buffer.alloc(1))
-      })
+      this.#begin()
       if (fresh) syncDirectory(this.#dir)
     } catch (error) {
       await this.close()
       throw accessError(error, this.#dir)
     }
+  }
+
+  #begin(): void {
+    const db = openDatabase(this.#file)
+    this.#db = db
+    this.#claim!.confirm(db)
+    db.transactionSync(() => {
+      db.remove(turnKeys[0]!)
+      db.put(turnKeys[1]!, Buffer.alloc(1))
+    })
+    this.#given = 0
+    this.#applied = 0
   }
 
   async close(): Promise<void> {
@@ -164,7 +155,7 @@ export class LmdbEngine implements Engine {
     return key !== undefined && low.compare(key) <= 0 ? key : undefined
   }
 
-  #read<T>(look: (db: RootDatabase<Buffer, Buffer>) => T): T {
+  #read<T>(look: (db: Database) => T): T {
     try {
       return look(this.#open())
     } catch (error) {
@@ -172,11 +163,32 @@ export class LmdbEngine implements Engine {
     }
   }
 
+  space(): { bytes: number; freeBytes: number } {
+    return this.#read(spaceOf)
+  }
+
+  /** While the new file takes the place of the old one this process still is in LMDB's reader table: nobody else gets in. */
+  async rewrite(entries: Iterable<Entry>, keptAs: string | null): Promise<void> {
+    const fresh = `${this.#file}.new`
+    try {
+      await writeFile(fresh, entries)
+      if (keptAs !== null) keepAs(this.#file, path.join(this.#dir, keptAs))
+      fs.renameSync(fresh, this.#file)
+      syncDirectory(this.#dir)
+      await this.#open().close()
+      this.#begin()
+    } catch (error) {
+      throw accessError(error, this.#dir)
+    } finally {
+      removeFile(fresh)
+    }
+  }
+
   bytesOnDisk(): number {
     return fs.statSync(this.#file, { throwIfNoEntry: false })?.size ?? 0
   }
 
-  #open(): RootDatabase<Buffer, Buffer> {
+  #open(): Database {
     if (this.#db === null) throw new SluiceError('store_unavailable', 'The store is closed.')
     return this.#db
   }

@@ -68,6 +68,18 @@ export function damaged(file: string, why: string, cause?: unknown): SluiceError
   )
 }
 
+/** Gives the file a second name, under which it stays when another takes its place. */
+export function keepAs(file: string, name: string): void {
+  const { ino } = fs.statSync(file)
+  const { dir, name: base, ext } = path.parse(name)
+  for (let n = 1; ; n++) {
+    const free = n === 1 ? name : path.join(dir, `${base}-${n}${ext}`)
+    const there = fs.statSync(free, { throwIfNoEntry: false })
+    if (there?.ino === ino) return
+    if (there === undefined) return fs.linkSync(file, free)
+  }
+}
+
 /** Makes the entry of a file just created survive power loss. */
 export function syncDirectory(dir: string): void {
   for (const each of [dir, path.dirname(path.resolve(dir))]) {
