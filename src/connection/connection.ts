@@ -195,6 +195,10 @@ export class Connection
     return this.#intake.open
   }
 
+  forget(): void {
+    if (this.run.count > 0) flushRun(this)
+  }
+
   #control(type: number, flags: number, buf: Buffer, start: number, end: number): void {
     this.core.counters.packetsReceived++
     if (this.#state === 'connected') {

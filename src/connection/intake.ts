@@ -82,6 +82,7 @@ export class Intake {
     this.#closed = true
     this.#waiting = []
     this.#unfinished(0)
+    this.#reader.close()
   }
 
   #unfinished(bytes: number): void {

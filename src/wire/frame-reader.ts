@@ -1,14 +1,17 @@
 import { SluiceError } from '../errors.ts'
+import { givePooled, POOLED_BYTES, takePooled } from './assembly-pool.ts'
 
 /** Takes whole packets: `buf[start]` is the first byte, the body is `bodyStart..end`. Returns false to stop reading. */
 export interface FrameSink {
   frame(buf: Buffer, start: number, bodyStart: number, end: number): boolean
+  /** The memory of the last frame is about to be used again, before the read it ended in is dealt with. */
+  forget?(): void
 }
 
 /** First allocation for a packet that spans reads and whose size is not known yet. */
 const ASSEMBLY_BYTES_MIN = 64
 /** A packet up to this size gets its place at once; the place of a larger one doubles as bytes really arrive. */
-const ASSEMBLY_AT_ONCE_BYTES = 256 * 1024
+const ASSEMBLY_AT_ONCE_BYTES = POOLED_BYTES
 
 /**
  * Cuts a byte stream into MQTT Control Packets ([v5 2.1] [v3 2.2]).
@@ -22,6 +25,8 @@ const ASSEMBLY_AT_ONCE_BYTES = 256 * 1024
 export class FrameReader {
   /** Bytes of the unfinished packet, or null when idle. */
   #assembly: Buffer | null = null
+  /** `#assembly` goes back to the pool. */
+  #pooled = false
   #filled = 0
   /** Size of the unfinished packet with its fixed header; 0 while the header is incomplete. */
   #expected = 0
@@ -48,12 +53,7 @@ export class FrameReader {
     if (this.#assembly !== null) {
       at = this.#continue(buf, at)
       if (this.#expected === 0 || this.#filled < this.#expected) return at
-      const packet = this.#assembly
-      const end = this.#expected
-      this.#assembly = null
-      this.#filled = 0
-      this.#expected = 0
-      if (!sink.frame(packet, 0, headerBytes(packet), end)) return at
+      if (!this.#complete(sink)) return at
     }
     while (at + 1 < length) {
       let b = buf[at + 1]!
@@ -89,6 +89,32 @@ export class FrameReader {
     return at
   }
 
+  /** Forgets the unfinished packet: nothing comes any more. */
+  close(): void {
+    if (this.#pooled) givePooled(this.#assembly!)
+    this.#assembly = null
+    this.#pooled = false
+    this.#filled = 0
+    this.#expected = 0
+  }
+
+  #complete(sink: FrameSink): boolean {
+    const packet = this.#assembly!
+    const end = this.#expected
+    const pooled = this.#pooled
+    this.#assembly = null
+    this.#pooled = false
+    this.#filled = 0
+    this.#expected = 0
+    if (!pooled) return sink.frame(packet, 0, headerBytes(packet), end)
+    try {
+      return sink.frame(packet, 0, headerBytes(packet), end)
+    } finally {
+      sink.forget?.()
+      givePooled(packet)
+    }
+  }
+
   #keep(buf: Buffer, at: number): void {
     const bytes = buf.length - at
     // Its size is read first, so that the bytes are copied to their final place.
@@ -97,7 +123,9 @@ export class FrameReader {
     this.#expected = 0
     this.#readExpected()
     const room = Math.min(this.#expected, Math.max(bytes, ASSEMBLY_AT_ONCE_BYTES))
-    this.#assembly = Buffer.allocUnsafeSlow(Math.max(ASSEMBLY_BYTES_MIN, bytes, room))
+    const pooled = takePooled(this.#expected)
+    this.#pooled = pooled !== null
+    this.#assembly = pooled ?? Buffer.allocUnsafeSlow(Math.max(ASSEMBLY_BYTES_MIN, bytes, room))
     buf.copy(this.#assembly, 0, at)
   }
 

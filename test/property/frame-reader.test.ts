@@ -73,6 +73,48 @@ describe('the frame reader', () => {
     }
   })
 
+  test('puts large packets together in memory that is used again, also after readers that never finished', () => {
+    const one = packet(0x30, Buffer.alloc(50_000, 1))
+    const memories = new Set<ArrayBufferLike>()
+    let forgotten = 0
+    const sink = {
+      frame(buf: Buffer, start: number, _body: number, end: number): boolean {
+        memories.add(buf.buffer)
+        expect(buf.subarray(start, end).equals(one)).toBe(true)
+        return true
+      },
+      forget(): void {
+        forgotten++
+      },
+    }
+    for (let i = 0; i < 50; i++) {
+      const unfinished = new FrameReader(100_000)
+      unfinished.feed(one.subarray(0, 20_000), 0, sink)
+      unfinished.close()
+      const reader = new FrameReader(100_000)
+      reader.feed(one.subarray(0, 30_000), 0, sink)
+      reader.feed(one.subarray(30_000), 0, sink)
+    }
+    expect(memories.size).toBe(1)
+    expect(forgotten).toBe(50)
+  })
+
+  test('has memory for every large packet, however many are under way at once', () => {
+    const list = Array.from({ length: 30 }, (_, i) => packet(0x30, Buffer.alloc(40_000, i)))
+    const readers = list.map((one) => {
+      const reader = new FrameReader(100_000)
+      reader.feed(one.subarray(0, 39_000), 0, { frame: () => true })
+      return reader
+    })
+    list.forEach((one, i) => {
+      const seen: Buffer[] = []
+      const frame = (buf: Buffer, start: number, _body: number, end: number): boolean =>
+        seen.push(Buffer.from(buf.subarray(start, end))) > 0
+      readers[i]!.feed(one.subarray(39_000), 0, { frame })
+      expect(seen[0]!.equals(one)).toBe(true)
+    })
+  })
+
   test('refuses an announced size above the limit before the body comes, and keeps nothing of it', () => {
     const reader = new FrameReader(1000)
     const sink = { frame: () => true }
