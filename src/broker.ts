@@ -22,6 +22,8 @@ import type { Core } from './connection/core.ts'
 import type { Hooks } from './connection/hooks.ts'
 import { makeCore } from './connection/make-core.ts'
 import { SluiceError } from './errors.ts'
+import { keepQueues, type QueueKeeping } from './nodes/queue-keeping.ts'
+import type { MemberQueue } from './queue/member-queue.ts'
 import { Queues } from './queue/queues.ts'
 import { Commits } from './router/commits.ts'
 import type { Destination } from './router/destinations.ts'
@@ -113,7 +115,23 @@ export function prepare(options: BuildOptions): Prepared {
   const methods = [...scramMethods(config, store, random), ...(options.authenticationMethods ?? [])]
   const authenticationMethods = new Map(methods.map((method) => [method.name, method]))
   const drops = new Drops(events, counters, clock)
-  const shared = { config, store, clock, random, events, counters, backpressure, commits, tree, drops, queues }
+  let keeping: QueueKeeping | null = null
+  const findQueue = (name: string): MemberQueue | undefined =>
+    keeping === null ? queues.find(name) : keeping.find(name)
+  const shared = {
+    config,
+    store,
+    clock,
+    random,
+    events,
+    counters,
+    backpressure,
+    commits,
+    tree,
+    drops,
+    queues,
+    findQueue,
+  }
   const assemble = (hooks: Hooks, observers: Observers): Core =>
     makeCore({ ...shared, authenticationMethods, hooks, observers, cluster: options.cluster ?? null })
 
@@ -133,15 +151,21 @@ export function prepare(options: BuildOptions): Prepared {
       if (wanted && store.meta(SCRAM_SECRET).size === 0) store.putMeta(SCRAM_SECRET, random.id(32))
       await core.sessions.restore()
       rules.restore()
-      await queues.open()
-      queues.control.measure()
-      rules.link()
+      if (core.nodes === null) {
+        await queues.open()
+        queues.control.measure()
+        rules.link()
+      } else {
+        keeping = keepQueues({ core, nodes: core.nodes, queues, rules, drops })
+        await keeping.start()
+      }
       reports.push(...selfReports(core, queues))
       for (const report of reports) report.start()
     },
     release: async (core) => {
       for (const report of reports) report.stop()
       drops.stop()
+      keeping?.stop()
       await core.sessions.claims?.idle()
       await queues.close()
       await core.nodes?.stop()

@@ -38,7 +38,7 @@ export interface RuleBookOptions extends RuleParts {
 interface Linked {
   readonly rule: Rule
   readonly source: RuleSource
-  target: BridgeTarget | null
+  target: Destination | null
 }
 
 /**
@@ -51,6 +51,8 @@ export class RuleBook {
   readonly #rules = new Map<string, Linked>()
   readonly #underway: Underway
   readonly #topic = new Candidate()
+  /** Where messages go when another node keeps the queues. */
+  #elsewhere: (() => Destination) | null = null
   /** Changes are made one after the other. */
   #last: Promise<unknown> = Promise.resolve()
 
@@ -62,8 +64,9 @@ export class RuleBook {
   }
 
   /** Reads what the store knows. The store must be open; the queues that `queueNames` names come next, then `link`. */
-  restore(): void {
-    for (const [key, value] of this.#o.store.meta(META_PREFIX)) {
+  restore(prefix = META_PREFIX): void {
+    for (const [key, value] of this.#o.store.meta(prefix)) {
+      if (prefix !== META_PREFIX && key !== prefix) continue
       const name = key.slice(META_PREFIX.length)
       const { rule } = value as StoredRule
       this.#rules.delete(name)
@@ -79,6 +82,29 @@ export class RuleBook {
   /** Puts the rules into the topic tree: from now on they take messages. */
   link(): void {
     for (const linked of this.#rules.values()) this.#link(linked)
+  }
+
+  /** From now on all that rules take goes to this place; null: into the queues. */
+  linkTo(elsewhere: (() => Destination) | null): void {
+    this.#elsewhere = elsewhere
+    for (const name of this.#rules.keys()) this.#unlink(name)
+    this.link()
+  }
+
+  /** Another node applied or deleted the rule: does as the store says now. */
+  changed(name: string): void {
+    this.#unlink(name)
+    this.#rules.delete(name)
+    const configured = this.#o.configured.find((config) => nameOf(config) === name)
+    if (configured !== undefined) this.#put(compileRule(configured, this.#o, `rule ${name}`), 'config')
+    this.restore(META_PREFIX + name)
+    const linked = this.#rules.get(name)
+    if (linked !== undefined) this.#link(linked)
+  }
+
+  /** Whether a record of the store with this key is a rule's; its name, or null. */
+  static ruleOfKey(key: string): string | null {
+    return key.startsWith(META_PREFIX) ? key.slice(META_PREFIX.length) : null
   }
 
   /** Every queue that a rule leads to, once. */
@@ -152,6 +178,11 @@ export class RuleBook {
   #link(linked: Linked): void {
     const { rule } = linked
     const { tree, intakeOf } = this.#o
+    if (this.#elsewhere !== null) {
+      linked.target = this.#elsewhere()
+      tree.add(rule.filter.topicFilter, linked.target)
+      return
+    }
     const work = rule.plain ? null : workOf(rule, this.#underway, intakeOf)
     const takesTopic = rule.hasTopicConditions ? (topic: string) => this.#takesTopic(rule, topic) : null
     linked.target = new BridgeTarget(intakeOf(rule.queue), work, takesTopic)

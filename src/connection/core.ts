@@ -2,6 +2,7 @@ import type { AuthenticationMethod } from '../authenticator.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Config } from '../config/schema.ts'
 import type { Nodes } from '../nodes/nodes.ts'
+import type { MemberQueue } from '../queue/member-queue.ts'
 import type { Queues } from '../queue/queues.ts'
 import type { Commits } from '../router/commits.ts'
 import type { Publication } from '../router/publication.ts'
@@ -38,6 +39,8 @@ export interface Core {
   readonly wills: Wills
   /** Work queues: clients subscribe to them as `$queue/<name>`. */
   readonly queues: Queues
+  /** A work queue as members on this node reach it; undefined: there is none of this name. */
+  findQueue(name: string): MemberQueue | undefined
   readonly flusher: Flusher
   readonly watch: Watch
   /** Which limits are in force for whom. */

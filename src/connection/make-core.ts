@@ -41,6 +41,7 @@ export interface CoreParts
     | 'events'
     | 'hooks'
     | 'queues'
+    | 'findQueue'
     | 'authenticationMethods'
   > {
   readonly random: Random
@@ -123,6 +124,7 @@ export function makeCore(parts: CoreParts): Core {
     subscriptions,
     wills,
     queues: parts.queues,
+    findQueue: parts.findQueue,
     flusher: new Flusher(),
     limitsBook,
     gate,

@@ -106,7 +106,7 @@ function refusalOf(
   if (!mayRead(c, topicFilter)) return new SluiceError('not_authorized', 'sys.readableBy does not name this client')
   if (isQueueFilter(topicFilter)) {
     const queue = parseQueueFilter(topicFilter)
-    if (queue === null || c.core.queues.find(queue) === undefined)
+    if (queue === null || c.core.findQueue(queue) === undefined)
       return invalid(`there is no queue named ${JSON.stringify(shown(queue ?? ''))}`)
     // Without PUBACK nobody could say that the work is done.
     if (qos === 0) return new SluiceError('queue_qos', `${shown(topicFilter)} needs QoS 1`)

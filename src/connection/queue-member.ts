@@ -1,5 +1,4 @@
-import type { Delivery } from '../queue/delivery.ts'
-import type { WorkQueue } from '../queue/queue.ts'
+import type { HandedOut, MemberQueue } from '../queue/member-queue.ts'
 import type { NackEntry } from '../queue/requests.ts'
 import { HEADER_BYTES, storedClientIdBytes, storedTime } from '../router/message.ts'
 import type { QueueMembers } from './queue-members.ts'
@@ -27,14 +26,14 @@ export interface MemberOptions {
 
 /** One subscription to a work queue: pulls in batches as the window has room, and answers in batches. */
 export class QueueMember {
-  readonly #queue: WorkQueue
+  readonly #queue: MemberQueue
   readonly #options: MemberOptions
   readonly #members: QueueMembers
   readonly #abort = new AbortController()
   /** Subscription Identifier, and the queue's name as a user property. */
   readonly #head: Buffer
   /** Leased and not sent. */
-  #unsent: Delivery[] = []
+  #unsent: HandedOut[] = []
   #next = 0
   #acks: string[] = []
   #nacks: NackEntry[] = []
@@ -46,7 +45,7 @@ export class QueueMember {
    * @param pause calls back after so many ms
    */
   constructor(
-    queue: WorkQueue,
+    queue: MemberQueue,
     options: MemberOptions,
     prefix: Buffer | null,
     members: QueueMembers,
@@ -65,7 +64,7 @@ export class QueueMember {
   }
 
   /** Messages that lie between the queue and the connection. */
-  get unsent(): readonly Delivery[] {
+  get unsent(): readonly HandedOut[] {
     return this.#unsent.slice(this.#next)
   }
 
@@ -99,7 +98,7 @@ export class QueueMember {
   }
 
   /** The next message to send. */
-  next(): Delivery | undefined {
+  next(): HandedOut | undefined {
     const delivery = this.#unsent[this.#next]
     if (delivery === undefined) return undefined
     if (++this.#next === this.#unsent.length) {
@@ -139,7 +138,7 @@ export class QueueMember {
     }
   }
 
-  giveBack(deliveries: readonly Delivery[]): void {
+  giveBack(deliveries: readonly HandedOut[]): void {
     this.#queue.release(deliveries)
   }
 
@@ -147,7 +146,7 @@ export class QueueMember {
    * Property bytes of one delivery (MQTT 5): `sluicemq-queue`, `sluicemq-id`, `sluicemq-attempt`, `sluicemq-time` (ms since
    * 1970) and `sluicemq-client`, the publisher.
    */
-  properties(delivery: Delivery): Buffer {
+  properties(delivery: HandedOut): Buffer {
     const { message } = delivery
     const id = delivery.deadLetter?.id ?? delivery.id
     const attempt = String(delivery.attempt)

@@ -1,5 +1,5 @@
 import { SluiceError } from '../errors.ts'
-import type { Delivery } from '../queue/delivery.ts'
+import type { HandedOut } from '../queue/member-queue.ts'
 import type { NackEntry } from '../queue/requests.ts'
 import { Publication } from '../router/publication.ts'
 import { aliased } from '../session/encoding.ts'
@@ -19,7 +19,7 @@ const loaded = new Publication()
 
 interface Held {
   readonly member: QueueMember
-  readonly delivery: Delivery
+  readonly delivery: HandedOut
 }
 
 /**
@@ -56,7 +56,7 @@ export class QueueMembers {
   /** Starts taking messages; subscribing again starts with the new options. */
   join(topicFilter: string, prefix: Buffer | null): void {
     const name = parseQueueFilter(topicFilter)
-    const queue = name === null ? undefined : this.#c.core.queues.find(name)
+    const queue = name === null ? undefined : this.#c.core.findQueue(name)
     if (queue === undefined || this.#closed) return
     this.leave(topicFilter)
     const options = optionsOf(this.asked, this.#c.core.queues.leaseMs(queue.name))
@@ -89,7 +89,7 @@ export class QueueMembers {
   }
 
   /** What a member holds, sent or not. */
-  heldBy(member: QueueMember): Delivery[] {
+  heldBy(member: QueueMember): HandedOut[] {
     const deliveries = [...member.unsent]
     for (const held of this.#held.values()) if (held.member === member) deliveries.push(held.delivery)
     return deliveries
@@ -134,7 +134,7 @@ export class QueueMembers {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    const back = new Map<QueueMember, Delivery[]>()
+    const back = new Map<QueueMember, HandedOut[]>()
     for (const { member, delivery } of this.#held.values()) {
       const deliveries = back.get(member)
       if (deliveries === undefined) back.set(member, [delivery])
@@ -158,7 +158,7 @@ export class QueueMembers {
     this.#c.session!.delivery.wake()
   }
 
-  #send(member: QueueMember, delivery: Delivery): void {
+  #send(member: QueueMember, delivery: HandedOut): void {
     const c = this.#c
     loaded.load(delivery.message, c.core.clock.now())
     const message = c.forward === null ? loaded : c.forward(loaded)
@@ -179,7 +179,7 @@ export class QueueMembers {
     c.core.counters.delivered[1]++
   }
 
-  #refuse(member: QueueMember, delivery: Delivery, reason: string): void {
+  #refuse(member: QueueMember, delivery: HandedOut, reason: string): void {
     const entry: NackEntry = { receipt: delivery.receipt, reason }
     member.failed(entry)
     member.answer()

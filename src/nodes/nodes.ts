@@ -52,6 +52,11 @@ export class Nodes implements ClusterListener, SharedWatcher {
   #tending: Promise<void> = Promise.resolve()
   /** Called when others have declared this node dead. */
   onFenced: () => void = () => {}
+  /** Answers a question of another node that this room knows nothing of. */
+  onAsked: (kind: string, body: unknown) => Promise<unknown> = (kind) =>
+    Promise.reject(new SluiceError('invariant', `nobody here knows the question ${JSON.stringify(kind)}`))
+  /** Called when another node changed a small named fact in the store. */
+  onMeta: (key: string) => void = () => {}
   /** Called when this node leads from now on, or no longer. */
   onLeading: (leads: boolean) => void = () => {}
 
@@ -140,7 +145,7 @@ export class Nodes implements ClusterListener, SharedWatcher {
 
   async asked(_from: string, kind: string, body: unknown): Promise<unknown> {
     if (kind === ('seen' satisfies Question)) return this.#c.store.shared!.seen(String(body))
-    throw new SluiceError('invariant', `nobody here knows the question ${JSON.stringify(kind)}`)
+    return this.onAsked(kind, body)
   }
 
   joined({ nodeId }: NodeFacts): void {
@@ -183,6 +188,7 @@ export class Nodes implements ClusterListener, SharedWatcher {
 
   changed(change: Change): void {
     this.#follower.changed(change)
+    if (change.is === 'meta' && !change.own) this.onMeta(change.key)
   }
 
   /** One at a time: looks after what belongs to nodes that are not there. */

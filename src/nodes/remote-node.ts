@@ -1,3 +1,4 @@
+import type { Elsewhere } from '../router/destinations.ts'
 import type { Lane, LaneTarget } from '../store.ts'
 import { encodeFrames, type Frame } from './frames.ts'
 
@@ -5,7 +6,7 @@ import { encodeFrames, type Frame } from './frames.ts'
 const BATCH_BYTES = 256 * 1024
 
 /** Another node, as the router sees it: a place messages go to. */
-export class RemoteNode {
+export class RemoteNode implements Elsewhere {
   readonly nodeId: string
   /** What has to arrive waits here until that node has taken it. */
   readonly mailbox: Lane

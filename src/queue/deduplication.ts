@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Clock } from '../base/clock.ts'
 import type { Chunk, Lane, LaneTarget, Store } from '../store.ts'
+import { keepLane } from './keep-lane.ts'
 import type { Deduplication as Settings } from './settings.ts'
 
 /** Keys up to this length are kept as they are, longer ones as their SHA-256. */
@@ -31,6 +32,7 @@ export class DeduplicationWindow {
     this.#settings = settings
     this.#commit = commit
     this.#lane = store.lane(`qd/${queue}`)
+    void keepLane(store, this.#lane)
     this.#targets = [{ lane: this.#lane, tag: 0, extra: null }]
   }
 

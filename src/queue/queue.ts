@@ -5,6 +5,7 @@ import type { Delivery } from './delivery.ts'
 import { Dispenser } from './dispenser.ts'
 import { Entry } from './entry.ts'
 import { describeQueue } from './info.ts'
+import { keepLane } from './keep-lane.ts'
 import { KeyGate } from './key-gate.ts'
 import { decodeFailures } from './marks.ts'
 import { Repair } from './repair.ts'
@@ -66,6 +67,7 @@ export class WorkQueue {
     if (this.#state !== 'new') return
     for (const priority of this.#parts.priorities) this.#stripes.of(priority)
     for (const stripe of this.#stripes.all) {
+      await keepLane(this.#parts.store, stripe.lane)
       this.#listen(stripe)
       await stripe.restore(this.#gate)
     }
@@ -218,7 +220,10 @@ export class WorkQueue {
     }
     const stripe = new Stripe(this.#parts, priority, hooks, (due) => this.#due(due))
     // At first all are made before any listens: see `open`.
-    if (this.#state === 'open') this.#listen(stripe)
+    if (this.#state === 'open') {
+      void keepLane(this.#parts.store, stripe.lane)
+      this.#listen(stripe)
+    }
     return stripe
   }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import { storedTime } from '../router/message.ts'
 import type { Lane, Store } from '../store.ts'
+import { keepLane } from './keep-lane.ts'
 import type { Retention } from './settings.ts'
 import { trimLane } from './trim.ts'
 
@@ -19,6 +20,7 @@ export class Retained {
     this.#settings = settings
     this.#commit = commit
     this.lane = store.lane(`qk/${queue}`)
+    void keepLane(store, this.lane)
   }
 
   /** More is kept than there is to be. */

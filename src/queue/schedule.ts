@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { Chunk, Lane, LaneTarget, Store } from '../store.ts'
 import { Heap, type HeapItem } from './heap.ts'
+import { keepLane } from './keep-lane.ts'
 import { LeaseTimer } from './lease-timer.ts'
 import { decodeTerms, deliverAtOf, type EntryTerms } from './terms.ts'
 
@@ -115,6 +116,7 @@ export class Schedule {
     const known = this.#buckets.get(number)
     if (known !== undefined) return known
     const lane = this.#parts.store.lane(`${PREFIX}${number}/${this.#parts.queue}`)
+    void keepLane(this.#parts.store, lane)
     const bucket: Bucket = { number, lane, state: 'far', end: 1, planned: 0 }
     lane.onCommitted = (chunk) => {
       if (bucket.state === 'near') this.#plan(bucket, chunk)

@@ -1,7 +1,6 @@
-import type { RemoteNode } from '../nodes/remote-node.ts'
 import type { Intake } from '../queue/intake.ts'
 import type { Session } from '../session/session.ts'
-import type { SubscriptionRecord } from '../store.ts'
+import type { Lane, LaneTarget, SubscriptionRecord } from '../store.ts'
 import type { Entering } from './entering.ts'
 import { identifierProperty } from './match.ts'
 import type { Publication } from './publication.ts'
@@ -96,16 +95,32 @@ export class Member implements ShareMember {
   }
 }
 
+/** A place outside this node that messages go to. */
+export interface Elsewhere {
+  readonly nodeId: string
+  /** What has to arrive waits here until it is taken. */
+  readonly mailbox: Lane
+  /** The mailbox as a receiver of messages of QoS 1 and 2. */
+  readonly target: LaneTarget
+  /** True the first time it is asked about a publication: a place gets each one once. */
+  takes(publication: number): boolean
+  /**
+   * Sends a message that nobody was promised.
+   * @param group key of the shared subscription of which one member there is to get it; empty: everybody who is subscribed
+   */
+  live(message: Buffer, group: string): void
+}
+
 /** A member of a shared subscription whose session another node has in its memory. */
 export class RemoteMember implements ShareMember {
-  readonly node: RemoteNode
+  readonly node: Elsewhere
   readonly group: Group
   readonly key: string
   readonly online = true
   readonly inflight = 0
   readonly canTake = true
   /** @param index among the members on that node */
-  constructor(node: RemoteNode, group: Group, index: number) {
+  constructor(node: Elsewhere, group: Group, index: number) {
     this.node = node
     this.group = group
     this.key = `${node.nodeId}/${index}`
@@ -156,10 +171,10 @@ export class BridgeTarget {
 /** Clients on another node are subscribed to the filter. */
 export class NodeInterest {
   readonly kind = 'node'
-  readonly node: RemoteNode
+  readonly node: Elsewhere
   /** Messages of QoS 1 and 2 have to arrive. */
   readonly reliable: boolean
-  constructor(node: RemoteNode, reliable: boolean) {
+  constructor(node: Elsewhere, reliable: boolean) {
     this.node = node
     this.reliable = reliable
   }

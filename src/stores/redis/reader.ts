@@ -89,6 +89,7 @@ export class Reader {
       if (lane.dropped || !lane.kept) return
       for (const chunk of page.chunks) {
         lane.told = Math.max(lane.told, chunk.endSeq - 1)
+        lane.last = Math.max(lane.last, lane.told)
         announce(chunk)
       }
       this.#state.trimCache()

@@ -83,6 +83,8 @@ export class Sharing implements Shared {
 
   async keep(handle: Lane): Promise<void> {
     const lane = handle as RedisLane
+    // Nobody else has given it an entry: what this node appends is heard without waiting for the answer.
+    if (lane.last === 0) lane.kept = true
     const { keys, writer } = this.#parts.state
     const reply = (await this.#parts.link.run('keep', keys.keepers, keys.prefix, lane.name, writer)) as [
       Buffer,
