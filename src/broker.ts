@@ -1,6 +1,7 @@
 /**
  * The composition root: the only file that picks adapters. It builds every part once, in the order in which they need
  * each other, and starts and stops them in order.
+ * Size: whatever is picked, is picked here.
  */
 import { apiRoutes } from './admin/routes.ts'
 import { sample } from './admin/sample.ts'
