@@ -141,3 +141,18 @@ export function advantage(metric: Metric, ours: number, theirs: number): number 
   const ratio = metric.better === 'higher' ? ours / theirs : theirs / ours
   return Number.isFinite(ratio) ? ratio : null
 }
+
+function work(name: string, figure: string, unit: string, better: Metric['better']): Metric {
+  return { name, unit, better, of: ofProgram(figure) }
+}
+
+/** Times the rate of BullMQ in the same run. */
+export const workHttpRatio: Metric = work('HTTP ÷ BullMQ', 'httpRatio', '×', 'higher')
+export const workMqttRatio: Metric = work('MQTT ÷ BullMQ', 'mqttRatio', '×', 'higher')
+/** Messages per second added and processed. */
+export const workByHttp: Metric = work('by HTTP', 'http', '/s', 'higher')
+export const workByMqtt: Metric = work('by MQTT', 'mqtt', '/s', 'higher')
+export const workByBullmq: Metric = work('by BullMQ', 'bullmq', '/s', 'higher')
+/** From PUBLISH to the worker at 1,000 a second, over MQTT. */
+export const workP99: Metric = work('PUBLISH to worker p99', 'p99', 'µs', 'lower')
+export const workP50: Metric = work('PUBLISH to worker p50', 'p50', 'µs', 'lower')

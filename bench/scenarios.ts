@@ -6,8 +6,17 @@ import { payloads } from './scenarios/payloads.ts'
 import { scale } from './scenarios/scale.ts'
 import { throughput } from './scenarios/throughput.ts'
 import { variants } from './scenarios/variants.ts'
+import { work } from './scenarios/work.ts'
 
-export const scenarios: readonly Scenario[] = [...throughput, ...payloads, ...variants, ...latency, ...scale, ...mqttbs]
+export const scenarios: readonly Scenario[] = [
+  ...throughput,
+  ...payloads,
+  ...variants,
+  ...latency,
+  ...scale,
+  ...mqttbs,
+  ...work,
+]
 
 export function scenarioOf(name: string): Scenario {
   const found = scenarios.find((scenario) => scenario.name === name)

@@ -14,7 +14,7 @@ import { type Choice, choicesOfSet, groups, SETS } from './sets.ts'
 
 export const USAGE = `npm run bench -- [options]
 
-  --set NAME         core (default), all, or issue4: the figures that issue has targets for, each against the
+  --set NAME         core (default), all, queues, or issue4: the figures that issue has targets for, each against the
                      brokers the targets name; with it 5 runs of 2 s are the default (about 16 minutes)
   --scenario NAMES   comma-separated, instead of a set (--list shows them)
   --peers NAMES      comma-separated; default: every broker found here

@@ -74,7 +74,11 @@ async function place(kind: Kind, broker: BrokerProcess, redis: RedisProcess): Pr
   const queue = `work${number % 100}`
   const mqttUrl = `mqtt://${broker.mqtt.host}:${broker.mqtt.port}`
   if (kind === 'http') return { url: broker.http, queue, producer: httpProducer(broker.http, queue) }
-  return { url: mqttUrl, queue, producer: await mqttProducer(mqttUrl, `work/${number % 100}`) }
+  return {
+    url: mqttUrl,
+    queue,
+    producer: await mqttProducer(broker.mqtt.host, broker.mqtt.port, `work/${number % 100}`),
+  }
 }
 
 /** CPU time of a process so far, in microseconds. */

@@ -1,7 +1,10 @@
 /** Puts messages in, as fast as they are taken or at a rate: each payload says when it was made, in 100 bytes. */
+import { once } from 'node:events'
+import net from 'node:net'
 import { Queue as BullQueue } from 'bullmq'
 import { Redis } from 'ioredis'
-import mqtt from 'mqtt'
+import { encodeConnect, encodePublish } from '../../src/wire/client-packets.ts'
+import { nodeRequest } from '../../src/worker/request.ts'
 
 const PAYLOAD_BYTES = 100
 const BATCH = 100
@@ -49,25 +52,53 @@ export function bullmqProducer(url: string, name: string): Producer {
 }
 
 export function httpProducer(http: string, name: string): Producer {
+  const request = nodeRequest()
+  const { signal } = new AbortController()
   const send = async (size: number): Promise<void> => {
     const messages = Array.from({ length: size }, () => ({ payload: payload() }))
-    const response = await fetch(`${http}/api/v1/queues/${name}/messages`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ messages }),
-    })
-    await response.text()
-    if (response.status !== 201) throw new Error(`POST messages: HTTP ${response.status}`)
+    const headers = { 'content-type': 'application/json' }
+    const url = `${http}/api/v1/queues/${name}/messages`
+    const { status } = await request(url, headers, JSON.stringify({ messages }), signal)
+    if (status !== 201) throw new Error(`POST messages: HTTP ${status}`)
   }
   return { put: (count) => inBatches(count, send), one: () => send(1), close: async () => {} }
 }
 
-export async function mqttProducer(url: string, topic: string): Promise<Producer> {
-  const client = await mqtt.connectAsync(url, { protocolVersion: 5, properties: { receiveMaximum: 1000 } })
-  const one = (): Promise<unknown> => client.publishAsync(topic, payload(), { qos: 1 })
+const PUBACK_BYTES = 4
+
+/** A device that publishes with QoS 1 over one connection; each batch waits for its PUBACKs. */
+export async function mqttProducer(host: string, port: number, topic: string): Promise<Producer> {
+  const socket = net.connect({ host, port, noDelay: true })
+  socket.write(encodeConnect({ version: 4, clientId: `producer-${topic}` }))
+  await once(socket, 'data')
+  let acknowledged = 0
+  let bytes = 0
+  let sent = 0
+  let waiting: { until: number; resolve: () => void }[] = []
+  socket.on('data', (chunk: Buffer) => {
+    bytes += chunk.length
+    acknowledged = Math.floor(bytes / PUBACK_BYTES)
+    const done = waiting.filter(({ until }) => until <= acknowledged)
+    if (done.length === 0) return
+    waiting = waiting.filter(({ until }) => until > acknowledged)
+    for (const { resolve } of done) resolve()
+  })
+  const send = (size: number): Promise<void> => {
+    const packets: Buffer[] = []
+    for (let i = 0; i < size; i++) {
+      const packetId = 1 + (sent++ % 65_535)
+      packets.push(encodePublish(4, { topic, qos: 1, packetId, payload: Buffer.from(payload()) }))
+    }
+    socket.write(Buffer.concat(packets))
+    const until = sent
+    // PUBACKs come in the order of their packets.
+    return new Promise((resolve) => waiting.push({ until, resolve }))
+  }
   return {
-    put: (count) => inBatches(count, (size) => Promise.all(Array.from({ length: size }, one))),
-    one,
-    close: () => client.endAsync(),
+    put: (count) => inBatches(count, send),
+    one: () => send(1),
+    close: async () => {
+      socket.destroy()
+    },
   }
 }

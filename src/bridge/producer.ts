@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import { SluiceError } from '../errors.ts'
 import type { Admission, Intake } from '../queue/intake.ts'
 import { PRIORITY_DEFAULT, type Terms } from '../queue/terms.ts'
-import { encodeMessage, NO_EXPIRY } from '../router/message.ts'
+import { encodeStored, NO_EXPIRY, Origin } from '../router/message.ts'
 import type { Store } from '../store.ts'
 import { PacketType } from '../wire/control.ts'
 import type { Properties } from '../wire/properties.ts'
@@ -47,6 +47,10 @@ export interface ProducerParts {
 /** Puts messages into queues past the router: nobody subscribed gets them, and no rule looks at them. */
 export class Producer {
   readonly #parts: ProducerParts
+  /** Those of the last message: most come in batches that share them. */
+  #origin = new Origin('', undefined)
+  #topic = ''
+  #topicBytes = Buffer.alloc(0)
 
   constructor(parts: ProducerParts) {
     this.#parts = parts
@@ -87,17 +91,34 @@ export class Producer {
         : refused(new SluiceError('queue_full', 'the queue is full and drops what is new'))
     const { clock, store } = this.#parts
     const { payload, clientId = '' } = message
-    const stored = encodeMessage({
-      topic,
-      clientId,
-      qos: 1,
-      retain: false,
-      time: clock.now(),
-      properties: propertyBytes(message),
-      payload,
-      expirySeconds: NO_EXPIRY,
-    })
-    store.append(stored, admission.targets)
+    if (this.#origin.clientId !== clientId) this.#origin = new Origin(clientId, undefined)
+    if (this.#topic !== topic) {
+      this.#topic = topic
+      this.#topicBytes = Buffer.from(topic)
+    }
+    const bytes = this.#topicBytes
+    const props = propertyBytes(message)
+    const now = clock.now()
+    store.append(
+      encodeStored(
+        this.#origin,
+        1,
+        false,
+        now,
+        NO_EXPIRY,
+        -1,
+        payload,
+        bytes,
+        0,
+        bytes.length,
+        props,
+        0,
+        props.length,
+        0,
+        payload.length,
+      ),
+      admission.targets,
+    )
     admission.entered()
     return { ok: true }
   }

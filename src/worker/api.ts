@@ -1,5 +1,6 @@
 import type { Envelope } from '../bridge/envelope.ts'
 import { BrokerError } from './errors.ts'
+import type { Request } from './request.ts'
 import type { EntryResult, NackBody, WorkerFacts, WorkSource } from './source.ts'
 
 /** A request without an answer for this long, waiting time apart, counts as failed. */
@@ -11,15 +12,15 @@ export class QueueApi implements WorkSource {
   onLost = null
   readonly #root: string
   readonly #base: string
-  readonly #fetch: typeof fetch
+  readonly #request: Request
   readonly #headers: Record<string, string>
 
   /** @param url address of the broker's HTTP port, e.g. http://127.0.0.1:8080 */
-  constructor(url: string, queue: string, headers: Record<string, string>, fetchOption: typeof fetch) {
+  constructor(url: string, queue: string, headers: Record<string, string>, request: Request) {
     this.#root = `${url.replace(/\/+$/, '')}/api/v1`
     this.#base = `${this.#root}/queues/${encodeURIComponent(queue)}`
     this.#headers = { ...headers, 'content-type': 'application/json' }
-    this.#fetch = fetchOption
+    this.#request = request
   }
 
   /** @param poll names this pull for `cancel` */
@@ -64,14 +65,8 @@ export class QueueApi implements WorkSource {
     signal?.addEventListener('abort', onAbort)
     if (signal?.aborted) abort.abort()
     try {
-      const response = await this.#fetch(url, {
-        method: 'POST',
-        headers: this.#headers,
-        body: JSON.stringify(body),
-        signal: abort.signal,
-      })
-      const text = await response.text()
-      if (!response.ok) throw refusal(response.status, text)
+      const { status, text } = await this.#request(url, this.#headers, JSON.stringify(body), abort.signal)
+      if (status < 200 || status > 299) throw refusal(status, text)
       return JSON.parse(text) as unknown
     } catch (error) {
       if (error instanceof BrokerError) throw error

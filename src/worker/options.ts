@@ -47,6 +47,7 @@ export interface WorkerOptions<T = unknown> {
   onError?: (error: Error, message?: WorkerMessage<T>) => void
   /** Sent with every request. */
   headers?: Record<string, string>
+  /** Instead of Node's own HTTP client. */
   fetch?: typeof fetch
 }
 

@@ -1,6 +1,7 @@
 import { QueueApi } from './api.ts'
 import { MqttSource } from './mqtt-source.ts'
 import type { WorkerOptions } from './options.ts'
+import { fetchRequest, nodeRequest } from './request.ts'
 import type { WorkSource } from './source.ts'
 
 /**
@@ -13,5 +14,5 @@ export function sourceOf<T>(options: WorkerOptions<T>, capacity: number): WorkSo
   if (url === undefined) throw new TypeError('a worker needs a url (or a source)')
   return /^mqtts?:/.test(url)
     ? new MqttSource(url, queue, capacity)
-    : new QueueApi(url, queue, headers, options.fetch ?? fetch)
+    : new QueueApi(url, queue, headers, options.fetch === undefined ? nodeRequest() : fetchRequest(options.fetch))
 }

@@ -129,6 +129,8 @@ export class Worker<T = unknown> {
           this.#buffer.push(message)
         }
         if (!signal.aborted) this.#startHandlers()
+        // Messages come one by one: a moment's patience makes one request of many.
+        if (ahead > 0 && envelopes.length > 0 && envelopes.length < room / 2) await sleep(LINGER_MS, signal)
       } catch (error) {
         if (signal.aborted) return
         this.#report(error as Error)
@@ -280,6 +282,9 @@ export class Worker<T = unknown> {
 }
 
 const CANCEL_PAUSE_MS = 10
+
+/** Pause of a worker that fetches ahead, after a pull that got less than half of what it had room for. */
+const LINGER_MS = 4
 
 /** A pull's answer is not older than this when it is received, long polls being answered as soon as messages come. */
 const ANSWER_LAG_MS = 1000
