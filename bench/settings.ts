@@ -14,8 +14,8 @@ import { type Choice, choicesOfSet, groups, SETS } from './sets.ts'
 
 export const USAGE = `npm run bench -- [options]
 
-  --set NAME         core (default), all, queues, or issue4: the figures that issue has targets for, each against the
-                     brokers the targets name; with it 5 runs of 2 s are the default (about 16 minutes)
+  --set NAME         core (default), all, queues, or issue3, issue4: the figures that issue has targets for, each against the
+                     brokers the targets name; with it 5 runs of 2 s are the default (issue4: about 16 minutes)
   --scenario NAMES   comma-separated, instead of a set (--list shows them)
   --peers NAMES      comma-separated; default: every broker found here
                      (also: mirror, the ceiling of the load generator)
@@ -76,8 +76,8 @@ export function parseSettings(args: readonly string[], temporary: string, defaul
           scenario,
           peers: scenario.peers ?? null,
         }))
-  const runs = Number(values.runs ?? (set === 'issue4' ? 5 : 3))
-  const seconds = Number(values.seconds ?? (set === 'issue4' ? 2 : 4))
+  const runs = Number(values.runs ?? (set.startsWith('issue') ? 5 : 3))
+  const seconds = Number(values.seconds ?? (set.startsWith('issue') ? 2 : 4))
   const warmupSeconds = Number(values.warmup)
   if (!Number.isInteger(runs) || runs < 1) throw new Error('--runs expects a whole number from 1')
   if (!(seconds >= 0.1)) throw new Error('--seconds expects a number from 0.1')

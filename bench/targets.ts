@@ -11,7 +11,7 @@ export type Bound =
   | { readonly most: number }
 
 export interface Target {
-  readonly issue: 2 | 4
+  readonly issue: 2 | 3 | 4
   readonly scenario: string
   /** Name of the figure; absent: the first of the scenario. */
   readonly metric?: string
@@ -26,6 +26,12 @@ export const targets: readonly Target[] = [
   times(2, 'p2p-qos0', 8, 'mosquitto'),
   times(2, '10to10-qos1', 8, 'mosquitto'),
   times(2, 'queue-qos1', 3, 'mosquitto'),
+
+  { issue: 3, scenario: 'v5-p2p-qos0', bound: { share: 0.9 } },
+  { issue: 3, scenario: 'v5-10to10-qos1', bound: { share: 0.9 } },
+  { issue: 3, scenario: 'v5-p2p-qos0-3props', bound: { share: 0.65 } },
+  { issue: 3, scenario: 'v5-p2p-qos0-256b-3props', bound: { share: 0.65 } },
+  { issue: 3, scenario: 'v5-10to10-qos1-3props', bound: { share: 0.65 } },
 
   times(4, 'p2p-qos0', 1.5, 'nats'),
   times(4, 'p2p-qos0', 20, 'mosquitto'),

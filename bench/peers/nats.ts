@@ -7,7 +7,7 @@ import type { Need, Peer, RunningBroker, StartOptions } from './peer.ts'
 
 export const nats: Peer = {
   name: 'nats',
-  settings: 'defaults; JetStream file store, fsync every two minutes',
+  settings: 'JetStream file store, fsync every two minutes; max_pending 1 GB: slow subscribers are not cut off',
   version: () => programVersion('nats-server', ['--version'], /v(\d\S*)/),
 
   refuses(need: Need): string | null {
@@ -35,6 +35,8 @@ function configuration(port: number, ownPort: number, directory: string): string
   return [
     'server_name: bench',
     `listen: "127.0.0.1:${ownPort}"`,
+    // With the default of 64 MB it hangs up on a subscriber of large messages.
+    'max_pending: 1073741824',
     `jetstream: { store_dir: ${JSON.stringify(join(directory, 'jetstream'))} }`,
     `mqtt: { listen: "127.0.0.1:${port}" }`,
     '',

@@ -34,6 +34,13 @@ export const variants: readonly Scenario[] = [
     baseline: 'p2p-qos0',
   },
   {
+    name: 'v5-p2p-qos0-256b-3props',
+    title: '1 → 1, 256 B, QoS 0, MQTT 5, three User Properties',
+    metrics: traffic,
+    load: flood(1, 1, 0, { ...withProperties, payload: 256 }),
+    baseline: 'p2p-qos0-256b',
+  },
+  {
     name: 'v5-10to10-qos1',
     title: '10 → 10, QoS 1, MQTT 5',
     metrics: traffic,

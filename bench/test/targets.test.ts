@@ -97,6 +97,6 @@ describe('the sets', () => {
     expect(parseSettings(['--set', 'issue4'], '/tmp', 'x')).toMatchObject({ runs: 5, run: { seconds: 2 } })
     expect(parseSettings(['--set', 'issue4', '--runs', '1'], '/tmp', 'x').runs).toBe(1)
     expect(parseSettings([], '/tmp', 'x')).toMatchObject({ runs: 3, run: { seconds: 4 } })
-    expect(() => parseSettings(['--set', 'none'], '/tmp', 'x')).toThrow(/core, all, issue4/)
+    expect(() => parseSettings(['--set', 'none'], '/tmp', 'x')).toThrow(/core, all, issue3, issue4/)
   })
 })
