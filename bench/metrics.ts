@@ -58,6 +58,10 @@ function latency(name: string, key: 'p50' | 'p99' | 'p999'): Metric {
   return { name, unit: 'µs', better: 'lower', of: ofTraffic((result) => result.latencyMicroseconds?.[key]) }
 }
 
+function diskFlush(name: string, key: 'p50' | 'p99'): Metric {
+  return { name, unit: 'µs', better: 'lower', of: ofTraffic((result) => result.diskFlushMicroseconds?.[key]) }
+}
+
 function connectLatency(name: string, key: 'p50' | 'p99'): Metric {
   return { name, unit: 'µs', better: 'lower', of: ofHold((result) => result.latencyMicroseconds?.[key]) }
 }
@@ -74,6 +78,8 @@ export const pubackLatencies: readonly Metric[] = [
   latency('PUBACK p99', 'p99'),
   latency('PUBACK p50', 'p50'),
   latency('PUBACK p99.9', 'p999'),
+  diskFlush('the disk alone, p99', 'p99'),
+  diskFlush('the disk alone, p50', 'p50'),
 ]
 
 /** From the moment a connection was due to its CONNACK. */

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { diskFlush } from './disk-flush.ts'
 import type { LoadResult, ProgramResult } from './load/result.ts'
 import type { Peer, RunningBroker } from './peers/peer.ts'
 import { type LoadFlags, needOf, type Program, type Scenario } from './scenario.ts'
@@ -69,7 +70,8 @@ export async function run(
     return failed(error)
   }
   try {
-    const result = await generate({ ...load, port: broker.port, 'broker-pid': broker.pid }, settings.pin)
+    const traffic = await generate({ ...load, port: broker.port, 'broker-pid': broker.pid }, settings.pin)
+    const result = scenario.asksDisk ? withDisk(traffic, settings.dataRoot) : traffic
     const queued = scenario.queue && broker.queued ? await broker.queued(scenario.queue.name) : null
     return { type: 'run', ...record, load, result, error: shortfall(result, queued), queued }
   } catch (error) {
@@ -77,6 +79,11 @@ export async function run(
   } finally {
     await broker.stop()
   }
+}
+
+function withDisk(result: LoadResult, dataRoot: string): LoadResult {
+  if (result.mode !== 'rate' && result.mode !== 'flood') return result
+  return { ...result, diskFlushMicroseconds: diskFlush(dataRoot) }
 }
 
 /** Where the CPU profile of a run is. */

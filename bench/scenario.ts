@@ -18,6 +18,8 @@ export interface Scenario {
    * given `substitute` instead of `load`, or are left out without one.
    */
   readonly queue?: { readonly name: string; readonly substitute?: LoadFlags }
+  /** After each run the disk is asked what it takes for a commit's writes without a broker. */
+  readonly asksDisk?: true
   /**
    * The scenario whose first figure this one's is shown as a share of, broker by broker. The runs of the two take
    * turns, and it is measured even when only this one was asked for.

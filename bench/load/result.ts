@@ -29,6 +29,8 @@ export interface TrafficResult {
   readonly latencyMicroseconds: Latency | null
   /** Mode rate: how late the generator itself was. The instrument's own error. */
   readonly sendLagMicroseconds: Latency | null
+  /** What the disk alone took for a commit's writes right after the run (disk-flush.ts), where the scenario asks for it. */
+  readonly diskFlushMicroseconds?: Latency
   readonly broker: ProcessCost | null
   readonly load: ProcessCost
   /** Cores that processes other than these two kept busy meanwhile; null where the system does not tell. */

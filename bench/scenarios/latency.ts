@@ -28,5 +28,6 @@ export const latency: readonly Scenario[] = [
     // A window that is never the limit unless the broker stalls for half a second (and then the wait is counted).
     load: flood(10, 0, 1, { mode: 'rate', rate: 10_000, window: 500 }),
     queue: { name: 'bench' },
+    asksDisk: true,
   },
 ]

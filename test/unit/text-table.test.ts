@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { seededRandom } from '../../src/base/random.ts'
 import { seededHash } from '../../src/router/text-hash.ts'
 import { TextTable } from '../../src/router/text-table.ts'
@@ -82,4 +82,19 @@ test('a WideTable answers as a Map does', () => {
   }
   for (const name of [...names, 'absent', '__proto__']) expect(wide.get(name)).toBe(map.get(name))
   expect(new Set(wide.values())).toEqual(new Set(map.values()))
+})
+
+test('texts have other places in every process, so that nobody can prepare some that meet', async () => {
+  const names = Array.from({ length: 100 }, (_, i) => `name-${i}`)
+  const hashes = async (): Promise<number[]> => {
+    vi.resetModules()
+    const fresh = await import('../../src/router/text-hash.ts')
+    return names.map((name) => fresh.seededHash(name, 0, name.length))
+  }
+  const first = await hashes()
+  const second = await hashes()
+  // Also not the same ones meeting each other: how they differ from a neighbour differs.
+  const apart = (of: number[]): number[] => of.map((hash, i) => (hash ^ of[(i + 1) % of.length]!) & 255)
+  expect(first.filter((hash, i) => hash === second[i]).length).toBeLessThan(3)
+  expect(apart(first).filter((bits, i) => bits === apart(second)[i]).length).toBeLessThan(10)
 })
