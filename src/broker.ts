@@ -15,6 +15,7 @@ import type { AuthenticationMethod } from './authenticator.ts'
 import { scramSha256 } from './authenticators/scram-sha-256.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { type Random, systemRandom } from './base/random.ts'
+import { steadyClock } from './base/steady-clock.ts'
 import { RuleBook } from './bridge/rule-book.ts'
 import type { Cluster } from './cluster.ts'
 import type { Config } from './config/schema.ts'
@@ -30,6 +31,7 @@ import { Commits } from './router/commits.ts'
 import type { Destination } from './router/destinations.ts'
 import type { Observers } from './router/router.ts'
 import { TopicTree } from './router/topic-tree.ts'
+import { ClockShift } from './session/clock-shift.ts'
 import type { Store } from './store.ts'
 import { lmdbStore } from './stores/lmdb.ts'
 import { memoryStore } from './stores/memory.ts'
@@ -82,7 +84,8 @@ export function build(options: BuildOptions): Built {
 }
 
 export function prepare(options: BuildOptions): Prepared {
-  const { clock = systemClock, random = systemRandom, events = new Events(), aedes = {} } = options
+  const { random = systemRandom, events = new Events(), aedes = {} } = options
+  const clock = steadyClock(options.clock ?? systemClock)
   const config = configFor(aedes, options.config)
   const store = options.store ?? makeStore(config, clock, events)
   const counters = new Counters()
@@ -136,6 +139,7 @@ export function prepare(options: BuildOptions): Prepared {
   const assemble = (hooks: Hooks, observers: Observers): Core =>
     makeCore({ ...shared, authenticationMethods, hooks, observers, cluster: options.cluster ?? null })
 
+  const clockShift = new ClockShift({ clock, store, commits })
   const reports: SelfReport[] = []
   const parts: BrokerParts = {
     assemble,
@@ -150,7 +154,9 @@ export function prepare(options: BuildOptions): Prepared {
       for await (const { topic, message } of store.retained()) core.retained.set(topic, message)
       const wanted = Object.keys(config.authentication.scram.users).length > 0
       if (wanted && store.meta(SCRAM_SECRET).size === 0) store.putMeta(SCRAM_SECRET, random.id(32))
-      await core.sessions.restore()
+      core.wills.storedShiftMs = clockShift.take()
+      await core.sessions.restore(core.wills.storedShiftMs)
+      clockShift.start()
       rules.restore()
       if (core.nodes === null) {
         await queues.open()
@@ -167,6 +173,7 @@ export function prepare(options: BuildOptions): Prepared {
       for (const report of reports) report.stop()
       drops.stop()
       keeping?.stop()
+      clockShift.stop()
       await core.sessions.claims?.idle()
       await queues.close()
       await core.nodes?.stop()

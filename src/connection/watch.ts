@@ -2,6 +2,9 @@ import type { Clock } from '../base/clock.ts'
 
 const TICK_MS = 250
 
+/** Ticks that are made up for at once when the event loop was late. */
+const CATCH_UP_TICKS = 4
+
 /** A connection as the watch sees it. */
 export interface Watched {
   /** Tick at which the peer was last heard. */
@@ -36,7 +39,8 @@ export class Watch {
   readonly #buckets = new Map<number, Set<Watched>>()
   readonly #stalled = new Map<Stalled, { taken: number; sinceTick: number }>()
   #cancel: (() => void) | null = null
-  readonly #startedAt: number
+  /** Monotonic ms of tick 0. */
+  #startedAt: number
   /** Ticks of 250 ms since the watch was made. */
   tick = 1
 
@@ -103,9 +107,12 @@ export class Watch {
   }
 
   #advance(): void {
-    // A process that was suspended goes on tick by tick: peers get the time they are due before they are cut.
-    const now = Math.floor((this.#clock.monotonic() - this.#startedAt) / TICK_MS)
-    const steps = Math.max(1, Math.min(4, now - this.tick))
+    // A process or machine that was suspended heard nobody meanwhile: that time does not count, or all its peers would be cut
+    // before what they have sent is read.
+    const elapsed = this.#clock.monotonic() - this.#startedAt
+    const behind = Math.floor(elapsed / TICK_MS) - this.tick
+    if (behind > CATCH_UP_TICKS) this.#startedAt += (behind - CATCH_UP_TICKS) * TICK_MS
+    const steps = Math.max(1, Math.min(CATCH_UP_TICKS, behind))
     for (let step = 0; step < steps; step++) {
       this.tick++
       this.#lookAt(this.tick)

@@ -14,18 +14,30 @@ export interface RestoreContext {
 /**
  * Reads the sessions that the store kept. Those whose time was over while no process ran are ended; where nodes share the
  * store, the node that leads ends them, and those that another node serves are left as they are.
+ * @param shiftMs what has to be added to the times in the store (`ClockShift`)
  */
-export async function restoreSessions(c: RestoreContext, adopt: (stored: StoredSession) => void): Promise<void> {
+export async function restoreSessions(
+  c: RestoreContext,
+  shiftMs: number,
+  adopt: (stored: StoredSession) => void,
+): Promise<void> {
   const { store, clock, nodeId } = c
   const now = clock.now()
   for await (const stored of store.sessions()) {
     const record = stored.session
     const elsewhere = store.shared !== null && record.node !== undefined && record.node !== nodeId
-    if (record.disconnectedAt === 0 && !elsewhere) {
+    const served = record.disconnectedAt === 0
+    if (served && !elsewhere) {
       // The process died while the client was connected: what waits may have been sent.
       record.maybeSentBefore = store.lane(record.lane).nextSeq
       record.disconnectedAt = now
       delete record.node
+      store.putSession(record)
+    }
+    // The clock may have been set back since: it left now at the latest.
+    const left = Math.min(now, record.disconnectedAt + shiftMs)
+    if (!served && left !== record.disconnectedAt && !elsewhere) {
+      record.disconnectedAt = left
       store.putSession(record)
     }
     if (isExpired(record, now) && store.shared === null) {

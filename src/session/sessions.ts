@@ -93,10 +93,10 @@ export class Sessions {
     return this.#byId.values()
   }
 
-  /** Takes back what the store kept: sessions, subscriptions and half-done QoS 2 exchanges. */
-  async restore(): Promise<void> {
+  /** Takes back what the store kept, inbound QoS 2 exchanges too. @param shiftMs what has to be added to its times */
+  async restore(shiftMs = 0): Promise<void> {
     this.#drain.restore()
-    await restoreSessions(this.#c, (stored) => this.adopt(stored))
+    await restoreSessions(this.#c, shiftMs, (stored) => this.adopt(stored))
     this.#expiry.start()
   }
 

@@ -42,6 +42,9 @@ export class Wills {
   readonly #delays = new Map<string, () => void>()
   readonly #undo: UndoJournal<WillRecord | undefined>
 
+  /** What has to be added to times in the store when it is restored, in ms (`ClockShift`). */
+  storedShiftMs = 0
+
   constructor(context: WillsContext) {
     this.#c = context
     this.#undo = new UndoJournal(context.store, (clientId, before) => this.#takeBack(clientId, before))
@@ -227,8 +230,10 @@ export class Wills {
         this.discard(record.clientId)
         continue
       }
-      if (record.dueAt === 0) {
-        record.dueAt = clock.now() + record.delaySeconds * 1000
+      const latest = clock.now() + record.delaySeconds * 1000
+      const dueAt = record.dueAt === 0 ? latest : Math.min(latest, record.dueAt + this.storedShiftMs)
+      if (dueAt !== record.dueAt) {
+        record.dueAt = dueAt
         this.#c.store.putWill(record)
       }
       if (record.dueAt <= clock.now()) due.push(record.clientId)
