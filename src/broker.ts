@@ -18,30 +18,32 @@ import { type Random, systemRandom } from './base/random.ts'
 import { steadyClock } from './base/steady-clock.ts'
 import { RuleBook } from './bridge/rule-book.ts'
 import type { Cluster } from './cluster.ts'
+import { redisSettings } from './config/redis.ts'
 import type { Config } from './config/schema.ts'
 import { Backpressure } from './connection/backpressure.ts'
 import type { Core } from './connection/core.ts'
 import type { Hooks } from './connection/hooks.ts'
 import { makeCore } from './connection/make-core.ts'
-import { SluiceError } from './errors.ts'
 import { keepQueues, type QueueKeeping } from './nodes/queue-keeping.ts'
 import type { MemberQueue } from './queue/member-queue.ts'
 import { Queues } from './queue/queues.ts'
 import { Commits } from './router/commits.ts'
 import type { Destination } from './router/destinations.ts'
+import { messageCodec } from './router/message-codec.ts'
 import type { Observers } from './router/router.ts'
 import { TopicTree } from './router/topic-tree.ts'
 import { ClockShift } from './session/clock-shift.ts'
 import type { Store } from './store.ts'
 import { lmdbStore } from './stores/lmdb.ts'
 import { memoryStore } from './stores/memory.ts'
+import { redisStore } from './stores/redis.ts'
 import { Counters } from './telemetry/counters.ts'
 import { Drops } from './telemetry/drops.ts'
 import { Events } from './telemetry/events.ts'
 import { createLog, type Logger } from './telemetry/log.ts'
 import { createMetrics } from './telemetry/metrics.ts'
 import { type SelfReport, selfReports } from './telemetry/self-reports.ts'
-import { CommitHealth, tellNews, watchHealth } from './telemetry/store-health.ts'
+import { CommitHealth, tellNews, tellStoreEvent, watchHealth } from './telemetry/store-health.ts'
 import type { Accept } from './transport.ts'
 import { duplexStream } from './transports/duplex.ts'
 import { tcpListener } from './transports/tcp.ts'
@@ -87,7 +89,7 @@ export function prepare(options: BuildOptions): Prepared {
   const { random = systemRandom, events = new Events(), aedes = {} } = options
   const clock = steadyClock(options.clock ?? systemClock)
   const config = configFor(aedes, options.config)
-  const store = options.store ?? makeStore(config, clock, events)
+  const store = options.store ?? makeStore(config, clock, random, events)
   const counters = new Counters()
   const backpressure = new Backpressure(store, config.limits.inboundPausedBytes, clock)
   const commits = new Commits(store, new CommitHealth(events, clock), () => backpressure.committed())
@@ -183,15 +185,30 @@ export function prepare(options: BuildOptions): Prepared {
   return { parts, queues, rules, events }
 }
 
-function makeStore(config: Config, clock: Clock, events: Events): Store {
+function makeStore(config: Config, clock: Clock, random: Random, events: Events): Store {
   switch (config.store) {
     case 'lmdb':
       return lmdbStore({ dir: config.dataDir, clock, onEvent: tellNews(events) })
     case 'memory':
       return memoryStore({ clock })
     case 'redis':
-      throw new SluiceError('config_invalid', 'store: "redis" is not there yet; use "lmdb" or "memory"')
+      return makeRedisStore(config, clock, random, events)
   }
+}
+
+function makeRedisStore({ redisUrl, redis }: Config, clock: Clock, random: Random, events: Events): Store {
+  const { commitTimeoutMs, answerTimeoutMs, waitReplicas, waitAof, changesKept } = redis
+  return redisStore({
+    redis: redisSettings(redisUrl, redis),
+    clock,
+    random,
+    codec: messageCodec,
+    commitTimeoutMs,
+    answerTimeoutMs,
+    replicas: { count: waitReplicas, aof: waitAof },
+    changesKept,
+    onEvent: (event) => tellStoreEvent(events, event),
+  })
 }
 
 /** Name in the store of what the salts of unknown users are made from. */
@@ -251,7 +268,7 @@ export interface StartDeps {
 export async function startSluice(config: Config, deps: StartDeps = {}): Promise<Sluice> {
   const events = deps.events ?? new Events()
   const logger = deps.logger ?? createLog({ ...config.log, level: 'silent' }).logger
-  const own = makeStore(config, systemClock, events)
+  const own = makeStore(config, systemClock, systemRandom, events)
   const { broker, queues, rules } = build({ config, events, store: deps.store?.(own) ?? own })
   const accept: Accept = (stream) => void broker.accept(stream)
   const tls = makeTls(config, events, accept)

@@ -38,7 +38,7 @@ export function checkTogether(config: Config, where: Where): string[] {
   }
   if (tls?.requestCertificate === true && tls.caFile === undefined)
     problem(['tls', 'requestCertificate'], 'tls.caFile: is missing; requestCertificate needs it')
-  if (config.store === 'redis' && config.redisUrl === undefined) {
+  if (config.store === 'redis' && config.redisUrl === undefined && config.redis.sentinels.length === 0) {
     problem(['store'], 'redisUrl: is missing; store: redis needs it (--redis-url redis://127.0.0.1:6379)')
   }
   for (const [i, rule] of config.bridge.entries()) {

@@ -12,6 +12,7 @@ import { limitOverrideSchema } from './connection-limits.ts'
 import { limitsSchema } from './limits.ts'
 import { integer } from './number.ts'
 import { queueName, queueSettingsSchema } from './queues.ts'
+import { redisSchema } from './redis.ts'
 import { tlsSchema } from './tls.ts'
 
 export const configSchema = z.strictObject({
@@ -46,6 +47,7 @@ export const configSchema = z.strictObject({
     .regex(/^(rediss?|unix):\/\/.+/, 'a URL such as redis://127.0.0.1:6379')
     .exactOptional()
     .describe('Redis server, e.g. `redis://127.0.0.1:6379`. Needed by `store: redis`.'),
+  redis: redisSchema,
   nodeId: z
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'letters, digits, dot, dash and underscore, at most 63')

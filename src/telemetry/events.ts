@@ -90,6 +90,15 @@ export interface EventMap {
   storeDamaged: { record: string }
   /** The store had an older format; the data directory has it as it was under this name. */
   storeMigrated: { from: number; to: number; keptAs: string }
+  /** The connection to a store elsewhere is gone; it is made again and again. */
+  storeAway: Record<never, never>
+  storeBack: { awayMs: number }
+  /** The store has forgotten writes that it had confirmed: a failover to a copy that lagged, or a server that keeps nothing. */
+  storeRolledBack: { groups: number }
+  /** A write that had been refused was found done; what it stored was taken back. */
+  storeTookBack: { entries: number }
+  /** Data of another broker was taken over. */
+  storeImported: { sessions: number; messages: number; wills: number }
   /** Another node is there. */
   nodeJoined: { nodeId: string }
   /** Another node left, or was declared dead. */

@@ -55,3 +55,29 @@ export function watchHealth(events: Events): () => { ready: true } | { ready: fa
   })
   return () => (failing === null ? { ready: true } : { ready: false, reason: `the store takes no writes: ${failing}` })
 }
+
+/** What a store elsewhere has to say. */
+export type RemoteStoreEvent =
+  | { readonly type: 'away' }
+  | { readonly type: 'back'; readonly awayMs: number }
+  | { readonly type: 'rolled-back'; readonly groups: number }
+  | { readonly type: 'taken-back'; readonly entries: number }
+  | { readonly type: 'imported'; readonly sessions: number; readonly messages: number; readonly wills: number }
+  | { readonly type: 'commit-failed' | 'lane-removed' }
+
+/** Passes it on. Failed commits are told by who waited for them. */
+export function tellStoreEvent(events: Events, event: RemoteStoreEvent): void {
+  switch (event.type) {
+    case 'away':
+      return events.emit('storeAway', {})
+    case 'back':
+      return events.emit('storeBack', { awayMs: event.awayMs })
+    case 'rolled-back':
+      return events.emit('storeRolledBack', { groups: event.groups })
+    case 'taken-back':
+      return events.emit('storeTookBack', { entries: event.entries })
+    case 'imported':
+      return events.emit('storeImported', { sessions: event.sessions, messages: event.messages, wills: event.wills })
+    default:
+  }
+}

@@ -15,6 +15,7 @@ import type {
   SubscriptionRecord,
   WillRecord,
 } from '../../store.ts'
+import { AedesImport } from './aedes-import.ts'
 import { Changes } from './changes.ts'
 import { Commits } from './commits.ts'
 import { Keys } from './keys.ts'
@@ -126,6 +127,8 @@ export class RedisStore implements Store {
       await this.#lanes.load()
       await this.#commits.synchronise()
       await this.#measure()
+      const { codec } = this.#options
+      if (codec !== null) await new AedesImport(this.#state, this.#link, this.#commits, this, codec).run()
     } catch (error) {
       this.#link.close()
       throw error instanceof SluiceError
