@@ -4,7 +4,7 @@
  *     node dist/bench/million-sessions.js [--sessions 1000000] [--backlog 0] [--dir DIR] [--keep]
  *
  * Every session is persistent and has one subscription of its own; `--backlog N` gives every hundredth session N messages that
- * wait. Prints one JSON line: seconds from spawn to the `ready` line, resident bytes (with and without pages of the data
+ * wait. Prints one JSON line: seconds from spawn to the `ready` line (and processor time till then, for busy machines), resident bytes (with and without pages of the data
  * file, which the kernel takes back when it needs them) then and five seconds later.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -30,6 +30,8 @@ const { values: args } = parseArgs({
 const sessions = Number(args.sessions)
 const backlog = Number(args.backlog)
 const GROUP = 5000
+/** Clock ticks a second in /proc. */
+const TICKS = 100
 const BACKLOG_EVERY = 100
 
 const topicFilterOf = (i: number): string =>
@@ -70,6 +72,12 @@ function memory(pid: number): { rss: number; anonymous: number } {
   return { rss: kib('VmRSS') * 1024, anonymous: kib('RssAnon') * 1024 }
 }
 
+/** Processor time the process has used, in seconds. */
+function cpuSeconds(pid: number): number {
+  const fields = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / TICKS
+}
+
 async function ready(child: ChildProcess): Promise<void> {
   let text = ''
   let errors = ''
@@ -94,11 +102,13 @@ async function start(dir: string): Promise<Record<string, number>> {
   try {
     await ready(child)
     const readySeconds = (performance.now() - from) / 1000
+    const cpu = cpuSeconds(child.pid!)
     const then = memory(child.pid!)
     await wait(5000)
     const later = memory(child.pid!)
     return {
       readySeconds,
+      cpuSeconds: cpu,
       rssBytes: then.rss,
       anonymousBytes: then.anonymous,
       laterRssBytes: later.rss,
