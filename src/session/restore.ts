@@ -11,6 +11,9 @@ export interface RestoreContext {
   dropped(session: null, cause: DropCause, count: number): void
 }
 
+/** Sessions changed at start that are written with one commit. */
+const WRITTEN_MAX = 2000
+
 /**
  * Reads the sessions that the store kept. Those whose time was over while no process ran are ended; where nodes share the
  * store, the node that leads ends them, and those that another node serves are left as they are.
@@ -23,6 +26,7 @@ export async function restoreSessions(
 ): Promise<void> {
   const { store, clock, nodeId } = c
   const now = clock.now()
+  let written = 0
   for await (const stored of store.sessions()) {
     const record = stored.session
     const elsewhere = store.shared !== null && record.node !== undefined && record.node !== nodeId
@@ -33,6 +37,7 @@ export async function restoreSessions(
       record.disconnectedAt = now
       delete record.node
       store.putSession(record)
+      written++
     }
     // The clock may have been set back since: it left now at the latest.
     const left = Math.min(now, record.disconnectedAt + shiftMs)
@@ -47,9 +52,14 @@ export async function restoreSessions(
       if (messages > 0) c.dropped(null, 'session_ended', messages)
       store.dropLane(lane)
       store.deleteSession(record.clientId)
-      continue
+      written++
+    } else {
+      adopt(stored)
     }
-    adopt(stored)
+    // All in one group would take as much memory as the sessions themselves.
+    if (written < WRITTEN_MAX) continue
+    written = 0
+    await store.commit()
   }
   await store.commit()
 }

@@ -80,7 +80,8 @@ export class Session {
   #origin: Origin | null = null
   #lane: Lane | null = null
   #delivery: Delivery | null = null
-  #subscriptions: TextTable<Subscription> | null = null
+  /** Most sessions have one. */
+  #subscriptions: Subscription | TextTable<Subscription> | null = null
   /** The connection that owns it from CONNECT on (it serves it from CONNACK on), or null. */
   owner: Connection | null = null
   /** Packet Identifiers of QoS 2 PUBLISH packets taken and not yet released. Null: none so far. */
@@ -145,16 +146,28 @@ export class Session {
 
   /** Changed by `Subscriptions` only, and not while it is gone through. */
   get subscriptions(): SubscriptionsOfSession {
-    return this.#subscriptions ?? NO_SUBSCRIPTIONS
+    const subscriptions = this.#subscriptions
+    if (subscriptions === null) return NO_SUBSCRIPTIONS
+    return subscriptions instanceof TextTable ? subscriptions : new OnlySubscription(subscriptions)
   }
 
   setSubscription(subscription: Subscription): void {
-    this.#subscriptions ??= new TextTable()
-    this.#subscriptions.set(subscription)
+    const known = this.#subscriptions
+    if (known === null || (!(known instanceof TextTable) && known.topicFilter === subscription.topicFilter)) {
+      this.#subscriptions = subscription
+    } else if (known instanceof TextTable) {
+      known.set(subscription)
+    } else {
+      this.#subscriptions = new TextTable()
+      this.#subscriptions.set(known)
+      this.#subscriptions.set(subscription)
+    }
   }
 
   deleteSubscription(topicFilter: string): void {
-    this.#subscriptions?.delete(topicFilter)
+    const known = this.#subscriptions
+    if (known instanceof TextTable) known.delete(topicFilter)
+    else if (known?.topicFilter === topicFilter) this.#subscriptions = null
   }
 
   clearSubscriptions(): void {
@@ -230,6 +243,28 @@ export class Session {
     if (!this.kept) return
     this.maybeSentBefore = maybeSentBefore
     this.#delivery = null
+  }
+}
+
+/** The subscriptions of a session that has one. */
+class OnlySubscription implements SubscriptionsOfSession {
+  readonly size = 1
+  readonly #subscription: Subscription
+
+  constructor(subscription: Subscription) {
+    this.#subscription = subscription
+  }
+
+  get(topicFilter: string): Subscription | undefined {
+    return this.#subscription.topicFilter === topicFilter ? this.#subscription : undefined
+  }
+
+  has(topicFilter: string): boolean {
+    return this.#subscription.topicFilter === topicFilter
+  }
+
+  *values(): Generator<Subscription> {
+    yield this.#subscription
   }
 }
 

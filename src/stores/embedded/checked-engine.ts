@@ -1,6 +1,6 @@
 /** An engine whose records are sealed: what the disk gives back is checked before anybody sees it. */
 import type { SluiceError } from '../../errors.ts'
-import { unsealed } from './checksum.ts'
+import { fits, unsealed } from './checksum.ts'
 import type { Engine, Entry, WriteBatch } from './engine.ts'
 import { isBare } from './keys.ts'
 
@@ -73,6 +73,22 @@ export class CheckedEngine implements Engine {
     return this.#engine.lastKey(low, high)
   }
 
+  /** As `entries`, with the seals, which are not looked at yet (`isWhole`). */
+  sealedEntries(start: Buffer, end: Buffer, limit: number): Entry[] {
+    return this.#engine.entries(start, end, limit)
+  }
+
+  /** Whether the record is what was written. */
+  isWhole(key: Buffer, value: Buffer): boolean {
+    if (fits(key, value)) return true
+    this.#report(key)
+    return false
+  }
+
+  async relax(): Promise<void> {
+    await this.#engine.relax?.()
+  }
+
   bytesOnDisk(): number {
     return this.#engine.bytesOnDisk()
   }
@@ -81,11 +97,15 @@ export class CheckedEngine implements Engine {
     if (isBare(key)) return value
     const checked = unsealed(key, value)
     if (checked !== undefined) return checked
+    this.#report(key)
+    return undefined
+  }
+
+  #report(key: Buffer): void {
     const name = key.toString('latin1')
     if (!this.#reported.has(name) && this.#reported.size < REPORTED_MAX) {
       this.#reported.add(name)
       this.#onDamage(key)
     }
-    return undefined
   }
 }

@@ -40,9 +40,13 @@ export function sealed(key: Buffer, value: Buffer): Buffer {
   return copy
 }
 
+/** Whether the value ends in its seal. */
+export function fits(key: Buffer, value: Buffer): boolean {
+  const end = value.length - SEAL_BYTES
+  return end >= 0 && value.readUInt32LE(end) === sum(key, value, 0, end)
+}
+
 /** The value without its seal; undefined when they do not fit. */
 export function unsealed(key: Buffer, value: Buffer): Buffer | undefined {
-  const end = value.length - SEAL_BYTES
-  if (end < 0 || value.readUInt32LE(end) !== sum(key, value, 0, end)) return undefined
-  return value.subarray(0, end)
+  return fits(key, value) ? value.subarray(0, value.length - SEAL_BYTES) : undefined
 }

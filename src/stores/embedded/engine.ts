@@ -81,6 +81,8 @@ export interface Engine {
   /** The greatest key k with low <= k <= high. */
   lastKey(low: Buffer, high: Buffer): Buffer | undefined
   bytesOnDisk(): number
+  /** Lets go of memory that reads have taken. Nothing may be under way and nothing may read meanwhile. */
+  relax?(): Promise<void>
   /** What there is of it on disk, and how much of that holds nothing. */
   space?(): { bytes: number; freeBytes: number }
   /**

@@ -50,8 +50,8 @@ export function encodeSession(record: SessionRecord): Buffer {
   return parts.length === 0 ? head : Buffer.concat([head, ...parts])
 }
 
-/** @throws SluiceError store_corrupt */
-export function decodeSession(key: Buffer, value: Buffer): SessionRecord {
+/** @param end where the record ends in `value` @throws SluiceError store_corrupt */
+export function decodeSession(key: Buffer, value: Buffer, end: number): SessionRecord {
   try {
     const flags = value[0]!
     let at = SESSION_BYTES
@@ -72,7 +72,7 @@ export function decodeSession(key: Buffer, value: Buffer): SessionRecord {
     }
     if ((flags & USER_NAME) !== 0) record.userName = text()
     record.lane = (flags & LANE) === 0 ? usualLane(clientId) : text()
-    if ((flags & REST) !== 0) Object.assign(record, JSON.parse(value.toString('utf8', at)))
+    if ((flags & REST) !== 0) Object.assign(record, JSON.parse(value.toString('utf8', at, end)))
     return record
   } catch (cause) {
     throw corrupt('a session', cause)
@@ -93,14 +93,14 @@ export function encodeSubscription(record: SubscriptionRecord): Buffer {
   return value
 }
 
-/** @param filterAt where the filter begins in the key */
-export function decodeSubscription(key: Buffer, filterAt: number, value: Buffer): SubscriptionRecord {
+/** @param filterAt where the filter begins in the key @param end where the record ends in `value` */
+export function decodeSubscription(key: Buffer, filterAt: number, value: Buffer, end: number): SubscriptionRecord {
   try {
     const flags = value[0]!
     const identified = (flags & IDENTIFIER) !== 0
     const from = identified ? 5 : 1
     return {
-      topicFilter: (flags & FILTER) === 0 ? key.toString('utf8', filterAt) : value.toString('utf8', from),
+      topicFilter: (flags & FILTER) === 0 ? key.toString('utf8', filterAt) : value.toString('utf8', from, end),
       qos: (flags & 3) as 0 | 1 | 2,
       noLocal: (flags & 4) !== 0,
       retainAsPublished: (flags & 8) !== 0,

@@ -52,6 +52,8 @@ export class State {
   nextSegmentId = 1
   /** The counters differ from what the disk has. */
   idsChanged = false
+  /** Dropped lanes are being removed. */
+  sweeping = false
   /** Entries that wait in all lanes, and how many there are once the groups given to the engine are durable. */
   waiting = 0
   waitingGiven = 0
@@ -97,6 +99,11 @@ export class State {
       if (value !== undefined) found = value
     }
     return found
+  }
+
+  /** Nothing is written or waits to be written, and nothing is being removed. */
+  get idle(): boolean {
+    return this.underWay.length === 0 && this.repair === null && !this.open.touched && !this.sweeping
   }
 
   /** Unfinished groups, oldest first. */

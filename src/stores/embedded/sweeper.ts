@@ -37,6 +37,7 @@ export class Sweeper {
 
   /** Takes on lanes whose entry in `doomed` is durable: nothing is added to their chunks any more. */
   add(ids: readonly number[]): void {
+    if (ids.length > 0) this.#state.sweeping = true
     for (const id of ids) {
       const chunks = laneRange(table.chunk, id)
       const marks = laneRange(table.mark, id)
@@ -65,6 +66,7 @@ export class Sweeper {
       if (this.#sweepMarks(lane, group)) return
       group.undoomed.push({ id: lane.id, chunks: lane.chunks })
       this.#doomed.shift()
+      this.#state.sweeping = this.#doomed.length > 0
     }
   }
 

@@ -3,6 +3,8 @@
  * in slices, so that they hold neither a snapshot nor more than a slice in memory.
  */
 import type { SessionRecord, StoredSession, SubscriptionRecord, WillRecord } from '../../store.ts'
+import { CheckedEngine } from './checked-engine.ts'
+import { SEAL_BYTES } from './checksum.ts'
 import type { Entry } from './engine.ts'
 import {
   nameBytes,
@@ -33,6 +35,8 @@ import {
 import type { State } from './state.ts'
 
 const SLICE = 512
+/** Records of sessions after which the engine may let go of the memory that reading them took. */
+const RELAX_RECORDS = 400_000
 const INFINITE = Number.MAX_SAFE_INTEGER
 
 export class Tables {
@@ -80,24 +84,42 @@ export class Tables {
   }
 
   async *sessions(): AsyncIterable<StoredSession> {
+    const { engine } = this.#state
+    const checked = engine instanceof CheckedEngine ? engine : null
+    const sealBytes = checked === null ? 0 : SEAL_BYTES
+    const range = tableRange(table.session)
     let current: StoredSession | null = null
-    let prefix: Buffer = NOTHING
-    for await (const slice of this.#slices(table.session)) {
+    let currentKey: Buffer = NOTHING
+    let currentEnd = 0
+    let records = 0
+    for (let start = range.start; ; ) {
+      const slice = (checked?.sealedEntries ?? engine.entries).call(engine as CheckedEngine, start, range.end, SLICE)
       for (const { key, value } of slice) {
+        if (checked?.isWhole(key, value) === false) continue
+        const valueEnd = value.length - sealBytes
         const end = nameEnd(key, 1)
         const kind = key[end + 1]
         if (kind === sessionKind.record) {
           if (current !== null) yield current
-          current = { session: decodeSession(key, value), subscriptions: [], inboundPacketIds: [] }
-          prefix = key.subarray(0, end + 1)
-        } else if (current === null || key.compare(prefix, 0, prefix.length, 0, end + 1) !== 0) {
+          current = { session: decodeSession(key, value, valueEnd), subscriptions: [], inboundPacketIds: [] }
+          currentKey = key
+          currentEnd = end
+        } else if (current === null || end !== currentEnd || key.compare(currentKey, 0, end, 0, end) !== 0) {
           // Its record is damaged: there is no session for it to be a part of.
         } else if (kind === sessionKind.subscription) {
-          current.subscriptions.push(decodeSubscription(key, end + 2, value))
+          current.subscriptions.push(decodeSubscription(key, end + 2, value, valueEnd))
         } else if (kind === sessionKind.inbound) {
           current.inboundPacketIds.push(key.readUInt16BE(end + 2))
         }
       }
+      const last = slice.at(-1)
+      records += slice.length
+      if (records >= (last === undefined ? RELAX_RECORDS / 8 : RELAX_RECORDS) && this.#state.idle) {
+        records = 0
+        await engine.relax?.()
+      }
+      if (last === undefined) break
+      start = after(last.key)
     }
     if (current !== null) yield current
   }
@@ -161,10 +183,13 @@ export class Tables {
       const last = slice.at(-1)
       if (last === undefined) return
       yield slice
-      start = Buffer.concat([last.key, Buffer.from([0])])
+      start = after(last.key)
     }
   }
 }
+
+/** The smallest key after `key`. */
+const after = (key: Buffer): Buffer => Buffer.concat([key, Buffer.from([0])])
 
 const NOTHING = Buffer.alloc(0)
 
