@@ -31,6 +31,8 @@ export interface Produced {
 
 export interface ProducedResult {
   ok: boolean
+  /** The message's id, where the queue gave it one of its own. */
+  id?: string
   /** It was there before, by its idempotency key: nothing was added. */
   duplicate?: true
   error?: { code: string; message: string }
@@ -120,7 +122,7 @@ export class Producer {
       admission.targets,
     )
     admission.entered()
-    return { ok: true }
+    return admission.id === null ? { ok: true } : { ok: true, id: admission.id }
   }
 
   #termsOf({ key, idempotencyKey, priority, delayMs, deliverAt, ttlMs }: Produced): Terms | null {

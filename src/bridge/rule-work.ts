@@ -76,6 +76,8 @@ export function termsOf(rule: Rule, candidate: Candidate, verdict: Verdict): Ter
   const terms: Terms = {}
   if (key !== null) terms.key = keyBytes(key)
   if (deduplicate !== null) terms.deduplicationKey = keyBytes(deduplicate)
+  // A client sends another message with the same content and Packet Identifier one day: only DUP makes it a retransmission.
+  if (deduplicate !== null && rule.deduplicatesRetransmissions && !candidate.dup) terms.first = true
   if (priority !== undefined) terms.priority = priority
   if (delayMs !== undefined) terms.deliverAt = candidate.time + delayMs
   if (ttlMs !== undefined) terms.expiresAt = candidate.time + ttlMs

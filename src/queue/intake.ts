@@ -130,7 +130,7 @@ export class Intake {
   admit(terms: Terms | null, hops = 0): Admission {
     const key = terms?.deduplicationKey
     const deduplicates = key !== undefined && this.#parts.settings().deduplication.windowMs > 0
-    if (deduplicates && this.window.has(key)) return DUPLICATE
+    if (deduplicates && terms?.first !== true && this.window.has(key)) return DUPLICATE
     const crowded = !this.hasRoom
     const full = crowded ? this.#full(terms, hops) : null
     if (full !== null) return full

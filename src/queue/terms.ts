@@ -27,6 +27,8 @@ export interface Terms {
   key?: Buffer
   /** Within the queue's deduplication window only the first message with this key enters. */
   deduplicationKey?: Buffer
+  /** It is known to be no duplicate: it enters, and its key counts from now on. Not kept with the entry. */
+  first?: true
   /** 0 to 9; absent: 4. */
   priority?: number
   /** Wall clock ms before which nobody gets it. */

@@ -113,6 +113,66 @@ describe('what enters', () => {
   )
 })
 
+describe('keys', () => {
+  test('messages of one ordering key are worked one after the other, other keys beside them', async () => {
+    const broker = await start({ bridge: [{ topicFilter: 'd/{device}', queue: 'q', key: '{level:device}' }] })
+    const device = await RawClient.connected(broker.mqtt)
+    for (const topic of ['d/a', 'd/a', 'd/b']) await device.publish({ topic, qos: 1, payload: 'x' })
+    const first = await pull(broker, 'q')
+    expect(first.map(({ topic }) => topic)).toEqual(['d/a', 'd/b'])
+    await call(broker, 'POST', '/queues/q/ack', { receipts: [first[0]!.receipt] })
+    expect((await pull(broker, 'q')).map(({ topic }) => topic)).toEqual(['d/a'])
+    await device.drop()
+  })
+
+  test('of messages with one idempotency key the first enters; all are acknowledged', async () => {
+    const broker = await start({ bridge: [{ topicFilter: 'd', queue: 'q', deduplicate: '{property:id}' }] })
+    const device = await RawClient.connected(broker.mqtt, { version: 5 })
+    const publish = (payload: string, id: string) =>
+      device.publish({ topic: 'd', qos: 1, payload, properties: { userProperty: [['id', id]] } as never })
+    await publish('1', 'x')
+    await publish('2', 'x')
+    await publish('3', 'y')
+    await device.publish({ topic: 'd', qos: 1, payload: '4' })
+    expect(await payloads(broker, 'q')).toEqual(['1', '3', '4'])
+    await device.drop()
+  })
+
+  test('a retransmission is dropped, another message with its Packet Identifier and content is not', async () => {
+    const broker = await start({ bridge: [{ topicFilter: 'd', queue: 'q', deduplicate: '{retransmission}' }] })
+    const publish = async (payload: string, dup: boolean) => {
+      const device = await RawClient.connected(broker.mqtt, { clientId: 'device' })
+      await device.publish({ topic: 'd', qos: 1, payload, packetId: 7, dup })
+      await device.drop()
+    }
+    await publish('a', false)
+    await publish('a', true)
+    await publish('a', false)
+    await publish('a', true)
+    await publish('b', true)
+    await publish('b', true)
+    expect(await payloads(broker, 'q')).toEqual(['a', 'a', 'b'])
+  })
+
+  test('priorities, delays and times to live are those of the rule', async () => {
+    const broker = await start({
+      bridge: [
+        { topicFilter: 'low', queue: 'q', priority: 0 },
+        { topicFilter: 'high', queue: 'q', priority: 9 },
+        { topicFilter: 'late', queue: 'q', delayMs: 300 },
+        { topicFilter: 'brief', queue: 'q', ttlMs: 1 },
+      ],
+    })
+    const device = await RawClient.connected(broker.mqtt)
+    for (const topic of ['brief', 'late', 'low', 'high']) await device.publish({ topic, qos: 1, payload: topic })
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    expect(await payloads(broker, 'q')).toEqual(['high', 'low'])
+    const { body } = await call(broker, 'POST', '/queues/q/pull', { waitMs: 5000 })
+    expect(body.messages.map((one: Envelope) => one.payload)).toEqual(['late'])
+    await device.drop()
+  })
+})
+
 describe('changes while the broker runs', () => {
   test('a rule is applied, replaced, deleted; each message meets the one or the other', async () => {
     const broker = await start({ bridge: [{ name: 'base', topicFilter: 'a', queue: 'one' }] })

@@ -52,6 +52,22 @@ describe('putting messages into a queue', () => {
     expect(again.body.messages[0]).toMatchObject({ payload: 'text', attempt: 1 })
   })
 
+  test('a request that is sent again with its Idempotency-Key adds nothing', async () => {
+    const put = () =>
+      call(
+        'POST',
+        '/queues/once/messages',
+        { messages: [{ payload: 'a' }, { payload: 'b' }] },
+        { 'idempotency-key': 'k1' },
+      )
+    expect((await put()).body.results).toMatchObject([{ ok: true }, { ok: true }])
+    expect((await put()).body.results).toEqual([
+      { ok: true, duplicate: true },
+      { ok: true, duplicate: true },
+    ])
+    expect((await call('GET', '/queues/once')).body.ready).toBe(2)
+  })
+
   test.each([
     [{ messages: [{}] }, 400, 'body/messages/0 must have either payload or payloadBase64'],
     [{ messages: [{ payload: 'x', payloadBase64: '' }] }, 400, 'either payload or payloadBase64'],
