@@ -1,0 +1,191 @@
+/**
+ * SIGKILL for the broker and for workers at random moments under load. Then the account: every message whose PUBACK came
+ * was worked at least once or is a dead letter, nothing waits any more, and a message that its device sent again is one
+ * message for the workers.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import path from 'node:path'
+import { BrokerProcess, projectRoot } from '../../support/broker-process.ts'
+import { SeededRandom } from '../../support/seeded-random.ts'
+import { Device } from './device.ts'
+
+export interface WorkersOptions {
+  seed: number
+  rounds: number
+  report?: (line: string) => void
+}
+
+export interface WorkersAccount {
+  acknowledged: number
+  retransmitted: number
+  worked: number
+  deadLettered: number
+  /** Deliveries beyond the first of a message. */
+  repeated: number
+  brokerKills: number
+  workerKills: number
+  violations: string[]
+}
+
+const QUEUE = 'work'
+const WORKER_FILE = path.join(projectRoot(), 'dist/test/fault/workers/worker-process.js')
+
+class WorkerSlot {
+  readonly #url: () => string
+  readonly #onLine: (line: string) => void
+  #child: ChildProcess | null = null
+
+  constructor(url: () => string, onLine: (line: string) => void) {
+    this.#url = url
+    this.#onLine = onLine
+  }
+
+  start(): void {
+    const child = spawn(process.execPath, [WORKER_FILE, this.#url(), QUEUE], { stdio: ['ignore', 'pipe', 'inherit'] })
+    let rest = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      const lines = (rest + text).split('\n')
+      rest = lines.pop()!
+      for (const line of lines) if (line !== 'ready') this.#onLine(line)
+    })
+    this.#child = child
+  }
+
+  async kill(): Promise<void> {
+    const child = this.#child
+    if (child === null) return
+    this.#child = null
+    const ended = once(child, 'close')
+    child.kill('SIGKILL')
+    await ended
+  }
+}
+
+export async function runWorkers({ seed, rounds, report = () => {} }: WorkersOptions): Promise<WorkersAccount> {
+  const random = new SeededRandom(seed)
+  const settings = { leaseMs: 500, maxAttempts: 1000, backoff: { minMs: 1, maxMs: 50 } }
+  const broker = await BrokerProcess.start({
+    config: {
+      bridge: [{ topicFilter: 'w/{device}', queue: QUEUE, deduplicate: '{retransmission}' }],
+      queues: { [QUEUE]: settings },
+    },
+  })
+  /** Ids under which each payload was worked, and how often. */
+  const ids = new Map<string, Set<string>>()
+  let deliveries = 0
+  const onLine = (line: string): void => {
+    const space = line.indexOf(' ')
+    const payload = line.slice(space + 1)
+    const known = ids.get(payload) ?? new Set()
+    ids.set(payload, known.add(line.slice(0, space)))
+    deliveries++
+  }
+  const urls = [() => broker.http, () => `mqtt://${broker.mqtt.host}:${broker.mqtt.port}`]
+  const workers = [...urls, ...urls].map((url) => new WorkerSlot(url, onLine))
+  const devices = ['d1', 'd2', 'd3'].map((name) => new Device(name, () => broker.mqtt, random.fork(name)))
+  let brokerKills = 0
+  let workerKills = 0
+  try {
+    for (const worker of workers) worker.start()
+    for (const device of devices) device.start()
+    for (let round = 1; round <= rounds; round++) {
+      await pause(random.int(50, 500))
+      const victims = random.pick(['broker', 'worker', 'worker', 'both', 'device'])
+      if (victims === 'device') random.pick(devices).cut()
+      if (victims === 'worker' || victims === 'both') {
+        const worker = random.pick(workers)
+        await worker.kill()
+        worker.start()
+        workerKills++
+      }
+      if (victims === 'broker' || victims === 'both') {
+        await broker.kill('SIGKILL')
+        await broker.start()
+        brokerKills++
+      }
+      const acknowledged = devices.reduce((sum, device) => sum + device.acknowledged.size, 0)
+      report(`round ${round}: ${victims}; ${acknowledged} acknowledged, ${ids.size} worked`)
+    }
+    for (const device of devices) device.producing = false
+    await until('every PUBLISH is acknowledged', () => devices.every(({ unacknowledged }) => unacknowledged === 0))
+    await until('the queue is empty', async () => {
+      const { ready, leased, delayed } = await counts(broker, QUEUE)
+      return ready + leased + delayed === 0
+    })
+    const dead = await deadLetters(broker)
+    // What the workers wrote may still lie in a pipe.
+    await pause(200)
+    const violations: string[] = []
+    const acknowledged = devices.flatMap((device) => [...device.acknowledged])
+    for (const payload of acknowledged) {
+      const found = [...(ids.get(payload) ?? []), ...(dead.get(payload) ?? [])]
+      if (found.length === 0) violations.push(`lost: ${payload} was acknowledged and never worked`)
+      if (new Set(found).size > 1) violations.push(`twice: ${payload} entered the queue as ${found.join(', ')}`)
+    }
+    return {
+      acknowledged: acknowledged.length,
+      retransmitted: devices.reduce((sum, device) => sum + device.retransmitted, 0),
+      worked: ids.size,
+      deadLettered: dead.size,
+      repeated: deliveries - ids.size,
+      brokerKills,
+      workerKills,
+      violations,
+    }
+  } finally {
+    await Promise.all([...devices.map((device) => device.close()), ...workers.map((worker) => worker.kill())])
+    await broker.stop()
+  }
+}
+
+export function formatWorkersAccount(account: WorkersAccount): string {
+  const { acknowledged, retransmitted, worked, deadLettered, repeated, brokerKills, workerKills, violations } = account
+  return [
+    `${brokerKills} brokers and ${workerKills} workers killed`,
+    `${acknowledged} messages acknowledged, ${retransmitted} sent again`,
+    `${worked} worked (${repeated} deliveries repeated), ${deadLettered} dead letters`,
+    `${violations.length} violations`,
+    ...violations.slice(0, 20),
+  ].join('\n')
+}
+
+async function call<T>(broker: BrokerProcess, path: string, body?: object): Promise<T> {
+  const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }
+  const response = await fetch(`${broker.http}/api/v1${path}`, body === undefined ? {} : init)
+  if (!response.ok) throw new Error(`${path}: HTTP ${response.status} ${await response.text()}`)
+  return (await response.json()) as T
+}
+
+function counts(broker: BrokerProcess, queue: string): Promise<{ ready: number; leased: number; delayed: number }> {
+  return call(broker, `/queues/${queue}`)
+}
+
+/** Ids of the dead letters by payload. */
+async function deadLetters(broker: BrokerProcess): Promise<Map<string, Set<string>>> {
+  const found = new Map<string, Set<string>>()
+  const { queues } = await call<{ queues: { name: string }[] }>(broker, '/queues')
+  if (!queues.some(({ name }) => name === `${QUEUE}.dead`)) return found
+  for (;;) {
+    const { messages } = await call<{ messages: { id: string; payload: string; receipt: string }[] }>(
+      broker,
+      `/queues/${QUEUE}.dead/pull`,
+      { max: 1000 },
+    )
+    if (messages.length === 0) return found
+    for (const { id, payload } of messages) found.set(payload, (found.get(payload) ?? new Set()).add(id))
+    await call(broker, `/queues/${QUEUE}.dead/ack`, { receipts: messages.map(({ receipt }) => receipt) })
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  const end = Date.now() + 60_000
+  while (!(await holds())) {
+    if (Date.now() > end) throw new Error(`not within a minute: ${what}`)
+    await pause(50)
+  }
+}
