@@ -43,6 +43,11 @@ export class Publication extends PublishFrame implements EncodedPublish {
     return copy
   }
 
+  /** True when `buf[start..end)` is the whole message as a PUBLISH packet, without a Topic Alias. */
+  get isPacket(): boolean {
+    return this.#verbatim
+  }
+
   /** Client Identifier of the publisher; empty: the broker. */
   get publisherId(): string {
     if (this.publisher === null) return storedClientId(this.buf)

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import type { RemoteNode } from '../nodes/remote-node.ts'
-import type { Loan } from '../session/loan.ts'
+import { Loan } from '../session/loan.ts'
 import { type Session, TAG_RETAIN, TAG_SHARED } from '../session/session.ts'
 import type { Store } from '../store.ts'
 import type { DropCause } from '../telemetry/events.ts'
@@ -58,17 +58,19 @@ export class Sharing {
     const { group, prefix } = member
     const qos = Math.min(publication.qos, maximum)
     const retain = publication.retain && retainAsPublished
-    const message =
-      known ?? (qos > 0 || session.link === null ? publication.store(publisher.origin, this.#c.clock.now()) : null)
-    if (qos === 0) {
-      if (session.link !== null) session.delivery.deliver(publication, qos, retain, prefix, null)
-      else if (session.node !== null) this.#c.remoteNode(session.node)?.live(message!, group.key)
-      else this.#c.dropped(session, 'offline', 1)
-      done?.()
+    const { origin } = publisher
+    if (qos > 0 && !session.kept) {
+      const loan = new Loan(group, qos, known, done)
+      if (known === null) loan.keep(publication, origin, this.#c.clock.now())
+      session.delivery.deliver(publication, qos, retain, prefix, loan)
       return false
     }
-    if (!session.kept) {
-      session.delivery.deliver(publication, qos, retain, prefix, { group, message: message!, qos, sent: false, done })
+    if (qos === 0) {
+      if (session.link !== null) session.delivery.deliver(publication, qos, retain, prefix, null)
+      else if (session.node !== null)
+        this.#c.remoteNode(session.node)?.live(known ?? this.#store(publication, origin), group.key)
+      else this.#c.dropped(session, 'offline', 1)
+      done?.()
       return false
     }
     done?.()
@@ -77,8 +79,13 @@ export class Sharing {
       return false
     }
     const tag = qos | TAG_SHARED | (retain ? TAG_RETAIN : 0)
-    this.#c.store.append(message!, [{ lane: session.lane!, tag, extra: prefix }])
+    const message = known ?? this.#store(publication, origin)
+    this.#c.store.append(message, [{ lane: session.lane!, tag, extra: prefix }])
     return true
+  }
+
+  #store(publication: Publication, origin: Origin): Buffer {
+    return publication.store(origin, this.#c.clock.now())
   }
 
   /**

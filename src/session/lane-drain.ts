@@ -2,7 +2,7 @@ import type { Group } from '../router/destinations.ts'
 import { offsets } from '../router/message.ts'
 import type { Lane, SessionRecord, Store } from '../store.ts'
 import { matches } from '../wire/topic.ts'
-import type { Loan } from './loan.ts'
+import { Loan } from './loan.ts'
 import { TAG_QOS, TAG_SHARED } from './session.ts'
 
 const META = 'drain/'
@@ -86,5 +86,8 @@ function loanOf(message: Buffer, tag: number, groups: readonly Group[], sent: bo
   const { topicStart, propsStart } = offsets(message)
   const topic = message.toString('utf8', topicStart, propsStart)
   const group = groups.find(({ topicFilter }) => matches(topicFilter, topic))
-  return group === undefined ? null : { group, message, qos: tag & TAG_QOS, sent, done: null }
+  if (group === undefined) return null
+  const loan = new Loan(group, tag & TAG_QOS, message, null)
+  loan.sent = sent
+  return loan
 }
