@@ -244,16 +244,10 @@ export class Dispenser {
     return over
   }
 
-  async #serve(pull: Pull<Delivery>, taken: Delivery[]): Promise<void> {
-    let leased = taken
+  async #serve(pull: Pull<Delivery>, leased: Delivery[]): Promise<void> {
     let deliveries = leased
     try {
-      for (;;) {
-        deliveries = leased.some((delivery) => delivery.message === noMessage) ? await this.#fetch(leased) : leased
-        if (deliveries.length > 0 || leased.length === 0) break
-        // All of them were given up meanwhile: the next ones, if there are any.
-        leased = this.#pace.allows() ? this.#take(pull) : []
-      }
+      if (leased.some((delivery) => delivery.message === noMessage)) deliveries = await this.#fetch(leased)
       await this.#parts.commit()
     } catch (error) {
       pull.fail(error)
@@ -267,9 +261,11 @@ export class Dispenser {
       return
     }
     this.#counters.delivered += deliveries.length
-    pull.answer(deliveries)
+    // All of them were given up meanwhile: there may be others.
+    if (deliveries.length === 0 && !this.#closed) this.#pulls.putBack(pull)
+    else pull.answer(deliveries)
     // What was given up may have made room for others.
-    if (deliveries.length < taken.length) this.pump()
+    if (deliveries.length < leased.length) this.pump()
   }
 
   async #fetch(leased: readonly Delivery[]): Promise<Delivery[]> {

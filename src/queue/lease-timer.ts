@@ -5,11 +5,12 @@ import type { Heap, HeapItem } from './heap.ts'
 export class LeaseTimer {
   readonly #clock: Clock
   readonly #heap: Heap<HeapItem>
-  readonly #onDue: () => void
+  readonly #onDue: () => unknown
   #at = Number.POSITIVE_INFINITY
   #cancel: (() => void) | null = null
 
-  constructor(clock: Clock, heap: Heap<HeapItem>, onDue: () => void) {
+  /** @param onDue false: the caller calls `arm` itself when it is done */
+  constructor(clock: Clock, heap: Heap<HeapItem>, onDue: () => unknown) {
     this.#clock = clock
     this.#heap = heap
     this.#onDue = onDue
@@ -25,8 +26,7 @@ export class LeaseTimer {
     this.#cancel = this.#clock.after(ms, () => {
       this.#at = Number.POSITIVE_INFINITY
       this.#cancel = null
-      this.#onDue()
-      this.arm()
+      if (this.#onDue() !== false) this.arm()
     })
   }
 

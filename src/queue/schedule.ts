@@ -71,7 +71,10 @@ export class Schedule {
 
   constructor(parts: ScheduleParts) {
     this.#parts = parts
-    this.#timer = new LeaseTimer(parts.clock, this.#due, () => void this.#move())
+    this.#timer = new LeaseTimer(parts.clock, this.#due, () => {
+      void this.#move()
+      return false
+    })
   }
 
   /** The queues of which the store holds scheduled messages. */

@@ -55,7 +55,7 @@ export class Stripes {
 
   /**
    * The stripe whose next message comes first: of the highest priority, where each `ageingMs` that it has waited lifts a
-   * message by one. Null when nothing is at hand.
+   * message by one. Null when nothing is at hand, or a stripe has to be read from the store first.
    * @param fresh whether messages that were never handed out may be, per stripe
    */
   next(fresh: (stripe: Stripe) => boolean): Stripe | null {
@@ -68,7 +68,11 @@ export class Stripes {
       if (stripe.book.ready.size === 0) {
         if (!fresh(stripe)) continue
         time = stripe.ahead.headTime()
-        if (time === Number.POSITIVE_INFINITY) continue
+        if (time === Number.POSITIVE_INFINITY) {
+          // The store may hold one that comes before all others.
+          if (stripe.ahead.wantsMore) return null
+          continue
+        }
       }
       const lift =
         ageingMs > 0 && time !== Number.POSITIVE_INFINITY ? Math.floor(Math.max(0, now - time) / ageingMs) : 0

@@ -9,6 +9,8 @@ export interface Pull<T> {
   readonly patient: boolean
   /** True once the caller no longer wants messages. */
   readonly aborted: boolean
+  /** Its wait was over while it was served. */
+  late: boolean
   answer(result: T[]): void
   fail(error: unknown): void
 }
@@ -17,7 +19,7 @@ export interface Pull<T> {
 export class WaitingPulls<T> {
   readonly #clock: Clock
   readonly #max: number
-  readonly #pulls = new Set<Pull<T>>()
+  #pulls = new Set<Pull<T>>()
   #impatient = 0
 
   constructor(clock: Clock, max: number) {
@@ -39,6 +41,13 @@ export class WaitingPulls<T> {
     if (this.#pulls.delete(pull) && !pull.patient) this.#impatient--
   }
 
+  /** What the pull was served with came to nothing: it is the first in line again. */
+  putBack(pull: Pull<T>): void {
+    if (pull.late || pull.aborted) return pull.answer([])
+    this.#pulls = new Set([pull, ...this.#pulls])
+    if (!pull.patient) this.#impatient++
+  }
+
   /**
    * @param add called with the new pull, which is already in line
    * @throws SluiceError quota_exceeded when too many pulls wait
@@ -56,8 +65,10 @@ export class WaitingPulls<T> {
       )
     return new Promise((resolve, reject) => {
       let cancel: (() => void) | null = null
+      let left = false
       const leave = (): void => {
         this.remove(pull)
+        left = true
         cancel?.()
         signal?.removeEventListener('abort', giveUp)
       }
@@ -65,6 +76,7 @@ export class WaitingPulls<T> {
         max,
         leaseMs,
         patient: waitMs > 0,
+        late: false,
         get aborted() {
           return signal?.aborted === true
         },
@@ -80,13 +92,14 @@ export class WaitingPulls<T> {
       // A pull that is being served has left the line; its leases are given back by whoever serves it.
       const giveUp = (): void => {
         if (this.#pulls.has(pull)) pull.answer([])
+        else pull.late = true
       }
       if (signal?.aborted) return resolve([])
       signal?.addEventListener('abort', giveUp)
       this.#pulls.add(pull)
       if (!pull.patient) this.#impatient++
       add(pull)
-      if (waitMs > 0 && this.#pulls.has(pull)) cancel = this.#clock.after(waitMs, giveUp)
+      if (waitMs > 0 && !left) cancel = this.#clock.after(waitMs, giveUp)
     })
   }
 

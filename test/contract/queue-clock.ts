@@ -45,6 +45,11 @@ export class ManualClock implements Clock {
     this.#monotonic = end
   }
 
+  /** The process whose timers these were is gone. */
+  forget(): void {
+    this.#timers = []
+  }
+
   /** Somebody sets the machine's clock. */
   stepWall(ms: number): void {
     this.#wall += ms
