@@ -3,11 +3,15 @@
  *
  * The kill test in its long form. Exit code 0: nothing was lost; 1: something was; 2: wrong usage.
  * With `--minutes` it goes on in runs of `--rounds` rounds, each with its own account and the next seed.
+ *
+ * `npm run fault -- --overload [--minutes 10]`: publishers at three times what subscribers read.
+ * `npm run fault -- --frozen-readers 10000 [--seconds 60] [--memory-mib 1024] [--qos 0|1]`: readers that read nothing.
  */
 import { parseArgs } from 'node:util'
 import type { Version } from '../support/raw-packets.ts'
 import { runKillTest } from './kill.ts'
 import { formatAccount } from './ledger.ts'
+import { loadMode } from './load-modes.ts'
 
 function readOptions() {
   const { values } = parseArgs({
@@ -59,4 +63,5 @@ async function main(): Promise<number> {
   }
 }
 
-process.exitCode = await main()
+const load = loadMode(process.argv.slice(2), (line) => void process.stdout.write(`${line}\n`))
+process.exitCode = load === null ? await main() : (await load) ? 0 : 1
