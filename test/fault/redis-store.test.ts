@@ -3,6 +3,7 @@
  * it goes on by itself.
  */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { group } from '../../src/stores/redis/scripts.ts'
 import type { RedisStoreEvent } from '../../src/stores/redis/state.ts'
 import type { RedisStore, RedisStoreOptions } from '../../src/stores/redis/store.ts'
 import { openStore } from '../contract/redis-harness.ts'
@@ -179,9 +180,13 @@ describe.skipIf(!hasRedis)('the Redis store', () => {
     proxy.freeze()
     store.append(body('on its way'), [target(lane)])
     await expect(store.commit()).rejects.toMatchObject({ code: 'store_unavailable' })
-    // New connections stand in line behind the frozen one; then all bytes arrive, the old ones first or last.
     proxy.thaw()
     while (told('back').length === 0) await pause(5)
+    // A group of an earlier connection that arrives only now: it has the number that comes next.
+    const [key] = await redis.admin.keys('sluicemq:writer:*')
+    const [n, s] = await redis.admin.hmget(key!, 'n', 's')
+    const late = ['sluicemq:', '', key!.split(':')[2]!, '', '', Number(n) + 1, 1, 1000, Buffer.alloc(12), Number(s) - 1]
+    await expect(redis.admin.eval(group, 1, key!, ...late)).rejects.toThrow('GROUP_STALE')
     store.append(body('later'), [target(lane)])
     await store.commit()
     expect(await held('s/a')).toEqual(['kept', 'later'])
