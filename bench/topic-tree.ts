@@ -6,8 +6,8 @@
  *     npx tsc -p tsconfig.build.json && node dist/bench/topic-tree.js [subscriptions=1000000]
  *
  * Prints JSON lines; times in microseconds. `bytesPerSubscription` counts the tree and the filters' texts, not the
- * values, which know no text here, so that the tree keeps an entry for each. Every operation is timed alone, at random places of the tree, so most of them miss the processor's caches;
- * `clock` is what the timing itself costs.
+ * values, which know no text here, so that the tree keeps an entry for each. Every operation is timed alone, at random
+ * places of the tree, so most of them miss the processor's caches; `clock` is what the timing itself costs.
  */
 import { memoryUsage } from 'node:process'
 import { setFlagsFromString } from 'node:v8'
@@ -25,7 +25,8 @@ setFlagsFromString('--expose-gc')
 const gc = runInNewContext('gc') as () => void
 function heapBytes(): number {
   for (let i = 0; i < 4; i++) gc()
-  return memoryUsage().heapUsed
+  const { heapUsed, arrayBuffers } = memoryUsage()
+  return heapUsed + arrayBuffers
 }
 
 /** A text that owns its characters, as one read from the wire does. */

@@ -1,11 +1,11 @@
 /**
  * A set of objects, each found by a text that it knows itself. A Map of texts to such objects keeps every text a second
- * time and costs 28 to 56 bytes an entry; this costs 11 to 22.
+ * time and costs 28 to 56 bytes an entry; this costs 8 to 29.
  *
  *     up to 8 values    a list in the order of arrival, looked through
  *     more              open addressing with linear probing, at most three quarters full
- *     64 places         beside the places, a byte of each hash: a value that is not the one looked for is passed over
- *                       without a look at its text, which is seldom in the processor's cache
+ *     64 places         beside the places, the hashes: a value that is not the one looked for is passed over, and a table
+ *                       rebuilt, without a look at the texts, which are seldom in the processor's cache
  *
  * Tables place texts by `seededHash`, so that nobody can choose texts that meet in one place.
  */
@@ -17,13 +17,13 @@ export interface Named {
 
 /** Values kept as a list; the first hashed table has twice as many places. */
 const LIST_MAX = 8
-/** Places from which on it pays to keep a byte of each hash; two such arrays cost 200 bytes before their first byte. */
-const TAGGED_MIN = 64
+/** Places from which on it pays to keep the hashes: their array costs 200 bytes before its first. */
+const HASHES_MIN = 64
 
 export abstract class Table<V extends object> {
   #slots: (V | undefined)[] = []
-  /** Parallel to `#slots`: 0 where there is no value, else a byte of its hash. */
-  #tags: Uint8Array | null = null
+  /** Parallel to `#slots`: 0 where there is no value, else its hash (1 for 0). */
+  #hashes: Int32Array | null = null
   #size = 0
 
   get size(): number {
@@ -37,17 +37,22 @@ export abstract class Table<V extends object> {
 
   /** Puts the value in, in place of one that goes by the same text. */
   put(value: V, text: string, start: number, end: number, hash: number): void {
-    const at = this.#place(text, start, end, hash)
+    let at = this.#place(text, start, end, hash)
     if (this.#slots[at] !== undefined) {
       this.#slots[at] = value
       return
     }
     this.#size++
-    // A copy of the right length: an array that grows by itself takes room for 16 more.
-    if (this.#slots.length < LIST_MAX) this.#slots = this.#slots.concat([value])
-    else if (this.#size * 4 > this.#slots.length * 3)
-      this.#rebuild(Math.max(2 * LIST_MAX, this.#slots.length * 2), value)
-    else this.#fill(at, value, hash)
+    if (this.#slots.length < LIST_MAX) {
+      // A copy of the right length: an array that grows by itself takes room for 16 more.
+      this.#slots = this.#slots.concat([value])
+      return
+    }
+    if (this.#size * 4 > this.#slots.length * 3) {
+      this.#rebuild(this.#slots.length * 2)
+      at = this.#place(text, start, end, hash)
+    }
+    this.#fill(at, value, hash)
   }
 
   /** Takes the value out that goes by the text; undefined when there is none. */
@@ -91,12 +96,12 @@ export abstract class Table<V extends object> {
       for (let i = 0; i < count; i++) if (this.is(slots[i]!, text, start, end)) return i
       return count
     }
-    const tags = this.#tags
-    if (tags !== null) {
-      const tag = tagOf(hash)
+    const hashes = this.#hashes
+    if (hashes !== null) {
+      const wanted = hash || 1
       for (let i = home(hash, count); ; i = (i + 1) & (count - 1)) {
-        const found = tags[i]!
-        if (found === 0 || (found === tag && this.is(slots[i]!, text, start, end))) return i
+        const found = hashes[i]!
+        if (found === 0 || (found === wanted && this.is(slots[i]!, text, start, end))) return i
       }
     }
     for (let i = home(hash, count); ; i = (i + 1) & (count - 1)) {
@@ -108,34 +113,38 @@ export abstract class Table<V extends object> {
   /** Empties a place and moves up what stands behind it only because the place was taken. */
   #close(at: number): void {
     const slots = this.#slots
-    const tags = this.#tags
+    const hashes = this.#hashes
     const mask = slots.length - 1
     let hole = at
     for (let i = (at + 1) & mask; ; i = (i + 1) & mask) {
       const value = slots[i]
       if (value === undefined) break
-      const wanted = home(this.hashOf(value), slots.length)
-      if (((i - wanted) & mask) < ((i - hole) & mask)) continue
+      const hash = hashes === null ? this.hashOf(value) : hashes[i]!
+      if (((i - home(hash, slots.length)) & mask) < ((i - hole) & mask)) continue
       slots[hole] = value
-      if (tags !== null) tags[hole] = tags[i]!
+      if (hashes !== null) hashes[hole] = hash
       hole = i
     }
     slots[hole] = undefined
-    if (tags !== null) tags[hole] = 0
+    if (hashes !== null) hashes[hole] = 0
   }
 
-  #rebuild(count: number, more?: V): void {
-    const values = [...this.values()]
-    if (more !== undefined) values.push(more)
-    this.#tags = count < TAGGED_MIN ? null : new Uint8Array(count)
-    if (count <= LIST_MAX) {
-      this.#slots = values
-      return
-    }
-    const slots = new Array<V | undefined>(count).fill(undefined)
+  /** Makes room for `count` values, or for a list. */
+  #rebuild(count: number): void {
+    const before = this.#slots
+    const hashesBefore = this.#hashes
+    const hashes = count < HASHES_MIN ? null : new Int32Array(count)
+    const slots = count <= LIST_MAX ? [] : new Array<V | undefined>(count).fill(undefined)
     this.#slots = slots
-    for (const value of values) {
-      const hash = this.hashOf(value)
+    this.#hashes = hashes
+    for (let from = 0; from < before.length; from++) {
+      const value = before[from]
+      if (value === undefined) continue
+      if (count <= LIST_MAX) {
+        slots.push(value)
+        continue
+      }
+      const hash = hashesBefore === null ? this.hashOf(value) : hashesBefore[from]!
       let i = home(hash, count)
       while (slots[i] !== undefined) i = (i + 1) & (count - 1)
       this.#fill(i, value, hash)
@@ -144,18 +153,13 @@ export abstract class Table<V extends object> {
 
   #fill(at: number, value: V, hash: number): void {
     this.#slots[at] = value
-    if (this.#tags !== null) this.#tags[at] = tagOf(hash)
+    if (this.#hashes !== null) this.#hashes[at] = hash || 1
   }
 }
 
 /** The lowest eight bits choose the part of a WideTable; they would be the same for all of one part. */
 function home(hash: number, count: number): number {
   return (hash >>> 8) & (count - 1)
-}
-
-/** 1 to 255, from bits that do not choose the place. */
-function tagOf(hash: number): number {
-  return hash >>> 24 || 1
 }
 
 /** Values found by their whole text. */

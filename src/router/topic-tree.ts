@@ -75,21 +75,30 @@ export class TopicTree<T extends NonNullable<unknown>> {
 
   /** False when the pair was there already. */
   add(topicFilter: string, value: T): boolean {
-    const wild = this.#isWild(topicFilter)
-    const known = wild ? this.#wild.find(topicFilter) : this.#exact.get(topicFilter)
+    const known = this.#isWild(topicFilter)
+      ? this.#wild.insert(leafOf(topicFilter, value))
+      : this.#insertExact(leafOf(topicFilter, value), false)
     if (known instanceof Entry) {
       const values = including(known.values, value)
       if (values === undefined) return false
       known.values = values
-    } else {
+    } else if (known !== undefined) {
       if (known === value) return false
-      const leaf = known === undefined ? leafOf(topicFilter, value) : entryOf(known, value)
-      if (wild) this.#wild.insert(leaf, true)
-      else this.#exact.put(leaf, topicFilter, 0, topicFilter.length, wholeHash(topicFilter))
+      const both = entryOf(known, value)
+      if (this.#isWild(topicFilter)) this.#wild.insert(both, true)
+      else this.#insertExact(both, true)
     }
     this.#size++
     this.#changes.record(topicFilter)
     return true
+  }
+
+  #insertExact(leaf: Leaf<T>, replace: boolean): Leaf<T> | undefined {
+    const { text } = leaf
+    const hash = wholeHash(text)
+    const known = this.#exact.find(text, 0, text.length, hash)
+    if (known === undefined || replace) this.#exact.put(leaf, text, 0, text.length, hash)
+    return known
   }
 
   /** False when there was no such pair. */
