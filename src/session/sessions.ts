@@ -53,7 +53,7 @@ export class Sessions {
   constructor(context: SessionsContext) {
     this.#c = context
     this.#drain = new LaneDrain(context)
-    this.#expiry = new Expiry(context.clock, (session) => this.#over(session))
+    this.#expiry = new Expiry(context.clock, this.#byId, (session) => this.#over(session))
   }
 
   get size(): number {
@@ -109,7 +109,6 @@ export class Sessions {
     if (inboundPacketIds.length > 0) session.inbound = new Set(inboundPacketIds)
     this.#byId.set(record.clientId, session)
     for (const subscription of records) subscriptions.restore(session, subscription)
-    if (record.disconnectedAt !== 0) this.#expiry.watch(session)
     return session
   }
 
@@ -119,7 +118,6 @@ export class Sessions {
     session.detach()
     this.#byId.delete(session.clientId)
     this.#own(session, null)
-    this.#expiry.forget(session)
     this.#c.subscriptions.removeAll(session)
     this.#passing.delete(session)
     if (session.kept) session.lane!.onCommitted = null
@@ -132,8 +130,6 @@ export class Sessions {
     if (session.owner !== null || !session.kept) return
     const { version, expirySeconds, disconnectedAt, maybeSentBefore, node = null } = record
     Object.assign(session, { version, expirySeconds, disconnectedAt, maybeSentBefore, node })
-    if (disconnectedAt !== 0) this.#expiry.watch(session)
-    else this.#expiry.forget(session)
   }
 
   /** Sessions whose nodes are gone wait for their clients. */
@@ -145,7 +141,6 @@ export class Sessions {
       session.maybeSentBefore = session.lane!.nextSeq
       Object.assign(session, { disconnectedAt: now, node: null })
       this.#c.store.putSession(session.record!)
-      this.#expiry.watch(session)
     }
     this.#c.commits.scheduleLazily()
   }
@@ -175,7 +170,6 @@ export class Sessions {
     const kept = clean ? undefined : survivor
     const persistent = expirySeconds > 0
     if (kept !== undefined) {
-      this.#expiry.forget(kept)
       // Nobody's session becomes that of the first user who was checked.
       kept.identity ??= identityOf(connection)
       kept.limits = connection.limits
@@ -213,7 +207,6 @@ export class Sessions {
     this.#c.store.putSession(record)
     this.#c.commits.scheduleLazily()
     this.#byId.set(clientId, session)
-    this.#expiry.watch(session)
     return session
   }
 
@@ -231,7 +224,6 @@ export class Sessions {
     session.disconnectedAt = this.#c.clock.now()
     this.#c.store.putSession(session.record!)
     this.#c.commits.scheduleLazily()
-    this.#expiry.watch(session)
     this.claims?.left(session.clientId, session.lane)
   }
 
@@ -247,7 +239,6 @@ export class Sessions {
     this.#byId.delete(session.clientId)
     this.#passing.delete(session)
     this.#own(session, null)
-    this.#expiry.forget(session)
     const groups = [...session.subscriptions.values()].flatMap(({ member }) => (member === null ? [] : [member.group]))
     this.#c.subscriptions.removeAll(session)
     if (loans.length > 0) this.#c.redistribute(loans)
@@ -281,14 +272,13 @@ export class Sessions {
     if (!this.#c.leads()) return
     const { clientId } = session
     // Until it is ended, or found to be in use, it is not looked at again.
-    this.#expiry.forget(session)
+    this.#expiry.leaveOut(session)
     const over = (): void => {
+      this.#expiry.takeIn(session)
       const current = this.#byId.get(clientId)
       if (current !== undefined && this.#expiry.isOver(current)) this.#expire(current)
     }
-    this.claims.obtainVacant(clientId, over).catch(() => {
-      if (!session.ended && session.owner === null) this.#expiry.watch(session)
-    })
+    this.claims.obtainVacant(clientId, over).catch(() => this.#expiry.takeIn(session))
   }
 
   #expire(session: Session): void {
