@@ -9,6 +9,7 @@ import type { Queues } from '../queue/queues.ts'
 import { openapi } from './openapi.ts'
 import { clientRoutes } from './routes/clients.ts'
 import { messageRoutes } from './routes/messages.ts'
+import { nodeRoutes } from './routes/nodes.ts'
 import { queueControlRoutes } from './routes/queue-control.ts'
 import { queueRoutes } from './routes/queues.ts'
 import { ruleRoutes } from './routes/rules.ts'
@@ -35,4 +36,5 @@ export async function apiRoutes(app: FastifyInstance, { core, queues, rules }: A
   await app.register(ruleRoutes, { rules, clock })
   await app.register(workerRoutes, { workers: new Workers(clock) })
   await app.register(clientRoutes, { core })
+  await app.register(nodeRoutes, { core, version: packageVersion() })
 }

@@ -1,6 +1,7 @@
 /** The commands about a running broker's rules and workers, for src/cli/program.ts. */
 import { type Command, Option } from 'commander'
 import { URL_BY_DEFAULT } from './api.ts'
+import { addNodeCommands } from './node-commands.ts'
 import { addQueueCommands } from './queue-commands.ts'
 import { applyRules, deleteRule, listRules, testRules } from './rule.ts'
 import type { ProcessPort } from './start.ts'
@@ -43,6 +44,7 @@ export function addLiveCommands(program: Command, process: ProcessPort, done: (c
     })
 
   addQueueCommands(program, url, process, done)
+  addNodeCommands(program, url, process, done)
 
   const worker = program.command('worker').description('workers that send heartbeats')
   worker

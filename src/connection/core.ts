@@ -1,6 +1,7 @@
 import type { AuthenticationMethod } from '../authenticator.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Config } from '../config/schema.ts'
+import type { Drain } from '../nodes/drain.ts'
 import type { Nodes } from '../nodes/nodes.ts'
 import type { MemberQueue } from '../queue/member-queue.ts'
 import type { Queues } from '../queue/queues.ts'
@@ -59,6 +60,8 @@ export interface Core {
   readonly scratch: Publication
   /** Connections that are not clients yet: CONNECT has not come or is not answered. */
   readonly unconnected: Set<Connection>
+  /** Whether new clients are welcome. */
+  readonly drain: Drain
   /** Null: there is one node. */
   readonly nodes: Nodes | null
 }

@@ -60,6 +60,16 @@ export function disconnect(c: Connection, reasonCode: number, message: string, c
   c.close(message, code, true)
 }
 
+/** Sends the client to another server [v5 4.11]: to the one named, or to one it knows. */
+export function move(c: Connection, serverReference: string | null): void {
+  if (c.state !== 'connected') return
+  if (c.version5) {
+    const packet = encodeDisconnect(5, 0x9d, serverReference === null ? null : { serverReference })
+    c.out.write(packet.length <= c.maximumPacketSize ? packet : encodeDisconnect(5, 0x9d))
+  }
+  c.close('the node is being drained', 'server_shutting_down', true)
+}
+
 /** Sends what a packet asked for. An answer that is larger than the client takes ends the connection [v5 MQTT-3.1.2-24]. */
 export function reply(c: Connection, answer: Buffer): void {
   if (answer.length <= c.maximumPacketSize) c.out.write(answer)

@@ -1,6 +1,7 @@
 import { machineMemoryBytes, usedMemoryBytes } from '../base/machine-memory.ts'
 import type { Random } from '../base/random.ts'
 import type { Cluster } from '../cluster.ts'
+import { Drain } from '../nodes/drain.ts'
 import { Interest } from '../nodes/interest.ts'
 import { Nodes } from '../nodes/nodes.ts'
 import type { RemoteNode } from '../nodes/remote-node.ts'
@@ -139,6 +140,11 @@ export function makeCore(parts: CoreParts): Core {
     scratch: new Publication(),
     unconnected,
     nodes,
+    drain: new Drain({
+      clock,
+      connections: () => [...sessions.values()].flatMap(({ owner }) => (owner?.state === 'connected' ? [owner] : [])),
+      announce: async (draining) => parts.cluster?.announce({ draining }),
+    }),
   }
 
   function joinNodes(cluster: Cluster): Nodes {

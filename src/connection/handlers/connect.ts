@@ -133,6 +133,11 @@ function adopt(c: Connection, packet: ConnectPacket): void {
 /** @throws SluiceError what makes the packet unacceptable */
 function check(c: Connection, packet: ConnectPacket): void {
   const { limits } = c
+  const { drain } = c.core
+  if (drain.state !== 'serving') {
+    if (drain.serverReference !== null) throw new Redirect(0x9d, drain.serverReference)
+    throw new SluiceError('server_unavailable', 'this node is being drained: connect to another')
+  }
   const redirect = c.core.config.mqtt.redirect
   if (redirect !== undefined) throw new Redirect(redirect.permanent ? 0x9d : 0x9c, redirect.serverReference)
   if (packet.version < 5) checkMqtt3(packet, c.core.hooks.mqtt3)

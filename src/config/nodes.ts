@@ -1,0 +1,34 @@
+/** Settings of a node among others that share its store. */
+import { z } from 'zod'
+import { integer, MIB } from './number.ts'
+
+export const nodesSchema = z
+  .strictObject({
+    timeoutMs: integer(
+      500,
+      600_000,
+      10_000,
+      'A node that was not heard of for this long is declared dead: others take over its sessions, wills and queues, in ms.',
+    ),
+    surrenderTimeoutMs: integer(
+      100,
+      600_000,
+      5000,
+      'How long a client that connects waits for another node to let go of its session before it is taken, in ms.',
+    ),
+    unsentBytesMax: integer(
+      MIB,
+      4096 * MIB,
+      64 * MIB,
+      'QoS 0 messages for one other node that Redis has not taken yet, in bytes; beyond, they are dropped and counted.',
+    ),
+    address: z
+      .url({ protocol: /^https?$/ })
+      .exactOptional()
+      .describe(
+        'Base URL at which other nodes reach the HTTP port of this one. Default: made from `host` and `httpPort`, or from the ' +
+          'name of the machine where `host` is no single address.',
+      ),
+  })
+  .prefault({})
+  .describe('Several nodes that share a Redis (`store: redis`).')
