@@ -3,11 +3,15 @@
  * each other, and starts and stops them in order.
  * Size: whatever is picked, is picked here.
  */
+import { hostname } from 'node:os'
+import type { Redis } from 'ioredis'
+import { forwardToKeeper } from './admin/forward.ts'
 import { apiRoutes } from './admin/routes.ts'
 import { sample } from './admin/sample.ts'
 import { closeAdmin, createAdminServer, listenAdmin } from './admin/server.ts'
 import { type AedesOptions, Broker, type BrokerParts } from './aedes/broker.ts'
 import { Emitter } from './aedes/emitter.ts'
+import { redisFabric } from './aedes/fabric.ts'
 import { configFor } from './aedes/options.ts'
 import type { AedesPacket } from './aedes/packets.ts'
 import { Persistence } from './aedes/persistence.ts'
@@ -15,9 +19,12 @@ import type { AuthenticationMethod } from './authenticator.ts'
 import { scramSha256 } from './authenticators/scram-sha-256.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { type Random, systemRandom } from './base/random.ts'
+import { connectRedis, keyPrefix, untilReady } from './base/redis-connection.ts'
 import { steadyClock } from './base/steady-clock.ts'
+import { packageVersion } from './base/version.ts'
 import { RuleBook } from './bridge/rule-book.ts'
 import type { Cluster } from './cluster.ts'
+import { RedisCluster } from './clusters/redis.ts'
 import { redisSettings } from './config/redis.ts'
 import type { Config } from './config/schema.ts'
 import { Backpressure } from './connection/backpressure.ts'
@@ -58,7 +65,7 @@ export interface BuildOptions {
   readonly events?: Events
   /** Aedes' own options: hooks, id, timeouts. */
   readonly aedes?: AedesOptions
-  /** Null or absent: there is one node, and the store is its own. */
+  /** Null: there is one node, and the store is its own. Absent: as `store` in the config asks for. */
   readonly cluster?: Cluster | null
   /** Methods of enhanced authentication beside the built-in ones; one of the same name replaces it. */
   readonly authenticationMethods?: readonly AuthenticationMethod[]
@@ -90,6 +97,7 @@ export function prepare(options: BuildOptions): Prepared {
   const clock = steadyClock(options.clock ?? systemClock)
   const config = configFor(aedes, options.config)
   const store = options.store ?? makeStore(config, clock, random, events)
+  const cluster = options.cluster === undefined ? makeCluster(config, clock, random, events) : options.cluster
   const counters = new Counters()
   const backpressure = new Backpressure(store, config.limits.inboundPausedBytes, clock)
   const commits = new Commits(store, new CommitHealth(events, clock), () => backpressure.committed())
@@ -139,7 +147,7 @@ export function prepare(options: BuildOptions): Prepared {
     findQueue,
   }
   const assemble = (hooks: Hooks, observers: Observers): Core =>
-    makeCore({ ...shared, authenticationMethods, hooks, observers, cluster: options.cluster ?? null })
+    makeCore({ ...shared, authenticationMethods, hooks, observers, cluster })
 
   const clockShift = new ClockShift({ clock, store, commits })
   const reports: SelfReport[] = []
@@ -211,6 +219,40 @@ function makeRedisStore({ redisUrl, redis }: Config, clock: Clock, random: Rando
   })
 }
 
+/** Nodes that share a Redis; null: there is one. */
+function makeCluster(config: Config, clock: Clock, random: Random, events: Events): Cluster | null {
+  if (config.store !== 'redis') return null
+  const { nodes, redisUrl, redis, limits } = config
+  const settings = redisSettings(redisUrl, redis)
+  // Different for every process: what an older one of this name left is not taken for ours.
+  const nodeId = `${config.nodeId ?? hostname().replace(/[^A-Za-z0-9._-]/g, '-')}.${random.id(3)}`
+  const onError = (where: string, error: unknown): void =>
+    events.emit('clusterTroubled', { where, error: String(error) })
+  const [commands, publishing, subscribing] = ['commands', 'messages out', 'messages in'].map((name) =>
+    connectRedis(settings, `sluicemq ${nodeId} ${name}`),
+  ) as [Redis, Redis, Redis]
+  const connections = [commands, publishing, subscribing]
+  for (const connection of connections) connection.on('error', (error) => onError('connection', error))
+  return new RedisCluster({
+    nodeId,
+    version: packageVersion(),
+    clock,
+    redis: commands,
+    ready: async () => {
+      await Promise.all(connections.map((connection) => untilReady(connection, limits.connectTimeoutMs)))
+    },
+    fabric: redisFabric(publishing, subscribing, (error) => onError('messages', error)),
+    prefix: keyPrefix(settings),
+    nodeTimeoutMs: nodes.timeoutMs,
+    surrenderTimeoutMs: nodes.surrenderTimeoutMs,
+    unsentBytesMax: nodes.unsentBytesMax,
+    close: () => {
+      for (const connection of connections) connection.disconnect()
+    },
+    onError,
+  })
+}
+
 /** Name in the store of what the salts of unknown users are made from. */
 const SCRAM_SECRET = 'scramSecret'
 
@@ -237,6 +279,12 @@ function makeTls({ host, tls, limits }: Config, events: Events, accept: Accept):
       events.emit('connectionRefused', { address, clientId: null, reason: `TLS: ${message}`, error: null }),
   }
   return tlsListener({ ...tls, host, backlog: limits.listenBacklog, handshakeTimeoutMs }, observer, accept)
+}
+
+/** Where others reach this node. */
+function addressOf({ host, port }: { host: string; port: number }): string {
+  const name = host === '0.0.0.0' || host === '::' ? hostname() : host
+  return `http://${name.includes(':') ? `[${name}]` : name}:${port}`
 }
 
 export interface Sluice {
@@ -281,6 +329,8 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
     registry: createMetrics(events, () => sample(broker.core, queues)),
     log: logger,
   })
+  const { nodes } = broker.core
+  if (nodes !== null) forwardToKeeper(app, () => nodes.keeperAddress)
   await app.register(apiRoutes, { core: broker.core, queues, rules })
   const { host, limits } = config
   const tcp = tcpListener({ host, port: config.mqttPort, backlog: limits.listenBacklog }, accept)
@@ -310,6 +360,7 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
       webSocket.listen(),
     ])
     events.emit('started', { mqtt, http })
+    await nodes?.cluster.announce({ address: config.nodes.address ?? addressOf(http) })
     const authority = http.host.includes(':') ? `[${http.host}]:${http.port}` : `${http.host}:${http.port}`
     const stop = async (): Promise<void> => {
       events.emit('stopping', { drainMs: limits.shutdownMs })

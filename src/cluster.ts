@@ -12,6 +12,11 @@ export interface NodeFacts {
   /** Raised each time a node of this name joins or is declared dead: what an older one writes is refused. */
   readonly incarnation: number
   readonly version: string
+  /** Nodes of different numbers do not understand each other and do not join each other. */
+  readonly protocol: number
+  /** Machine and process: a node that starts on the same machine knows whether this one still runs. */
+  readonly machine: string
+  readonly process: string
   /** Wall clock, ms since 1970. */
   readonly startedAt: number
   /** Where its clients connect, e.g. `mqtt://10.0.0.1:1883`. */

@@ -54,6 +54,7 @@ export const errorTable = {
   store_version: entry('dependency', 0, false, 'Open the data directory with the version that wrote it.'),
   store_locked: entry('dependency', 0, false, 'Stop the other broker that uses this data directory.'),
   node_fenced: entry('dependency', 0x88, true, 'The node was declared dead by others; it joins again by itself.'),
+  node_version: entry('dependency', 0, false, 'Stop all nodes of the other version, then start this one.'),
   node_gone: entry('dependency', 0x88, true, 'Check the other nodes; the question is asked again when one answers.'),
   connection_rate_exceeded: entry('refused', 0x9f, true, 'Connect again later, after a random delay.'),
   queue_unknown: entry('refused', 0, false, 'Declare the queue in the config file.'),

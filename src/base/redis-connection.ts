@@ -102,3 +102,19 @@ export function breakConnection(client: RedisClient): void {
   if (client instanceof Redis) client.stream?.destroy()
   else for (const node of client.nodes('all')) node.stream?.destroy()
 }
+
+/** Resolves when commands can be given. Rejects when that takes longer. */
+export function untilReady(client: RedisClient, timeoutMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (client.status === 'ready') return resolve()
+    const ready = (): void => {
+      clearTimeout(timer)
+      resolve()
+    }
+    const timer = setTimeout(() => {
+      client.off('ready', ready)
+      reject(new Error(`Redis does not answer for ${timeoutMs} ms`))
+    }, timeoutMs)
+    client.once('ready', ready)
+  })
+}

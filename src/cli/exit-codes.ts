@@ -27,7 +27,11 @@ export const exitCodes = {
     meaning: 'The store cannot be used: the disk fails or is full, the data is damaged, another broker has it open.',
     restart: 'yes',
   },
-  temporary: { code: 75, meaning: 'Trying again may help: a port is in use, Redis does not answer.', restart: 'yes' },
+  temporary: {
+    code: 75,
+    meaning: 'Trying again may help: a port is in use, Redis does not answer, other nodes declared this one dead.',
+    restart: 'yes',
+  },
   config: {
     code: 78,
     meaning: 'A setting is wrong. The message names the place, the key and what was expected.',

@@ -96,6 +96,11 @@ async function serve(
     log.flush()
     process.exit(exitCodes.store.code)
   })
+  // Others have taken over what this process served.
+  events.on('nodeFenced', () => {
+    log.flush()
+    process.exit(exitCodes.temporary.code)
+  })
   // Without files to read again, SIGHUP keeps its meaning: the terminal is gone.
   const offReload = running.addresses.mqtts && process.onReload?.(() => running.reload?.())
   await signals.first

@@ -19,6 +19,8 @@ export interface RedisClusterOptions {
   readonly version: string
   readonly clock: Clock
   readonly redis: RedisCommands
+  /** Resolves when Redis answers. Rejects when it does not for too long. */
+  ready(): Promise<void>
   readonly fabric: Fabric
   /** In front of every key, e.g. `sluicemq:`. */
   readonly prefix: string
@@ -28,6 +30,8 @@ export interface RedisClusterOptions {
   readonly surrenderTimeoutMs: number
   /** Bytes of live messages to one node that Redis has not taken yet; beyond, they are not sent. */
   readonly unsentBytesMax: number
+  /** Lets go of the connections. */
+  close(): void
   onError(where: string, error: unknown): void
 }
 
@@ -82,6 +86,11 @@ export class RedisCluster implements Cluster {
 
   async join(listener: ClusterListener): Promise<void> {
     this.#listener = listener
+    try {
+      await this.#options.ready()
+    } catch (error) {
+      throw new SluiceError('store_unavailable', (error as Error).message, { cause: error })
+    }
     await this.#options.fabric.listen(channelOf(this.#options.prefix, this.nodeId), (message) => this.#heard(message))
     await this.#members.join()
   }
@@ -90,6 +99,7 @@ export class RedisCluster implements Cluster {
     this.#questions.close()
     await this.#members.leave()
     await this.#options.fabric.close()
+    this.#options.close()
   }
 
   announce(facts: Partial<Pick<NodeFacts, 'address' | 'draining'>>): Promise<void> {

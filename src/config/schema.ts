@@ -10,6 +10,7 @@ import { authenticationSchema } from './authentication.ts'
 import { bridgeRuleSchema } from './bridge.ts'
 import { limitOverrideSchema } from './connection-limits.ts'
 import { limitsSchema } from './limits.ts'
+import { nodesSchema } from './nodes.ts'
 import { integer } from './number.ts'
 import { queueName, queueSettingsSchema } from './queues.ts'
 import { redisSchema } from './redis.ts'
@@ -48,6 +49,7 @@ export const configSchema = z.strictObject({
     .exactOptional()
     .describe('Redis server, e.g. `redis://127.0.0.1:6379`. Needed by `store: redis`.'),
   redis: redisSchema,
+  nodes: nodesSchema,
   nodeId: z
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'letters, digits, dot, dash and underscore, at most 63')

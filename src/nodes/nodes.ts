@@ -74,6 +74,13 @@ export class Nodes implements ClusterListener, SharedWatcher {
     return this.#remotes.get(nodeId)
   }
 
+  /** Base URL of the node that keeps the queues; null: this one does; undefined: nobody known does. */
+  get keeperAddress(): string | null | undefined {
+    const { leads, leader, others } = this.#c.cluster
+    if (leads) return null
+    return (leader === null ? undefined : others.get(leader)?.address) || undefined
+  }
+
   /** Joins. What other nodes change meanwhile is kept until `ready`. */
   async start(): Promise<void> {
     const { cluster, store } = this.#c
@@ -171,6 +178,9 @@ export class Nodes implements ClusterListener, SharedWatcher {
 
   fenced(): void {
     this.#c.claims.reset()
+    this.#c.events.emit('nodeFenced', { nodeId: this.#c.cluster.nodeId })
+    for (const { owner } of [...this.#c.sessions.values()])
+      owner?.disconnect(0x8b, 'other nodes declared this one dead', 'node_fenced')
     this.onFenced()
   }
 

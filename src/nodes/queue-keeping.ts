@@ -97,7 +97,7 @@ export function keepQueues({ core, nodes, queues, rules, drops }: KeepQueuesPart
   }
   nodes.onLeading = (leads) => {
     // What this node has in memory of the queues is another's to change from now on.
-    if (!leads) nodes.onFenced()
+    if (!leads) nodes.fenced()
     else keeping.keep().catch((error: unknown) => events.emit('internalError', { where: 'keeping the queues', error }))
   }
   return keeping

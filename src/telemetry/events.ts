@@ -103,6 +103,8 @@ export interface EventMap {
   nodeJoined: { nodeId: string }
   /** Another node left, or was declared dead. */
   nodeGone: { nodeId: string }
+  /** Redis could not be asked about the other nodes; it is tried again. */
+  clusterTroubled: { where: string; error: string }
   /** Others declared this node dead: it serves nobody until it starts again. */
   nodeFenced: { nodeId: string }
   leaseExpired: { queue: string; count: number }

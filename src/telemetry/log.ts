@@ -81,6 +81,7 @@ const sentences: { readonly [K in EventName]: readonly [Level, string] } = {
   storeImported: ['info', 'took over the data of another broker'],
   nodeJoined: ['info', 'another node is there'],
   nodeGone: ['warn', 'another node is gone'],
+  clusterTroubled: ['warn', 'Redis does not answer about the other nodes'],
   nodeFenced: ['error', 'other nodes declared this one dead; exiting so that it starts anew'],
   leaseExpired: ['info', 'leases ran out; the messages will be tried again'],
   deadLettered: ['warn', 'messages used up their attempts and are dead letters now'],

@@ -35,6 +35,8 @@ export async function startNode(url: string, nodeId: string, overrides: ConfigIn
     version: 'test',
     clock: systemClock,
     redis,
+    ready: async () => {},
+    close: () => {},
     fabric: redisFabric(publishing, subscribing, () => {}),
     prefix: keyPrefix(settings),
     nodeTimeoutMs: 1000,

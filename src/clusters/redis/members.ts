@@ -1,7 +1,11 @@
+import { machineName, processName, runsHere } from '../../base/machine.ts'
 import type { NodeFacts } from '../../cluster.ts'
 import { SluiceError } from '../../errors.ts'
 import type { RedisClusterOptions } from '../redis.ts'
 import * as scripts from './scripts.ts'
+
+/** Raised with every change of what nodes tell each other or keep in common. */
+const PROTOCOL = 1
 
 /** Heartbeats in the time after which a silent node is dead. */
 const BEATS = 5
@@ -37,7 +41,8 @@ export class Members {
     this.#o = options
     this.#listener = listener
     const { nodeId, version, clock } = options
-    this.#facts = { nodeId, version, startedAt: clock.now(), incarnation: 0, address: '', draining: false }
+    const own = { protocol: PROTOCOL, machine: machineName(), process: processName }
+    this.#facts = { nodeId, version, ...own, startedAt: clock.now(), incarnation: 0, address: '', draining: false }
   }
 
   get incarnation(): number {
@@ -58,6 +63,7 @@ export class Members {
     const keys = [this.#key('nodes'), this.#key('incarnations'), this.#key(`alive:${nodeId}`)]
     this.#left = false
     try {
+      await this.#meet()
       const incarnation = Number(await redis.eval(scripts.join, 3, ...keys, nodeId, '{}', nodeTimeoutMs))
       this.#facts = { ...this.#facts, incarnation }
       await this.#write()
@@ -68,6 +74,23 @@ export class Members {
     }
     for (const other of this.#others.keys()) this.#listener.tell(other)
     this.#schedule()
+  }
+
+  /**
+   * Looks at who is there before joining. Of this machine's nodes those whose process is gone are taken out at once: after a
+   * crash and a restart nobody waits for their time to be over.
+   */
+  async #meet(): Promise<void> {
+    for (const [nodeId, json] of Object.entries(await this.#o.redis.hgetall(this.#key('nodes')))) {
+      const { incarnation, protocol, version, machine, process } = factsOf(json, nodeId)
+      if (incarnation === 0) continue
+      if (machine === this.#facts.machine && !runsHere(process)) await this.#remove(nodeId, incarnation, 'leave')
+      else if (protocol !== PROTOCOL)
+        throw new SluiceError(
+          'node_version',
+          `node ${nodeId} (version ${version}) speaks protocol ${protocol}, this one (${this.#facts.version}) ${PROTOCOL}`,
+        )
+    }
   }
 
   async announce(facts: Partial<NodeFacts>): Promise<void> {
@@ -86,7 +109,7 @@ export class Members {
       this.#o.onError('leave', error),
     )
     for (const other of this.#others.keys()) this.#listener.tell(other)
-    this.#lead(false)
+    this.#leads = false
   }
 
   /** Looks at the members now. */
@@ -188,7 +211,7 @@ export class Members {
   #fenced(): void {
     this.#left = true
     this.#cancel?.()
-    this.#lead(false)
+    this.#leads = false
     this.#listener.fenced()
   }
 
@@ -209,6 +232,9 @@ function factsOf(json: string, nodeId: string): NodeFacts {
     nodeId,
     incarnation: facts.incarnation ?? 0,
     version: facts.version ?? '',
+    protocol: facts.protocol ?? 0,
+    machine: facts.machine ?? '',
+    process: facts.process ?? '',
     startedAt: facts.startedAt ?? 0,
     address: facts.address ?? '',
     draining: facts.draining ?? false,
