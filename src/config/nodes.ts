@@ -23,7 +23,8 @@ export const nodesSchema = z
       'QoS 0 messages for one other node that Redis has not taken yet, in bytes; beyond, they are dropped and counted.',
     ),
     address: z
-      .url({ protocol: /^https?$/ })
+      .string()
+      .regex(/^https?:\/\/.+/, 'a URL such as http://10.0.0.1:8080')
       .exactOptional()
       .describe(
         'Base URL at which other nodes reach the HTTP port of this one. Default: made from `host` and `httpPort`, or from the ' +

@@ -105,7 +105,9 @@ describe('precedence', () => {
           ? '127.0.0.2'
           : key.name === 'redisUrl'
             ? 'redis://h'
-            : String(node.enum?.at(-1) ?? (node.type === 'boolean' ? true : (node.minimum ?? 'x')))
+            : key.name === 'nodes.address'
+              ? 'http://h'
+              : String(node.enum?.at(-1) ?? (node.type === 'boolean' ? true : (node.minimum ?? 'x')))
       const groups: Record<string, Record<string, string>> = {
         redirect: { SLUICEMQ_MQTT_REDIRECT_SERVER_REFERENCE: 'x' },
         tls: { SLUICEMQ_TLS_CERT_FILE: 'x', SLUICEMQ_TLS_KEY_FILE: 'x', SLUICEMQ_TLS_CA_FILE: 'x' },
@@ -259,7 +261,7 @@ describe('made from the schema', () => {
     const text = exampleConfig().replace(/^(\s*)#(?=[^\s#])(.*)$/gm, '$1$2')
     const bare = text
       .replace(/^( {2})#( {2})/gm, '$1$2')
-      .replace(/^ *(redisUrl|username|password|sentinelPassword|nodeId|redirect|tls):.*\n/gm, '')
+      .replace(/^ *(redisUrl|username|password|sentinelPassword|nodeId|address|redirect|tls):.*\n/gm, '')
     const { queues, ...rest } = loadConfig({ file: file(bare) })
     const { queues: none, ...defaults } = defaultConfig()
     expect(none).toEqual({})
