@@ -2,6 +2,7 @@
  * A worker with the TypeScript SDK: averages the temperature of each device.
  *
  *     node examples/worker.ts [http://127.0.0.1:8080] [telemetry]        Node 22.18 or later runs TypeScript as it is
+ *     node examples/worker.ts mqtt://127.0.0.1:1883 telemetry            the same over MQTT
  *
  * In a project of your own the import is `from 'sluicemq/worker'`.
  */
@@ -26,6 +27,8 @@ const worker = createWorker<Telemetry>({
   concurrency: 10,
   batch: 100,
   leaseMs: 30_000,
+  // The first signal finishes what is in hand and gives back what was not started.
+  drainOn: ['SIGINT', 'SIGTERM'],
   handler: async (message) => {
     if (handled.has(message.id)) return
     const celsius = readCelsius(message.text())
@@ -56,11 +59,7 @@ async function save(device: string, celsius: number, signal: AbortSignal): Promi
 }
 
 const report = setInterval(() => console.log(Object.fromEntries(averages)), 5_000)
-
-// The first signal finishes what is in hand and gives back what was not started.
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => {
-    clearInterval(report)
-    void worker.stop()
-  })
-}
+void worker.stopped.then(() => {
+  clearInterval(report)
+  console.log(Object.fromEntries(averages))
+})
