@@ -16,13 +16,9 @@ const lingerMs = 2000
  * The stream of a socket that a listener accepted and has not begun to read. It reads into memory that all such streams share
  * (see `readShared`), or like any other Duplex where that cannot be had.
  */
-export function socketStream(accepted: Socket, protocol: Peer['protocol']): ByteStream {
-  let made: DuplexStream | null = null
-  const shared = readShared(accepted, (bytes) => made!.sourceRead(bytes))
-  const source = shared ?? accepted
-  const peer = { protocol, address: source.remoteAddress ?? '', port: source.remotePort ?? 0 }
-  made = new DuplexStream(source, peer, systemClock, shared === null ? 'paused' : 'shared')
-  return made
+export function socketStream(socket: Socket, protocol: Peer['protocol']): ByteStream {
+  const peer = { protocol, address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 }
+  return new DuplexStream(socket, peer, systemClock, 'accepted')
 }
 
 /** Wraps `source`. Its errors never surface as 'error' events elsewhere; they arrive in `closed`. */
@@ -30,8 +26,8 @@ export function duplexStream(source: Duplex, peer: Peer, clock: Clock = systemCl
   return new DuplexStream(source, peer, clock, 'flowing')
 }
 
-/** How bytes come: by 'data' events, at once or after `resume`, or from shared memory without them. */
-type Reading = 'flowing' | 'paused' | 'shared'
+/** How bytes come: by 'data' events (of an accepted socket after `resume`), or from shared memory without them. */
+type Reading = 'flowing' | 'accepted' | 'shared'
 
 /**
  *     open ──end, or the peer ends──▶ ending ──flushed and peer gone, or no progress──▶ closed
@@ -51,7 +47,7 @@ class DuplexStream implements ByteStream {
     this.peer = peer
     this.source = source
     this.#clock = clock
-    this.#reading = reading
+    this.#reading = reading === 'accepted' && readShared(source as Socket, this) ? 'shared' : reading
     // Without it, Nagle's algorithm holds small acknowledgements back for 40 ms.
     if (source instanceof Socket) source.setNoDelay(true)
     const wrapped = source as Wrapped
