@@ -1,5 +1,5 @@
 /** What becomes of a lane's writes when their group is answered, refused, or found applied after it had been given up. */
-import { RedisChunk } from './chunk.ts'
+import { CHUNK_BYTES_MAX, CHUNK_ENTRIES_MAX, RedisChunk } from './chunk.ts'
 import { type Group, LaneWrites } from './group.ts'
 import type { RedisLane } from './lane.ts'
 import type { State } from './state.ts'
@@ -47,26 +47,47 @@ function hear(state: State, writes: LaneWrites, answer: LaneAnswer): void {
 
 /**
  * The writes are durable.
- * @returns what `onCommitted` is to be told; 'gap': entries of others lie before and have to be read first; null: nothing
+ * @returns what `onCommitted` is to be told; 'gap': entries of others lie before and have to be read first
  */
-export function durable(state: State, writes: LaneWrites, answer: LaneAnswer): RedisChunk | 'gap' | null {
+export function durable(state: State, writes: LaneWrites, answer: LaneAnswer): readonly RedisChunk[] | 'gap' {
   const { lane } = writes
   const count = writes.messages.length
   lane.pendingEntries -= count
   lane.pendingBytes -= writes.bytes
   hear(state, writes, answer)
-  if (count === 0 || lane.dropped || !lane.kept) return null
+  if (count === 0 || lane.dropped || !lane.kept) return NOTHING
   const next = answer.firstSeq + count
   if (lane.fetching) return 'gap'
   if (lane.onCommitted !== null && lane.told + 1 < answer.firstSeq) return 'gap'
   lane.told = Math.max(lane.told, next - 1)
-  const shared = writes.shared?.map((body) => body?.id ?? null) ?? null
-  const chunk = new RedisChunk(lane, answer.firstSeq, writes.messages, writes.tags, writes.extras, shared)
-  settleEarly(lane, chunk)
-  for (const { marks } of [writes, ...lane.unanswered]) overlayMarks(chunk, marks)
-  if (chunk.unsettled === 0) return null
-  state.keepChunk(chunk)
-  return lane.onCommitted === null ? null : chunk
+  const chunks = chunksOf(writes, answer.firstSeq)
+  for (const chunk of chunks) {
+    settleEarly(lane, chunk)
+    for (const { marks } of [writes, ...lane.unanswered]) overlayMarks(chunk, marks)
+    if (chunk.unsettled > 0) state.keepChunk(chunk)
+  }
+  return lane.onCommitted === null ? NOTHING : chunks
+}
+
+const NOTHING: readonly RedisChunk[] = []
+
+/** What was appended, in chunks of a size that is handed on at a time. */
+function chunksOf({ lane, messages, tags, extras, shared }: LaneWrites, firstSeq: number): RedisChunk[] {
+  const ids = shared?.map((body) => body?.id ?? null) ?? null
+  const chunks: RedisChunk[] = []
+  let from = 0
+  let bytes = 0
+  for (let i = 0; i < messages.length; i++) {
+    bytes += messages[i]!.length
+    const end = i + 1
+    if (end < messages.length && end - from < CHUNK_ENTRIES_MAX && bytes < CHUNK_BYTES_MAX) continue
+    const part = <T>(list: T[]): T[] => (from === 0 && end === messages.length ? list : list.slice(from, end))
+    const partOf = <T>(list: T[] | null): T[] | null => (list === null ? null : part(list))
+    chunks.push(new RedisChunk(lane, firstSeq + from, part(messages), part(tags), partOf(extras), partOf(ids)))
+    from = end
+    bytes = 0
+  }
+  return chunks
 }
 
 function settleEarly(lane: RedisLane, chunk: RedisChunk): void {

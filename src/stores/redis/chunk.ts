@@ -2,6 +2,9 @@
 import type { Chunk } from '../../store.ts'
 import type { RedisLane } from './lane.ts'
 
+/** A chunk has at most so many entries, and no further one once its bodies have so many bytes. */
+export const CHUNK_ENTRIES_MAX = 1024
+export const CHUNK_BYTES_MAX = 256 * 1024
 /** Rough cost in bytes of an entry in memory beside its body. */
 const ENTRY_OVERHEAD = 48
 const EMPTY = Buffer.alloc(0)

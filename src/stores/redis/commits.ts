@@ -214,9 +214,9 @@ export class Commits {
     const chunks: RedisChunk[] = []
     for (const [i, writes] of group.lanes.entries()) {
       const of = answer.lanes[i]!
-      const chunk = durable(state, writes, of)
-      if (chunk === 'gap') this.#catchUp(writes.lane)
-      else if (chunk !== null) chunks.push(chunk)
+      const told = durable(state, writes, of)
+      if (told === 'gap') this.#catchUp(writes.lane)
+      else for (const chunk of told) chunks.push(chunk)
       if (of.lost) this.lost(writes.lane)
     }
     for (const [key, value] of group.metaPut) {

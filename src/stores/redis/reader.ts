@@ -1,15 +1,15 @@
 /** Reads lanes: pages for those who ask, and what others appended for those who listen. */
 
 import { announce, overlayMarks } from './answers.ts'
-import { RedisChunk } from './chunk.ts'
+import { CHUNK_BYTES_MAX, CHUNK_ENTRIES_MAX, RedisChunk } from './chunk.ts'
 import { decodeEntry } from './group-bytes.ts'
 import type { RedisLane } from './lane.ts'
 import type { Link, Reply } from './link.ts'
 import type { State } from './state.ts'
 
 /** Entries and bytes of bodies in one page; the last body may go beyond. */
-const PAGE_ENTRIES = 1024
-const PAGE_BYTES = 256 * 1024
+const PAGE_ENTRIES = CHUNK_ENTRIES_MAX
+const PAGE_BYTES = CHUNK_BYTES_MAX
 /** Settled entries between two waiting ones that one chunk may span. */
 const HOLE_MAX = 64
 /** Lanes compared in one step after a connection was lost. */
