@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { seededRandom } from '../../src/base/random.ts'
 import { Branch } from '../../src/router/level-branch.ts'
 import { mqttSyntax } from '../../src/router/level-syntax.ts'
 import { LevelTrie } from '../../src/router/level-trie.ts'
@@ -136,6 +137,67 @@ describe('TopicTree', () => {
       { numRuns: 500 },
     )
   })
+})
+
+/** Filters over many names side by side: leaves and branches in one table, small tables and large ones. */
+test.each([
+  { names: 30, steps: 6000 },
+  { names: 30_000, steps: 40_000 },
+])('holds and matches what a naive list does with $names names side by side', ({ names, steps }) => {
+  const seed = Math.floor(Math.random() * 2 ** 32)
+  const random = seededRandom(seed)
+  const level = (): string => `n${random.below(names)}`
+  const shapes = [
+    () => `a/${level()}/+`,
+    () => `a/${level()}/+/b`,
+    () => `a/${level()}/#`,
+    () => `a/${level()}/c/+`,
+    () => `a/${level()}`,
+    () => `+/${level()}/c`,
+    () => `+/${level()}`,
+    () => `${level()}/+`,
+  ]
+  const tree = new TopicTree<number>()
+  const values = new Map<string, Set<number>>()
+  const check = (topic: string): void => {
+    const [one, two] = topic.split('/') as [string, string]
+    const candidates = [
+      topic,
+      `a/${two}/#`,
+      `+/${two}`,
+      `+/${two}/c`,
+      `${one}/+`,
+      `a/${two}/+`,
+      `a/${two}/+/b`,
+      `a/${two}/c/+`,
+    ]
+    const expected = new Set<string>()
+    for (const filter of candidates) {
+      if (!matches(filter, topic)) continue
+      for (const value of values.get(filter) ?? []) expected.add(`${filter} ${value}`)
+    }
+    expect(found(tree, topic), `seed ${seed}, ${topic}`).toEqual([...expected].sort())
+  }
+  for (let step = 0; step < steps; step++) {
+    const filter = shapes[random.below(shapes.length)]!()
+    const value = random.below(2)
+    const known = values.get(filter) ?? new Set()
+    // Grows for half of the time, then shrinks.
+    if (random.next() < (step < steps / 2 ? 0.9 : 0.1)) {
+      expect(tree.add(filter, value), `seed ${seed}, ${filter}`).toBe(!known.has(value))
+      values.set(filter, known.add(value))
+    } else {
+      const some = known.size > 0 || step < steps / 2 ? filter : ([...values.keys()][0] ?? filter)
+      const its = values.get(some)
+      expect(tree.remove(some, value), `seed ${seed}, ${some}`).toBe(its?.delete(value) ?? false)
+      if (its?.size === 0) values.delete(some)
+    }
+    if (step % 10 === 0) for (const more of ['', '/c', '/x/b', '/c/d']) check(`a/${level()}${more}`)
+  }
+  expect([...tree.filters()].sort(), `seed ${seed}`).toEqual([...values.keys()].sort())
+  for (const [filter, its] of values) for (const value of its) expect(tree.remove(filter, value)).toBe(true)
+  expect(tree.size).toBe(0)
+  expect([...tree.filters()]).toEqual([])
 })
 
 test('a LevelTrie folds back to what its texts need: removing everything leaves an empty root', () => {
