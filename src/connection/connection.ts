@@ -13,7 +13,7 @@ import type { ProtocolVersion } from '../wire/versions.ts'
 import type { Core } from './core.ts'
 import { dispatch, dispatchUnconnected } from './dispatch.ts'
 import type { EnhancedAuth } from './enhanced-auth.ts'
-import { FairShare } from './fair-share.ts'
+import type { FairShare } from './fair-share.ts'
 import { announceEnd, disconnect, fail, notCommitted, publishWill, refuse, refusedBefore } from './goodbye.ts'
 import { flushRun, handlePublish, NO_RUN, type Run } from './handlers/publish.ts'
 import { Intake, type PacketSink } from './intake.ts'
@@ -89,7 +89,8 @@ export class Connection
   /** Null until the first PUBLISH. */
   topics: TopicMemory | null = null
   run: Run = NO_RUN
-  readonly fairShare = new FairShare()
+  /** Null until the first PUBLISH. */
+  fairShare: FairShare | null = null
   /** Null until it subscribes to a work queue. */
   queues: QueueMembers | null = null
   /** The client wants reason strings and user properties [v5 MQTT-3.1.2-29]. */

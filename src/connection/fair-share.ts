@@ -1,3 +1,4 @@
+import type { Connection } from './connection.ts'
 import type { Flusher } from './flusher.ts'
 
 /** Copies to receivers that one connection may cause in a turn of the event loop before others have theirs. */
@@ -38,4 +39,11 @@ export class FairShare {
       connection.release()
     })
   }
+}
+
+/** A message, or a run of them, went to so many receivers. @param heldBefore bytes that waited for clients before */
+export function routed(c: Connection, heldBefore: number, receivers: number, bytes: number): void {
+  c.core.memory.published(c, heldBefore)
+  c.fairShare ??= new FairShare()
+  c.fairShare.spent(receivers, bytes, c, c.core.flusher)
 }

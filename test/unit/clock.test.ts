@@ -1,17 +1,11 @@
 /** Clocks that are set, machines that sleep, and processes that run for months. */
-import fs from 'node:fs'
-import os from 'node:os'
-import path from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { steadyClock } from '../../src/base/steady-clock.ts'
-import { build } from '../../src/broker.ts'
-import { configSchema } from '../../src/config/schema.ts'
 import { Exchange, Inflight } from '../../src/session/inflight.ts'
 import { packetIdOf, seqOf } from '../../src/session/packet-ids.ts'
-import { lmdbStore } from '../../src/stores/lmdb.ts'
-import { serve } from '../support/broker-inline.ts'
+import { ClockedBroker } from '../support/clocked-broker.ts'
 import { HandClock } from '../support/hand-clock.ts'
-import { RawClient } from '../support/raw-client.ts'
+import type { RawConnect } from '../support/raw-packets.ts'
 
 const SECOND = 1000
 const HOUR = 3600 * SECOND
@@ -25,52 +19,15 @@ const steps = [
 ]
 
 let clock: HandClock
-let dataDir: string | null = null
-let running: { target: { host: string; port: number }; stop(): Promise<void> } | null = null
-
+let broker: ClockedBroker
 async function start(): Promise<void> {
-  dataDir ??= fs.mkdtempSync(path.join(os.tmpdir(), 'sluicemq-clock-'))
-  const config = configSchema.parse({
-    dataDir,
-    sys: { intervalSeconds: 0 },
-    limits: { sessionExpirySecondsMax: 0xffffffff },
-  })
-  const store = lmdbStore({ dir: dataDir, clock })
-  const { broker } = build({ config, store, clock })
-  await broker.listen()
-  const server = await serve((socket) => void broker.handle(socket))
-  running = {
-    target: server.address,
-    stop: async () => {
-      const closed = server.close()
-      await new Promise<void>((resolve) => broker.close(resolve))
-      await closed
-    },
-  }
+  broker = await ClockedBroker.start({ limits: { sessionExpirySecondsMax: 0xffffffff } }, clock)
 }
-async function restart(whileDown: () => void): Promise<void> {
-  await running!.stop()
-  whileDown()
-  await start()
-}
-afterEach(async () => {
-  await running?.stop()
-  running = null
-  if (dataDir !== null) fs.rmSync(dataDir, { recursive: true, force: true })
-  dataDir = null
-})
+afterEach(() => broker?.stop())
 
-const connect = (clientId: string, more: object = {}) =>
-  RawClient.connected(running!.target, { clientId, version: 5, clean: false, ...more })
+const connect = (clientId: string, more: RawConnect = {}) => broker.connect(clientId, more)
+const present = (clientId: string) => broker.present(clientId)
 const lasting = (seconds: number) => ({ properties: { sessionExpiryInterval: seconds } })
-
-/** Whether the client's session is still there; ends it. */
-async function present(clientId: string): Promise<boolean> {
-  const client = await RawClient.open(running!.target)
-  const { sessionPresent } = await client.connect({ clientId, version: 5, clean: false })
-  await client.disconnect()
-  return sessionPresent
-}
 
 describe.each(steps)('the wall clock is set by $step', ({ ms }) => {
   test('a session lasts as long as it should [v5 MQTT-4.1.0-2]', async () => {
@@ -129,7 +86,7 @@ describe.each(steps)('the wall clock is set by $step', ({ ms }) => {
     clock = new HandClock()
     await start()
     for (const id of ['one', 'two']) await (await connect(id, lasting(600))).disconnect()
-    await restart(() => clock.step(ms))
+    await broker.restart(() => clock.step(ms))
     // A clock that was set forward may have been right before: who says how long the broker was down?
     if (ms > 0) return expect(await present('one')).toBe(false)
     clock.advance(580 * SECOND)
@@ -149,7 +106,7 @@ test('a gateway that woke up in 1970 and heard of the time later keeps its sessi
   clock.advance(20 * SECOND)
   // The lazy commit has a timer of its own.
   await new Promise((resolve) => setTimeout(resolve, 50))
-  await restart(() => clock.advance(1000 * SECOND))
+  await broker.restart(() => clock.advance(1000 * SECOND))
   const watcher = await connect('watcher')
   await watcher.subscribe('wills')
   await watcher.expectNothing(50, 'publish')

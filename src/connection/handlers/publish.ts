@@ -8,6 +8,7 @@ import { encodeAck } from '../../wire/ack.ts'
 import { PacketType } from '../../wire/control.ts'
 import { passQueues, passSessions } from '../admission.ts'
 import type { Connection } from '../connection.ts'
+import { routed } from '../fair-share.ts'
 import { negative } from '../goodbye.ts'
 import type { Refusal } from '../hooks.ts'
 import { reservedTopic } from '../reserved-topics.ts'
@@ -118,8 +119,7 @@ export function flushRun(c: Connection): void {
   c.core.backpressure.publisher = c
   c.core.router.copy(run.match!, run.buf!, run.start, run.end, count)
   c.core.backpressure.publisher = null
-  c.core.memory.published(c, heldBefore)
-  c.fairShare.spent(run.match!.receivers.length, run.end - run.start, c, c.core.flusher)
+  routed(c, heldBefore, run.match!.receivers.length, run.end - run.start)
   run.buf = null
 }
 
@@ -237,8 +237,7 @@ function take(c: Connection, publication: Publication, match: Match, entering: E
   const durable = core.router.publish(publication, match, c, entering) || (qos === 2 && c.session!.kept)
   core.backpressure.publisher = null
   if (durable) core.backpressure.published(c)
-  core.memory.published(c, heldBefore)
-  c.fairShare.spent(match.receivers.length, publication.end - publication.start, c, core.flusher)
+  routed(c, heldBefore, match.receivers.length, publication.end - publication.start)
   const published = core.hooks.published
   if (published === null) {
     if (qos > 0) answer(c, qos, packetId, durable, match)
