@@ -49,6 +49,7 @@ import { Drops } from './telemetry/drops.ts'
 import { Events } from './telemetry/events.ts'
 import { createLog, type Logger } from './telemetry/log.ts'
 import { createMetrics } from './telemetry/metrics.ts'
+import { ruleMetrics } from './telemetry/rule-metrics.ts'
 import { type SelfReport, selfReports } from './telemetry/self-reports.ts'
 import { CommitHealth, tellNews, tellStoreEvent, watchHealth } from './telemetry/store-health.ts'
 import type { Accept } from './transport.ts'
@@ -323,10 +324,12 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
   await broker.listen()
   let stopping = false
   const health = watchHealth(events)
+  const registry = createMetrics(events, () => sample(broker.core, queues))
+  ruleMetrics(registry, () => rules.samples())
   const app = createAdminServer({
     config,
     readiness: () => (stopping ? { ready: false, reason: 'stopping' } : health()),
-    registry: createMetrics(events, () => sample(broker.core, queues)),
+    registry,
     log: logger,
   })
   const { nodes } = broker.core

@@ -4,7 +4,7 @@ import { BridgeTarget, type Destination } from '../router/destinations.ts'
 import type { TopicTree } from '../router/topic-tree.ts'
 import type { Store } from '../store.ts'
 import { Candidate } from './candidate.ts'
-import { compileRule, compileRules, type Rule, type RuleConfig, type RuleParts } from './rule.ts'
+import { compileRule, compileRules, type Rule, type RuleConfig, type RuleCounters, type RuleParts } from './rule.ts'
 import { ruleOf } from './rule-input.ts'
 import { Underway, workOf } from './rule-work.ts'
 
@@ -114,6 +114,12 @@ export class RuleBook {
 
   get size(): number {
     return this.#rules.size
+  }
+
+  /** What the rules that look at messages counted. */
+  samples(): { name: string; counters: RuleCounters }[] {
+    const looking = [...this.#rules.values()].filter(({ rule }) => !rule.plain)
+    return looking.map(({ rule }) => ({ name: rule.name, counters: rule.counters }))
   }
 
   /** In the order in which they came. */

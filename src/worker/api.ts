@@ -10,6 +10,7 @@ const CANCEL_MS_MAX = 1000
 /** The broker's HTTP face for one queue. Every method rejects with a BrokerError. */
 export class QueueApi implements WorkSource {
   onLost = null
+  readonly lingerMs = 4
   readonly #root: string
   readonly #base: string
   readonly #request: Request

@@ -30,6 +30,7 @@ export interface FakeResult {
  */
 export class FakeQueue implements WorkSource {
   onLost: (() => void) | null = null
+  readonly lingerMs = 0
   readonly results: FakeResult[] = []
   /** Receipts whose lease was extended. */
   readonly extended: string[] = []

@@ -31,6 +31,8 @@ interface Waiting {
  */
 export class MqttSource implements WorkSource, LinkHandler {
   onLost: (() => void) | null = null
+  /** Messages come by themselves. */
+  readonly lingerMs = 0
   readonly heartbeat = null
   readonly #url: URL
   readonly #queue: string

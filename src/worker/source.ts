@@ -29,6 +29,8 @@ export interface WorkerFacts {
 export interface WorkSource {
   /** Called when the leases of everything handed out so far are lost at once (MQTT: the connection ended). */
   onLost: (() => void) | null
+  /** Pause after a pull that got less than half of what there was room for, in ms: one request of many messages. 0: none. */
+  readonly lingerMs: number
   /**
    * Up to `max` messages, leased for `leaseMs`; none when none came within `waitMs` or the signal was aborted.
    * @param poll names this pull for `cancel`

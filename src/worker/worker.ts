@@ -130,7 +130,9 @@ export class Worker<T = unknown> {
         }
         if (!signal.aborted) this.#startHandlers()
         // Messages come one by one: a moment's patience makes one request of many.
-        if (ahead > 0 && envelopes.length > 0 && envelopes.length < room / 2) await sleep(LINGER_MS, signal)
+        const { lingerMs } = this.#api
+        if (lingerMs > 0 && ahead > 0 && envelopes.length > 0 && envelopes.length < room / 2)
+          await sleep(lingerMs, signal)
       } catch (error) {
         if (signal.aborted) return
         this.#report(error as Error)
@@ -282,9 +284,6 @@ export class Worker<T = unknown> {
 }
 
 const CANCEL_PAUSE_MS = 10
-
-/** Pause of a worker that fetches ahead, after a pull that got less than half of what it had room for. */
-const LINGER_MS = 4
 
 /** A pull's answer is not older than this when it is received, long polls being answered as soon as messages come. */
 const ANSWER_LAG_MS = 1000

@@ -16,6 +16,7 @@ beforeAll(async () => {
     queues: {
       ...Object.fromEntries(QUICK.map((queue) => [queue, settings])),
       poison: { ...settings, maxAttempts: 1 },
+      kept: { ...settings, groups: ['audit'] },
       late: { ...settings, leaseMs: 200, backoff: { minMs: 1, maxMs: 1 } },
     },
   })
@@ -188,6 +189,23 @@ test('a persistent session is a member again when it comes back', async () => {
   await until('kept', { ready: 0, leased: 0 })
   await after.unsubscribe('$queue/kept')
   await after.disconnect()
+})
+
+test('a consumer group is subscribed to as $queue/<name>@<group>, and sees every message', async () => {
+  const members = await Promise.all(
+    ['$queue/kept', '$queue/kept@audit'].map(async (filter) => {
+      const worker = await connect({ version: 5 })
+      expect((await worker.subscribe([filter, 1])).codes).toEqual([1])
+      worker.autoAck = true
+      return worker
+    }),
+  )
+  // What the other tests left for the group comes first.
+  await publish('kept', 'for both')
+  for (const worker of members) await worker.expect('publish', ({ payload }) => payload.toString() === 'for both')
+  await until('kept', { ready: 0, leased: 0 })
+  await until('kept@audit', { ready: 0, leased: 0 })
+  for (const worker of members) await worker.disconnect()
 })
 
 test('messages of queues and of subscriptions share the window, and their Packet Identifiers never meet', async () => {

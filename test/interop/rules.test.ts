@@ -76,6 +76,9 @@ describe('what enters', () => {
     const device = await RawClient.connected(broker.mqtt)
     await device.publish({ topic: 'in', qos: 1, payload: '{"id":1}' })
     await device.publish({ topic: 'in', qos: 1, payload: '{}' })
+    const metrics = await (await fetch(`${broker.http}/metrics`)).text()
+    expect(metrics).toContain('sluicemq_rule_messages_total{rule="in > q",outcome="kept"} 1')
+    expect(metrics).toContain('sluicemq_rule_messages_total{rule="in > q",outcome="quarantined"} 1')
     expect(await payloads(broker, 'q')).toEqual(['{"id":1}'])
     const [letter] = await pull(broker, 'q.invalid')
     expect(letter).toMatchObject({
