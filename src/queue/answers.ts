@@ -23,17 +23,20 @@ export class Answers {
   async ack(receipts: readonly string[]): Promise<Result[]> {
     const now = this.#parts.clock.monotonic()
     const results: Result[] = []
+    let servedMs = 0
     for (const receipt of receipts) {
-      const held = this.#stripes.find(receipt)
-      if (held === null) {
+      const stripe = this.#stripes.stripeOf(receipt)
+      const entry = stripe?.find(receipt) ?? null
+      if (stripe === undefined || entry === null) {
         results.push(this.#lost(receipt))
         continue
       }
-      this.#counters.servedMs += now - held.entry.startedAt
+      servedMs += now - entry.lease!.startedAt
       this.#counters.acked++
-      held.stripe.book.settle(held.entry)
+      stripe.book.settle(entry)
       results.push({ receipt, ok: true })
     }
+    this.#counters.servedMs += servedMs
     await this.#finish()
     return results
   }

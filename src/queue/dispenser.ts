@@ -124,10 +124,11 @@ export class Dispenser {
 
   get #full(): boolean {
     const { unsettledMax, failureBytesMax } = this.#parts.limits
-    const { all } = this.#stripes
-    let unsettled = 0
-    let historyBytes = 0
-    for (let i = 0; i < all.length; i++) {
+    const { all, usual } = this.#stripes
+    let unsettled = usual.book.entries.size
+    let historyBytes = usual.book.historyBytes
+    for (let i = 0; i < all.length && all.length > 1; i++) {
+      if (all[i] === usual) continue
       unsettled += all[i]!.book.entries.size
       historyBytes += all[i]!.book.historyBytes
     }
@@ -175,7 +176,8 @@ export class Dispenser {
     const leases: { stripe: Stripe; lease: Lease }[] = []
     let leaseId = 0
     let suffix = ''
-    while (deliveries.length < pull.max && (deliveries.length === 0 || this.#pace.allows())) {
+    const paced = this.#pace.limited
+    while (deliveries.length < pull.max && (!paced || deliveries.length === 0 || this.#pace.allows())) {
       const stripe = all.length === 1 ? usual : this.#stripes.next(this.#fresh)
       if (stripe === null) break
       const { book, ahead } = stripe
@@ -196,7 +198,7 @@ export class Dispenser {
       }
       const { lease } = held
       book.hold(entry, lease, leaseId)
-      this.#pace.spend(entry.startedAt)
+      if (paced) this.#pace.spend(lease.startedAt)
       const message = back === undefined ? ahead.chunk!.messages[ahead.index]! : noMessage
       const extra = back === undefined ? (ahead.chunk!.extras?.[ahead.index] ?? null) : null
       deliveries.push(new Delivery(stripe, entry, lease, suffix, message, extra))
@@ -223,7 +225,7 @@ export class Dispenser {
       const entry = new Entry(ahead.seq)
       entry.gate = gate
       book.entries.set(entry.seq, entry)
-      stripe.lastTime = storedTime(message)
+      if (this.#stripes.all.length > 1) stripe.lastTime = storedTime(message)
       return entry
     }
     return null

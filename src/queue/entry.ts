@@ -30,8 +30,6 @@ export class Entry implements HeapItem {
   history: Buffer | null = null
   /** Its ordering key, when it has one. */
   gate: KeyState | null = null
-  /** Monotonic ms at which the running delivery began. */
-  startedAt = 0
 
   constructor(seq: number) {
     this.seq = seq
@@ -46,6 +44,8 @@ export class Lease implements HeapItem {
   /** Wall clock ms at which it runs out. */
   readonly until: number
   readonly leaseMs: number
+  /** Monotonic ms at which the work on its entries began; those it took over from another lease began with that one. */
+  startedAt: number
   /** Everything it was given for; those that left have another `lease`. In order of seq. */
   readonly entries: Entry[] = []
   /** Entries that are still in it. */
@@ -57,6 +57,7 @@ export class Lease implements HeapItem {
     this.key = key
     this.until = until
     this.leaseMs = leaseMs
+    this.startedAt = key - leaseMs
   }
 
   add(entry: Entry): void {

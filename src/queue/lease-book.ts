@@ -57,7 +57,6 @@ export class LeaseBook {
     entry.state = 'leased'
     entry.attempt++
     entry.leaseId = leaseId
-    entry.startedAt = lease.key - lease.leaseMs
     lease.add(entry)
     this.leased++
   }
@@ -169,6 +168,7 @@ export class LeaseBook {
 
   /** Moves an entry into another lease, under the same receipt. Then `tidy`, then `seal` the lease. */
   extend(entry: Entry, lease: Lease): void {
+    if (entry.lease !== null) lease.startedAt = Math.min(lease.startedAt, entry.lease.startedAt)
     this.#leave(entry, true)
     entry.state = 'leased'
     lease.add(entry)

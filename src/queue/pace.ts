@@ -21,6 +21,12 @@ export class Pace {
     this.#resume = resume
   }
 
+  /** Whether anything but a pause can stand against it. */
+  get limited(): boolean {
+    const { leasedMax, rate } = this.#settings()
+    return leasedMax > 0 || rate.perSecond > 0
+  }
+
   allows(): boolean {
     if (this.paused) return false
     const { leasedMax, rate } = this.#settings()

@@ -4,6 +4,7 @@ import type { KeyGate } from './key-gate.ts'
 import { LeaseBook } from './lease-book.ts'
 import { LeaseTimer } from './lease-timer.ts'
 import { ReadAhead } from './read-ahead.ts'
+import { receiptLeaseId, receiptRef } from './receipt.ts'
 import { restoreBook } from './restore.ts'
 import type { QueueParts } from './settings.ts'
 import { keyOf, PRIORITY_DEFAULT, PRIORITY_MAX } from './terms.ts'
@@ -42,6 +43,8 @@ export class Stripe {
   /** When the message came that was handed out last, wall clock ms: those that come back are older. */
   lastTime = Number.POSITIVE_INFINITY
   readonly #parts: QueueParts
+  /** What distinguishes its messages' numbers from those of other stripes. */
+  readonly #base: number
   readonly #timer: LeaseTimer
 
   constructor(
@@ -53,6 +56,7 @@ export class Stripe {
     const { store, clock, leaseIds } = parts
     this.#parts = parts
     this.priority = priority
+    this.#base = refOf(priority, 0)
     this.lane = store.lane(laneName(parts.name, priority))
     this.book = new LeaseBook(store, this.lane, clock, leaseIds)
     this.ahead = new ReadAhead(store, this.lane)
@@ -63,12 +67,18 @@ export class Stripe {
 
   /** The message's number within the queue. */
   refOf(seq: number): number {
-    return refOf(this.priority, seq)
+    return this.#base + seq
   }
 
   /** The id of a message that was not given one when it came. */
   idOf(seq: number): string {
     return `${this.#parts.epoch}-${this.refOf(seq)}`
+  }
+
+  /** What this receipt holds in this stripe now; null: the lease was lost, or never was. */
+  find(receipt: string): Entry | null {
+    const seq = receiptRef(receipt) - this.#base
+    return this.book.find(seq, receiptLeaseId(receipt))
   }
 
   /** See `LeaseBook.claim`. Null: a worker holds it. */

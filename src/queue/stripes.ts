@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { Entry } from './entry.ts'
-import { receiptLeaseId, receiptRef } from './receipt.ts'
-import { priorityOf, type Stripe, seqOf } from './stripe.ts'
+import { receiptRef } from './receipt.ts'
+import { priorityOf, type Stripe } from './stripe.ts'
 import { PRIORITY_DEFAULT } from './terms.ts'
 
 /** A message with a worker. */
@@ -45,11 +45,15 @@ export class Stripes {
     return stripe
   }
 
+  /** The stripe of the message that this receipt was for. */
+  stripeOf(receipt: string): Stripe | undefined {
+    return this.all.length === 1 ? this.usual : this.#byPriority[priorityOf(receiptRef(receipt))]
+  }
+
   /** What this receipt holds now; null: the lease was lost, or never was. */
   find(receipt: string): Held | null {
-    const ref = receiptRef(receipt)
-    const stripe = this.#byPriority[priorityOf(ref)]
-    const entry = stripe?.book.find(seqOf(ref), receiptLeaseId(receipt)) ?? null
+    const stripe = this.stripeOf(receipt)
+    const entry = stripe?.find(receipt) ?? null
     return stripe === undefined || entry === null ? null : { stripe, entry }
   }
 
