@@ -7,7 +7,7 @@ import { mosquitto } from './peers/mosquitto.ts'
 import { nats } from './peers/nats.ts'
 import type { Peer } from './peers/peer.ts'
 import { rabbitmq } from './peers/rabbitmq.ts'
-import { sluicemq } from './peers/sluicemq.ts'
+import { sluicemq, sluicemqRedis } from './peers/sluicemq.ts'
 import type { RunSettings } from './run.ts'
 import { scenarios } from './scenarios.ts'
 import { type Choice, choicesOfSet, groups, SETS } from './sets.ts'
@@ -18,7 +18,7 @@ export const USAGE = `npm run bench -- [options]
                      brokers the targets name; with it 5 runs of 2 s are the default (issue4: about 16 minutes)
   --scenario NAMES   comma-separated, instead of a set (--list shows them)
   --peers NAMES      comma-separated; default: every broker found here
-                     (also: mirror, the ceiling of the load generator)
+                     (also: sluicemq-redis; mirror, the ceiling of the load generator)
   --runs N           runs of each pair, interleaved; default 3
   --seconds N        measured seconds of a run; default 4
   --warmup N         seconds before them; default 1
@@ -45,7 +45,7 @@ export interface BenchSettings {
 }
 
 const DEFAULT_PEERS: readonly Peer[] = [sluicemq, mosquitto, aedes, nats, rabbitmq, aedesLevel, aedesRedis]
-const ALL_PEERS: readonly Peer[] = [...DEFAULT_PEERS, mirror]
+const ALL_PEERS: readonly Peer[] = [...DEFAULT_PEERS, sluicemqRedis, mirror]
 
 /** Throws an Error that names the option and what it expects. */
 export function parseSettings(args: readonly string[], temporary: string, defaultOut: string): BenchSettings {

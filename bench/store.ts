@@ -1,7 +1,7 @@
 /**
  * What the store costs: messages appended, committed and settled per second, and the time the main thread spends on each.
  *
- *     node dist/bench/store.js [--store lmdb|memory] [--messages 1000000] [--group 1000] [--bytes 100] [--dir DIR] [name …]
+ *     node dist/bench/store.js [--store lmdb|memory|redis] [--redis URL] [--messages 1000000] [--group 1000] [--bytes 100] [--dir DIR] [name …]
  *
  * Prints one JSON line per scenario. Groups are closed back to back, two under way; consumers settle what `onCommitted` gives them.
  */
@@ -11,9 +11,12 @@ import path from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { parseArgs } from 'node:util'
 import { systemClock } from '../src/base/clock.ts'
+import { systemRandom } from '../src/base/random.ts'
+import { messageCodec } from '../src/router/message-codec.ts'
 import type { Chunk, Lane, LaneTarget, Store } from '../src/store.ts'
 import { lmdbStore } from '../src/stores/lmdb.ts'
 import { memoryStore } from '../src/stores/memory.ts'
+import { redisStore } from '../src/stores/redis.ts'
 
 interface Scenario {
   lanes: number
@@ -41,6 +44,7 @@ const { values: args, positionals } = parseArgs({
     group: { type: 'string', default: '1000' },
     bytes: { type: 'string', default: '100' },
     dir: { type: 'string' },
+    redis: { type: 'string', default: 'redis://127.0.0.1:6379' },
   },
 })
 const messages = Number(args.messages)
@@ -57,10 +61,15 @@ function mainThreadMs(): number {
   }
 }
 
+function make(dir: string): Store {
+  if (args.store === 'memory') return memoryStore({ clock: systemClock })
+  if (args.store === 'lmdb') return lmdbStore({ dir, clock: systemClock })
+  return redisStore({ redis: { url: args.redis }, clock: systemClock, random: systemRandom, codec: messageCodec })
+}
+
 async function run(name: string, scenario: Scenario): Promise<void> {
   const dir = fs.mkdtempSync(path.join(args.dir ?? os.tmpdir(), 'sluicemq-bench-'))
-  const store: Store =
-    args.store === 'memory' ? memoryStore({ clock: systemClock }) : lmdbStore({ dir, clock: systemClock })
+  const store = make(dir)
   await store.open()
   const lanes: Lane[] = []
   for (let i = 0; i < scenario.lanes; i++) {

@@ -1,8 +1,8 @@
 /** Stock Aedes: the library SluiceMQ extends, in memory and with the two stores its users choose. */
-import { BrokerProcess, freePort } from './broker-process.ts'
-import { packageVersion, programVersion } from './installed.ts'
+import { packageVersion } from './installed.ts'
 import { startNodeBroker } from './node-broker.ts'
 import type { Need, Peer, RunningBroker, StartOptions } from './peer.ts'
+import { redisVersion, startRedisServer } from './redis-server.ts'
 
 function refuses(need: Need): string | null {
   if (need.version === 5) return 'no MQTT 5'
@@ -30,7 +30,7 @@ export const aedesRedis: Peer = {
   name: 'aedes-redis',
   settings: 'mqemitter-redis and aedes-persistence-redis, defaults; redis-server with appendfsync always',
   async version() {
-    const server = await programVersion('redis-server', ['--version'], /v=(\S+)/)
+    const server = await redisVersion()
     const packages = await versions('aedes', 'aedes-persistence-redis', 'mqemitter-redis')
     return server === null || packages === null ? null : `${packages}, redis-server ${server}`
   },
@@ -38,19 +38,9 @@ export const aedesRedis: Peer = {
 
   /** The CPU and memory of the Redis server are not in the figures. */
   async start(options: StartOptions): Promise<RunningBroker> {
-    const port = await freePort()
-    const command = async (directory: string) => {
-      const durable = ['--appendonly', 'yes', '--appendfsync', 'always', '--save', '']
-      return {
-        command: 'redis-server',
-        args: ['--port', String(port), '--bind', '127.0.0.1', '--dir', directory, ...durable],
-      }
-    }
-    const { broker: redis } = await BrokerProcess.start(options.dataRoot, command, (starting) =>
-      starting.listening(port),
-    )
+    const redis = await startRedisServer(options.dataRoot)
     try {
-      const broker = await startNodeBroker('aedes-server.js', options, ['--redis', String(port)])
+      const broker = await startNodeBroker('aedes-server.js', options, ['--redis', String(redis.port)])
       return {
         ...broker,
         stop: async () => {

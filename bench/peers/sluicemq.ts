@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { BrokerProcess, freePort } from './broker-process.ts'
 import { type Certificate, makeCertificate } from './certificate.ts'
 import type { Peer, RunningBroker, StartOptions } from './peer.ts'
+import { redisVersion, startRedisServer } from './redis-server.ts'
 
 /** From dist/bench/peers to the program and to the manifest of the project. */
 const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
@@ -25,43 +26,72 @@ export const sluicemq: Peer = {
   },
 
   refuses: () => null,
+  start: (options) => start(options),
+}
+
+export const sluicemqRedis: Peer = {
+  name: 'sluicemq-redis',
+  settings: 'store: redis; redis-server with appendfsync always',
+
+  async version(): Promise<string | null> {
+    const [own, redis] = await Promise.all([sluicemq.version(), redisVersion()])
+    return own === null || redis === null ? null : `${own}, redis-server ${redis}`
+  },
+
+  refuses: () => null,
 
   async start(options: StartOptions): Promise<RunningBroker> {
-    const tlsPort = options.transport === 'tls' ? await freePort() : null
-    const command = async (directory: string) => {
-      const config = join(directory, 'sluicemq.yaml')
-      const certificate = tlsPort === null ? null : await makeCertificate(directory)
-      await writeFile(config, configuration(options.queue, tlsPort, certificate))
-      const ports = ['--host', '127.0.0.1', '--mqtt-port', '0', '--http-port', '0']
-      const args = [
-        ...profiling(options.profile),
-        PROGRAM,
-        'start',
-        '--config',
-        config,
-        ...ports,
-        '--data-dir',
-        join(directory, 'data'),
-      ]
-      return { command: process.execPath, args, core: options.core }
-    }
-    const { broker, facts } = await BrokerProcess.start(options.dataRoot, command, async (starting) => {
-      const ready = await starting.line(READY)
-      if (tlsPort !== null) await starting.listening(tlsPort)
-      return ready
-    })
-    const [, mqttPort, webSocketPort, http] = facts
-    return {
-      port: tlsPort ?? Number(options.transport === 'websocket' ? webSocketPort : mqttPort),
-      pid: broker.pid,
-      queued: async (queue) => {
-        const response = await fetch(`${http}/api/v1/queues/${encodeURIComponent(queue)}`)
-        if (!response.ok) throw new Error(`GET queue ${queue}: HTTP ${response.status}`)
-        return Number(((await response.json()) as { ready: number }).ready)
-      },
-      stop: () => broker.stop(),
+    const redis = await startRedisServer(options.dataRoot)
+    try {
+      const broker = await start(options, ['--store', 'redis', '--redis-url', `redis://127.0.0.1:${redis.port}`])
+      const stop = async (): Promise<void> => {
+        await broker.stop()
+        await redis.stop()
+      }
+      return { ...broker, stop }
+    } catch (error) {
+      await redis.stop()
+      throw error
     }
   },
+}
+
+async function start(options: StartOptions, more: readonly string[] = []): Promise<RunningBroker> {
+  const tlsPort = options.transport === 'tls' ? await freePort() : null
+  const command = async (directory: string) => {
+    const config = join(directory, 'sluicemq.yaml')
+    const certificate = tlsPort === null ? null : await makeCertificate(directory)
+    await writeFile(config, configuration(options.queue, tlsPort, certificate))
+    const ports = ['--host', '127.0.0.1', '--mqtt-port', '0', '--http-port', '0']
+    const args = [
+      ...profiling(options.profile),
+      PROGRAM,
+      'start',
+      '--config',
+      config,
+      ...ports,
+      '--data-dir',
+      join(directory, 'data'),
+      ...more,
+    ]
+    return { command: process.execPath, args, core: options.core }
+  }
+  const { broker, facts } = await BrokerProcess.start(options.dataRoot, command, async (starting) => {
+    const ready = await starting.line(READY)
+    if (tlsPort !== null) await starting.listening(tlsPort)
+    return ready
+  })
+  const [, mqttPort, webSocketPort, http] = facts
+  return {
+    port: tlsPort ?? Number(options.transport === 'websocket' ? webSocketPort : mqttPort),
+    pid: broker.pid,
+    queued: async (queue) => {
+      const response = await fetch(`${http}/api/v1/queues/${encodeURIComponent(queue)}`)
+      if (!response.ok) throw new Error(`GET queue ${queue}: HTTP ${response.status}`)
+      return Number(((await response.json()) as { ready: number }).ready)
+    },
+    stop: () => broker.stop(),
+  }
 }
 
 function profiling(file: string | undefined): string[] {
