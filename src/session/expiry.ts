@@ -13,7 +13,7 @@ const ROUND_SWEEPS = 60
 
 /**
  * When persistent sessions without a connection end ([v5 3.1.2.11.2]). There may be millions: nothing is kept for each. They
- * are gone through in turn, so that of a million one ends up to a minute late; who comes back meanwhile finds `isOver`.
+ * are gone through in turn, so that of a million one ends about a minute late at most; who comes back meanwhile finds `isOver`.
  */
 export class Expiry {
   readonly #clock: Clock
