@@ -161,6 +161,7 @@ export function prepare(options: BuildOptions): Prepared {
     persistence: new Persistence(),
     wrap: (stream, peer) => duplexStream(stream, peer, clock),
     restore: async (core) => {
+      await core.storeRoom.start()
       await core.nodes?.start()
       for await (const { topic, message } of store.retained()) core.retained.set(topic, message)
       const wanted = Object.keys(config.authentication.scram.users).length > 0
@@ -181,6 +182,7 @@ export function prepare(options: BuildOptions): Prepared {
       for (const report of reports) report.start()
     },
     release: async (core) => {
+      core.storeRoom.stop()
       for (const report of reports) report.stop()
       drops.stop()
       keeping?.stop()

@@ -114,6 +114,14 @@ export interface StoreStats {
   waiting?: number
 }
 
+/** How much a store on a disk of its own takes and may still take. */
+export interface StoreRoomFacts {
+  /** Bytes of the file that hold something; what was freed is used again and does not count. */
+  readonly usedBytes: number
+  /** Bytes the file system has left for us; null: unknown. */
+  readonly diskFreeBytes: number | null
+}
+
 /** Something durable changed, by this node or another that shares the store. */
 export type Change = { readonly own: boolean } & (
   | { readonly is: 'session'; readonly record: SessionRecord }
@@ -237,4 +245,6 @@ export interface Store {
   meta(prefix: string): Map<string, unknown>
 
   stats(): StoreStats
+  /** Absent where there is no disk to look at. */
+  room?(): Promise<StoreRoomFacts>
 }

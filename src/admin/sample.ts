@@ -21,6 +21,7 @@ export function sample(core: Core, queues: Queues): Sample {
     dropped: counters.dropped,
     unsentBytes: core.memory.heldBytes,
     memoryLevel: core.memory.level,
+    storeRoom: { level: core.storeRoom.level, ...core.storeRoom.facts },
     store: { ...store.stats(), pendingBytes: store.pendingBytes },
     queues: [...queues].map((queue) => queueSample(queue, queues.control.forecast(queue.name))),
   }

@@ -29,6 +29,26 @@ export const limitsSchema = z
     ),
     retainedMessagesMax: integer(0, 1_000_000_000, 1_000_000, 'Retained messages of the broker.'),
     retainedBytesMax: integer(0, 1024 * 1024 * MIB, 1024 * MIB, 'Bytes of the retained messages of the broker.'),
+    storeBytesMax: integer(
+      0,
+      1024 * 1024 * 1024 * MIB,
+      0,
+      'Bytes of the store in use at which publishes that would be kept are refused (0x97), while acknowledgements go on and ' +
+        'make room. 0: as much as the disk has.',
+    ),
+    diskFreeBytesLow: integer(
+      0,
+      1024 * 1024 * 1024 * MIB,
+      256 * MIB,
+      'Free bytes of the disk under `dataDir` below which the event `storeRoom` warns. 0: never.',
+    ),
+    diskFreeBytesMin: integer(
+      0,
+      1024 * 1024 * 1024 * MIB,
+      32 * MIB,
+      'Free bytes of the disk under `dataDir` below which publishes that would be kept are refused (0x97). 0: the disk is ' +
+        'used up.',
+    ),
     inboundPausedBytes: integer(
       64 * KIB,
       4096 * MIB,

@@ -10,6 +10,7 @@ import type { Publication } from '../router/publication.ts'
 import type { RetainedIndex } from '../router/retained.ts'
 import type { RetainedJournal } from '../router/retained-journal.ts'
 import type { Router } from '../router/router.ts'
+import type { StoreRoom } from '../router/store-room.ts'
 import type { Sessions } from '../session/sessions.ts'
 import type { Subscriptions } from '../session/subscriptions.ts'
 import type { Wills } from '../session/will.ts'
@@ -34,6 +35,7 @@ export interface Core {
   readonly commits: Commits
   readonly router: Router
   readonly retained: RetainedIndex
+  readonly storeRoom: StoreRoom
   readonly retainedJournal: RetainedJournal
   readonly sessions: Sessions
   readonly subscriptions: Subscriptions

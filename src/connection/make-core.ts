@@ -10,6 +10,7 @@ import { Publication } from '../router/publication.ts'
 import { RetainedJournal } from '../router/retained-journal.ts'
 import { type Observers, Router } from '../router/router.ts'
 import { SharedGroup } from '../router/shared-groups.ts'
+import { StoreRoom } from '../router/store-room.ts'
 import type { TopicTree } from '../router/topic-tree.ts'
 import { Claims } from '../session/claims.ts'
 import type { Loan } from '../session/loan.ts'
@@ -59,6 +60,7 @@ export function makeCore(parts: CoreParts): Core {
   const { limits } = config
   const limitsBook = new LimitsBook(limits, config.limitOverrides)
   const retainedJournal = new RetainedJournal(store)
+  const storeRoom = new StoreRoom(store, limits, clock, events)
   const retained = retainedJournal.index
   const dropped = (session: Session | null, cause: DropCause, count: number): void => drops.count(session, cause, count)
   const memoryBytesMax = limits.memoryBytesMax === 0 ? Math.floor(machineMemoryBytes() / 2) : limits.memoryBytesMax
@@ -78,6 +80,7 @@ export function makeCore(parts: CoreParts): Core {
     tree,
     retained,
     retainedJournal,
+    storeRoom,
     observers,
     mayRefuse,
     remoteNode,
@@ -121,6 +124,7 @@ export function makeCore(parts: CoreParts): Core {
     router,
     retained,
     retainedJournal,
+    storeRoom,
     sessions,
     subscriptions,
     wills,

@@ -15,6 +15,7 @@ export interface RoomLimits {
 export interface Room {
   readonly retained: RetainedIndex
   readonly limits: RoomLimits
+  readonly storeRoom: { readonly shortage: SluiceError | null }
   /** Some session may refuse messages when it is full. */
   readonly mayRefuse: boolean
 }
@@ -29,6 +30,8 @@ export function refusalOf(
   { origin }: Publisher,
   room: Room,
 ): SluiceError | null {
+  const { shortage } = room.storeRoom
+  if (shortage !== null && isKept(publication, match)) return shortage
   if (publication.retain && publication.payloadStart < publication.payloadEnd && !isSys(match.topic)) {
     const bytes = HEADER_BYTES + origin.bytes.length + publication.contentBytes
     if (isFull(room, match.topic, bytes))
@@ -40,8 +43,21 @@ export function refusalOf(
   return new SluiceError('quota_exceeded', 'the session of a subscriber is full')
 }
 
+/** True when something of the message would be written. Removing a retained message makes room. */
+function isKept(publication: Publication, match: Match): boolean {
+  const { qos, retain, payloadStart, payloadEnd } = publication
+  if (retain && payloadStart < payloadEnd && !isSys(match.topic)) return true
+  if (match.bridges.length > 0 || match.lanes(qos, retain).targets.length > 0) return true
+  return match.groups.some(({ members }) => {
+    for (const member of members.members())
+      if (member instanceof RemoteMember || member.subscription.session.kept) return true
+    return false
+  })
+}
+
 /** True when the retained messages may not take this one. @param bytes of the message */
-export function isFull({ retained, limits }: Room, topic: string, bytes: number): boolean {
+export function isFull({ retained, limits, storeRoom }: Room, topic: string, bytes: number): boolean {
+  if (storeRoom.shortage !== null) return true
   if (retained.size < limits.retainedMessagesMax && retained.bytes + bytes <= limits.retainedBytesMax) return false
   const known = retained.get(topic)
   if (known === undefined) return true

@@ -52,6 +52,7 @@ export interface RouterContext {
   readonly limits: RouterLimits
   /** Some session may refuse messages when it is full. */
   readonly mayRefuse: boolean
+  readonly storeRoom: { readonly shortage: SluiceError | null }
   dropped(session: Session | null, cause: DropCause, count: number): void
   /** Another node by name, while it is there. */
   remoteNode(nodeId: string): RemoteNode | undefined
@@ -175,7 +176,10 @@ export class Router {
     if (lanes.targets.length > 0 || entering !== null) {
       let targets = lanes.anySession ? this.#admit(lanes, match, publication, publisher) : lanes.targets
       if (entering !== null) targets = [...entering.verbatim(), ...targets.slice(lanes.queueTargets)]
-      if (targets.length > 0) {
+      if (targets.length > 0 && publication.qos === 0 && this.#c.storeRoom.shortage !== null) {
+        // Those of QoS 1 and 2 were refused before (`refusal`); what the broker itself publishes is let in.
+        this.#c.dropped(null, 'store_full', targets.length)
+      } else if (targets.length > 0) {
         stored ??= publication.store(publisher.origin, this.#c.clock.now())
         this.#c.store.append(stored, targets)
         durable = true

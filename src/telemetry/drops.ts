@@ -18,6 +18,7 @@ export function noDrops(): DropCounts {
     expired: 0,
     no_capacity: 0,
     retained_full: 0,
+    store_full: 0,
     queue_full: 0,
     duplicate: 0,
     rule_refused: 0,

@@ -38,6 +38,8 @@ export type DropCause =
   | 'forbidden'
   /** A QoS 0 message for a slow reader while memory is short (limits.memoryBytesMax). */
   | 'memory'
+  /** A QoS 0 message for a queue while the store is short of room (limits.storeBytesMax, limits.diskFreeBytesMin). */
+  | 'store_full'
   /** Not taken from this publisher, which was told: a subscriber's session or the retained messages are full. */
   | 'refused'
 
@@ -86,6 +88,11 @@ export interface EventMap {
   commitRecovered: { failedForMs: number }
   /** The store cannot go on: every commit fails until the process starts again. */
   storeBroken: { error: string }
+  /**
+   * The room of the store. Level 0: enough; 1: getting less; 2: publishes that would be kept are refused, `reason` says why.
+   * `diskFreeBytes` null: unknown.
+   */
+  storeRoom: { level: 0 | 1 | 2; usedBytes: number; diskFreeBytes: number | null; reason: string | null }
   /** A record on disk is not what was written. It is not used; what it is, in words. */
   storeDamaged: { record: string }
   /** The store had an older format; the data directory has it as it was under this name. */

@@ -66,6 +66,7 @@ const sentences: { readonly [K in EventName]: readonly [Level, string] } = {
   slowReader: ['warn', 'client does not read'],
   memoryShort: ['warn', 'memory is short (level 0: no longer)'],
   willPublished: ['debug', 'will published'],
+  storeRoom: ['warn', 'the room of the store changed'],
   storeDamaged: [
     'error',
     'a record of the store is damaged and left out; stop the broker and run: sluicemq store check --data-dir ...',

@@ -24,6 +24,8 @@ export interface Sample {
   /** What gives way because memory is short: 0 nothing, to 4. */
   memoryLevel: number
   store: { commits: number; lastCommitMs: number; pendingBytes: number; bytesOnDisk: number }
+  /** Level 0: enough, 1: getting less, 2: short. `diskFreeBytes` null: unknown. */
+  storeRoom: { level: number; usedBytes: number; diskFreeBytes: number | null }
   queues: Iterable<QueueSample>
 }
 
@@ -52,6 +54,13 @@ const sampled: readonly (readonly [string, string, (sample: Sample) => number])[
   ['sluicemq_store_last_commit_seconds', 'Time the last group took to be durable.', (s) => s.store.lastCommitMs / 1000],
   ['sluicemq_store_pending_bytes', 'Message bytes on their way to the disk.', (s) => s.store.pendingBytes],
   ['sluicemq_store_bytes', 'Size of the store on disk.', (s) => s.store.bytesOnDisk],
+  ['sluicemq_store_used_bytes', 'Bytes of it that hold something.', (s) => s.storeRoom.usedBytes],
+  ['sluicemq_store_room_level', 'Room of the store: 0 enough, 1 getting less, 2 short.', (s) => s.storeRoom.level],
+  [
+    'sluicemq_disk_free_bytes',
+    'Free bytes of the disk of the store; -1: unknown.',
+    (s) => s.storeRoom.diskFreeBytes ?? -1,
+  ],
 ]
 
 function sampledMetrics(registry: Registry, sample: () => Sample): void {

@@ -44,16 +44,23 @@ export function tellNews(events: Events): (news: StoreNews) => void {
   }
 }
 
-/** Ready while commits succeed. */
+/** Ready while commits succeed and there is room for more. */
 export function watchHealth(events: Events): () => { ready: true } | { ready: false; reason: string } {
   let failing: string | null = null
+  let short: string | null = null
+  events.on('storeRoom', ({ reason }) => {
+    short = reason
+  })
   events.on('commitFailed', ({ error }) => {
     failing = error
   })
   events.on('commitRecovered', () => {
     failing = null
   })
-  return () => (failing === null ? { ready: true } : { ready: false, reason: `the store takes no writes: ${failing}` })
+  return () => {
+    if (failing !== null) return { ready: false, reason: `the store takes no writes: ${failing}` }
+    return short === null ? { ready: true } : { ready: false, reason: `the store takes no more messages: ${short}` }
+  }
 }
 
 /** What a store elsewhere has to say. */

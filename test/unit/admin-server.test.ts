@@ -25,6 +25,7 @@ const sample: Sample = {
   dropped: { ...noDrops(), outbound_full: 42 },
   unsentBytes: 15,
   memoryLevel: 0,
+  storeRoom: { level: 0, usedBytes: 0, diskFreeBytes: null },
   store: { commits: 11, lastCommitMs: 12, pendingBytes: 13, bytesOnDisk: 14 },
   queues: [{ name: 'jobs', ready: 1, leased: 2, delayed: 3, bytes: 4 }],
 }

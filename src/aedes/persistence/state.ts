@@ -59,6 +59,7 @@ export async function openState(store: Store): Promise<PersistentState> {
     limits,
     dropped: () => {},
     mayRefuse: false,
+    storeRoom: { shortage: null },
     memory,
   }
   const observers = { generation: 0, observes: () => false, notify: () => {} }

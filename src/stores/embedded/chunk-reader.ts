@@ -66,6 +66,21 @@ export class ChunkReader implements LaneLoader {
     lane.mayHaveMarks = engine.keys(marks.start, marks.end, 1).length > 0
   }
 
+  /** All marks of the lane, those not committed yet included, in order of seq. */
+  marks(lane: EmbeddedLane): { seq: number; bytes: Buffer }[] {
+    lane.load()
+    const found = new Map<number, Buffer | null>()
+    const range = laneRange(table.mark, lane.id)
+    for (const { key, value } of this.#state.engine.entries(range.start, range.end, INFINITE))
+      found.set(keySeq(key), value)
+    for (const group of this.#state.groups()) {
+      for (const [seq, bytes] of group.marks.get(lane) ?? []) found.set(seq, bytes)
+    }
+    const marks: { seq: number; bytes: Buffer }[] = []
+    for (const [seq, bytes] of found) if (bytes !== null) marks.push({ seq, bytes })
+    return marks.sort((a, b) => a.seq - b.seq)
+  }
+
   /** The chunk that holds `seq`, committed or not. */
   holding(lane: EmbeddedLane, seq: number): StoredChunk | undefined {
     lane.load()

@@ -85,6 +85,8 @@ export interface Engine {
   relax?(): Promise<void>
   /** What there is of it on disk, and how much of that holds nothing. */
   space?(): { bytes: number; freeBytes: number }
+  /** Bytes the file system has left for us. */
+  diskFreeBytes?(): Promise<number>
   /**
    * Replaces everything by these entries, which come in the order of their keys: at once or not at all, whatever happens meanwhile.
    * Nothing may be under way.

@@ -7,6 +7,7 @@ import type {
   SessionRecord,
   Store,
   StoredSession,
+  StoreRoomFacts,
   StoreStats,
   SubscriptionRecord,
   WillRecord,
@@ -16,7 +17,7 @@ import { ChunkReader, laneRecordName } from './chunk-reader.ts'
 import { Commits } from './commits.ts'
 import type { Engine } from './engine.ts'
 import { inspect, type StoreInspection } from './inspect.ts'
-import { keySeq, laneRange, nameRange, table } from './keys.ts'
+import { nameRange, table } from './keys.ts'
 import { EmbeddedLane } from './lane.ts'
 import { prepare } from './opening.ts'
 import { type EmbeddedOptions, State } from './state.ts'
@@ -217,16 +218,7 @@ export class EmbeddedStore implements Store {
   async marks(handle: Lane): Promise<{ seq: number; bytes: Buffer }[]> {
     const lane = handle as EmbeddedLane
     if (lane.dropped) return []
-    lane.load()
-    const found = new Map<number, Buffer | null>()
-    const range = laneRange(table.mark, lane.id)
-    for (const { key, value } of this.#engine.entries(range.start, range.end, INFINITE)) found.set(keySeq(key), value)
-    for (const group of this.#state.groups()) {
-      for (const [seq, bytes] of group.marks.get(lane) ?? []) found.set(seq, bytes)
-    }
-    const marks: { seq: number; bytes: Buffer }[] = []
-    for (const [seq, bytes] of found) if (bytes !== null) marks.push({ seq, bytes })
-    return marks.sort((a, b) => a.seq - b.seq)
+    return this.#reader.marks(lane)
   }
 
   putSession(record: SessionRecord): void {
@@ -288,6 +280,12 @@ export class EmbeddedStore implements Store {
       bytesOnDisk: this.#engine.bytesOnDisk(),
       waiting: this.#state.waiting,
     }
+  }
+
+  async room(): Promise<StoreRoomFacts> {
+    const disk = this.#disk
+    const { bytes, freeBytes } = disk.space?.() ?? { bytes: 0, freeBytes: 0 }
+    return { usedBytes: bytes - freeBytes, diskFreeBytes: (await disk.diskFreeBytes?.()) ?? null }
   }
 
   /** Records per table, and what is resident: for tests and diagnosis. Walks every key. */

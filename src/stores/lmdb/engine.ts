@@ -7,6 +7,7 @@
  * applies only if group n's is gone.
  */
 import fs from 'node:fs'
+import { statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { SluiceError } from '../../errors.ts'
 import type { Engine, Entry, WriteBatch } from '../embedded/engine.ts'
@@ -171,6 +172,11 @@ export class LmdbEngine implements Engine {
 
   space(): { bytes: number; freeBytes: number } {
     return this.#read(spaceOf)
+  }
+
+  async diskFreeBytes(): Promise<number> {
+    const { bavail, bsize } = await statfs(this.#dir)
+    return bavail * bsize
   }
 
   /** While the new file takes the place of the old one this process still is in LMDB's reader table: nobody else gets in. */

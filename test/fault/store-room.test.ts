@@ -1,0 +1,118 @@
+/**
+ * The room of the store runs out: first it is said, then publishes that would be kept are refused, while acknowledgements go
+ * on and make room; and everything flows again without a restart.
+ */
+import { afterEach, describe, expect, test } from 'vitest'
+import type { Clock } from '../../src/base/clock.ts'
+import { StoreRoom } from '../../src/router/store-room.ts'
+import type { Store, StoreRoomFacts } from '../../src/store.ts'
+import { Events } from '../../src/telemetry/events.ts'
+import { type InlineBroker, startBroker } from '../support/broker-inline.ts'
+import { RawClient } from '../support/raw-client.ts'
+import type { RawConnect } from '../support/raw-packets.ts'
+
+const MIB = 1024 * 1024
+const kept = (clientId: string): RawConnect => ({
+  clientId,
+  version: 5,
+  clean: false,
+  properties: { sessionExpiryInterval: 3600 },
+})
+
+describe('the level of the room', () => {
+  const clock = { now: () => 0, monotonic: () => 0, after: () => () => {} } satisfies Clock
+  const limits = { storeBytesMax: 1000, diskFreeBytesLow: 5000, diskFreeBytesMin: 2000 }
+
+  async function levels(...facts: [usedBytes: number, diskFreeBytes: number | null][]): Promise<number[]> {
+    let now: StoreRoomFacts = { usedBytes: 0, diskFreeBytes: null }
+    const events = new Events()
+    const told: number[] = []
+    events.on('storeRoom', ({ level }) => told.push(level))
+    const room = new StoreRoom({ room: async () => now } as Store, limits, clock, events)
+    await room.start()
+    const seen: number[] = []
+    for (const [usedBytes, diskFreeBytes] of facts) {
+      now = { usedBytes, diskFreeBytes }
+      await room.look()
+      seen.push(room.level)
+      expect(room.shortage === null).toBe(room.level < 2)
+    }
+    expect(told).toEqual([0, ...seen].filter((level, i, all) => i > 0 && level !== all[i - 1]))
+    return seen
+  }
+
+  test('rises at the limits of the store and falls when it is five percent better', async () => {
+    expect(
+      await levels(
+        [849, null],
+        [850, null],
+        [999, null],
+        [1000, null],
+        [951, null],
+        [949, null],
+        [808, null],
+        [807, null],
+      ),
+    ).toEqual([0, 1, 1, 2, 2, 1, 1, 0])
+  })
+
+  test('rises when the disk gets full, for whatever reason, and falls five percent later', async () => {
+    expect(await levels([0, 5000], [0, 4999], [0, 2000], [0, 1999], [0, 2100], [0, 2101], [0, 5251])).toEqual([
+      0, 1, 1, 2, 1, 1, 0,
+    ])
+  })
+})
+
+let broker: InlineBroker | null = null
+afterEach(() => broker?.stop())
+
+/** Publishes with QoS 1; the reason code of the PUBACK. */
+async function publish(client: RawClient, topic: string, bytes: number, retain = false): Promise<number> {
+  const packetId = client.startPublish({ topic, payload: Buffer.alloc(bytes, 'x'), qos: 1, retain })
+  return (await client.expect('puback', (packet) => packet.packetId === packetId)).code
+}
+
+test('at limits.storeBytesMax what would be kept is refused with 0x97, what is not goes on, and acknowledgements make room again', async () => {
+  const started = await startBroker({ store: 'lmdb', limits: { storeBytesMax: 4 * MIB } })
+  broker = started
+  const told: number[] = []
+  started.events.on('storeRoom', ({ level }) => told.push(level))
+  const health = async () => (await fetch(`${started.http}/health/ready`)).status
+  const reader = await RawClient.connected(started.mqtt, kept('reader'))
+  await reader.subscribe(['kept/#', 1])
+  await reader.disconnect()
+  const live = await RawClient.connected(started.mqtt, { version: 5 })
+  await live.subscribe(['live/#', 1])
+  const client = await RawClient.connected(started.mqtt, { version: 5 })
+  expect(await publish(client, 'r/before', 10, true)).toBeLessThan(0x80)
+  let taken = 0
+  for (let code = 0; code !== 0x97; ) {
+    code = await publish(client, 'kept/x', 100_000)
+    if (code === 0) taken++
+    expect([0, 0x97]).toContain(code)
+    expect(taken).toBeLessThan(500)
+  }
+  expect(taken).toBeGreaterThan(20)
+  expect(await health()).toBe(503)
+  expect(told.at(-1)).toBe(2)
+  // What is not kept, and what makes room.
+  expect(await publish(client, 'live/x', 10)).toBe(0)
+  await live.receive()
+  expect(await publish(client, 'r/after', 10, true)).toBe(0x97)
+  client.startPublish({ topic: 'live/x', payload: 'qos 0, retained in vain', retain: true })
+  expect((await live.receive()).payload.toString()).toBe('qos 0, retained in vain')
+  expect(await publish(client, 'r/before', 0, true)).toBeLessThan(0x80)
+  const old = await RawClient.connected(started.mqtt, { version: 4 })
+  old.startPublish({ topic: 'kept/x', qos: 1 })
+  await old.expectClosed()
+  expect(old.takeAll('puback')).toEqual([])
+  // The reader takes what was accepted, all of it.
+  const back = await RawClient.connected(started.mqtt, kept('reader'))
+  back.autoAck = true
+  await back.expectPublishes(taken, 10_000)
+  await expect.poll(() => told.at(-1), { timeout: 5_000 }).toBe(0)
+  expect(await health()).toBe(200)
+  expect(await publish(client, 'kept/x', 10)).toBe(0)
+  expect((await back.receive()).payload.length).toBe(10)
+  await back.expectNothing(50, 'publish')
+}, 40_000)
