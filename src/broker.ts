@@ -29,6 +29,7 @@ import { redisSettings } from './config/redis.ts'
 import type { Config } from './config/schema.ts'
 import { Backpressure } from './connection/backpressure.ts'
 import type { Core } from './connection/core.ts'
+import { TOLD_MAX } from './connection/gate.ts'
 import type { Hooks } from './connection/hooks.ts'
 import { makeCore } from './connection/make-core.ts'
 import { keepQueues, type QueueKeeping } from './nodes/queue-keeping.ts'
@@ -281,7 +282,9 @@ function makeTls({ host, tls, limits }: Config, events: Events, accept: Accept):
     handshakeFailed: (address, { message }) =>
       events.emit('connectionRefused', { address, clientId: null, reason: `TLS: ${message}`, error: null }),
   }
-  return tlsListener({ ...tls, host, backlog: limits.listenBacklog, handshakeTimeoutMs }, observer, accept)
+  const connectionsMax = limits.connectionsMax + TOLD_MAX
+  const options = { ...tls, host, backlog: limits.listenBacklog, handshakeTimeoutMs, connectionsMax }
+  return tlsListener(options, observer, accept)
 }
 
 /** Where others reach this node. */

@@ -2,7 +2,7 @@ import type { Connection } from './connection.ts'
 import type { Flusher } from './flusher.ts'
 
 /** Copies to receivers that one connection may cause in a turn of the event loop before others have theirs. */
-const COPIES_MAX = 4096
+const COPIES_MAX = 8192
 
 /** A copy of so many bytes counts as one more, in bits: 4 KiB. */
 const BYTES_BITS = 12

@@ -5,7 +5,7 @@ import type { Connection } from './connection.ts'
 import { TokenBucket } from './token-bucket.ts'
 
 /** Connections beyond `connectionsMax` that are read up to their CONNECT, so that they hear why they are refused. */
-const TOLD_MAX = 64
+export const TOLD_MAX = 64
 
 /** Addresses whose rate is remembered. Forgetting one costs no more than a bucket that is full again. */
 const ADDRESSES_MAX = 65_536
@@ -37,7 +37,7 @@ export class Gate {
     this.connections++
     const { protocol, address } = c.stream.peer
     count(this.#byListener, protocol, 1)
-    count(this.#byAddress, address, 1)
+    count(this.#byAddress, networkOf(address), 1)
     return this.connections <= this.#connectionsMax + TOLD_MAX
   }
 
@@ -45,7 +45,7 @@ export class Gate {
     this.connections--
     const { protocol, address } = c.stream.peer
     count(this.#byListener, protocol, -1)
-    count(this.#byAddress, address, -1)
+    count(this.#byAddress, networkOf(address), -1)
     if (c.countedUser !== null) count(this.#byUser, c.countedUser, -1)
   }
 
@@ -62,10 +62,11 @@ export class Gate {
     const { connectionsPerListenerMax, connectionsPerAddressMax } = c.limits
     if (over(this.#byListener.get(protocol), connectionsPerListenerMax, spare))
       throw tooMany('connectionsPerListenerMax', connectionsPerListenerMax)
-    if (address !== '' && over(this.#byAddress.get(address), connectionsPerAddressMax, spare))
+    if (address !== '' && over(this.#byAddress.get(networkOf(address)), connectionsPerAddressMax, spare))
       throw tooMany('connectionsPerAddressMax', connectionsPerAddressMax)
     this.#checkRate('connectsPerSecondMax', c.limits, this.#listenerRates, protocol)
-    if (address !== '') this.#checkRate('connectsPerSecondPerAddressMax', c.limits, this.#addressRates, address)
+    if (address !== '')
+      this.#checkRate('connectsPerSecondPerAddressMax', c.limits, this.#addressRates, networkOf(address))
   }
 
   /**
@@ -103,6 +104,23 @@ export class Gate {
     if (!bucket.takeOne(now))
       throw new SluiceError('connection_rate_exceeded', `limits.${name} of ${perSecond} is exceeded`)
   }
+}
+
+/**
+ * What counts as one address: of IPv6 the first 64 bits, since whoever has one has all that begin with them (RFC 4291, section
+ * 2.5.4).
+ */
+export function networkOf(address: string): string {
+  if (!address.includes(':')) return address
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)
+  if (mapped !== null) return mapped[1]!
+  const [head = '', tail] = address.split('%', 1)[0]!.split('::')
+  const groups = head === '' ? [] : head.split(':')
+  if (tail !== undefined) {
+    const behind = tail === '' ? [] : tail.split(':')
+    while (groups.length + behind.length < 8) groups.push('0')
+  }
+  return `${groups.slice(0, 4).join(':').toLowerCase()}::`
 }
 
 function over(connections: number | undefined, max: number, spare: number): boolean {

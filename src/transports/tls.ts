@@ -19,6 +19,8 @@ export interface TlsOptions extends CertificateFiles {
   readonly minVersion: SecureVersion
   /** Time from accept to the end of the handshake, in ms. */
   readonly handshakeTimeoutMs: number
+  /** Connections at one time, those in the middle of their handshake included; more are closed. Default: any number. */
+  readonly connectionsMax?: number
   /** How often the files are looked at, in ms. */
   readonly watchMs?: number
 }
@@ -75,6 +77,9 @@ export function tlsListener(
     // Node leaves it open after the handshake timeout.
     socket.destroy()
   })
+
+  // Those in the middle of their handshake included, which nobody else counts.
+  if (options.connectionsMax !== undefined) server.maxConnections = options.connectionsMax
 
   const reload = (): void => {
     try {

@@ -1,6 +1,7 @@
 /** Limits that have a name: what happens when each is reached. docs/limits.md says the same in words. */
 import { afterEach, describe, expect, test } from 'vitest'
 import { configSchema } from '../../src/config/schema.ts'
+import { networkOf } from '../../src/connection/gate.ts'
 import { LimitsBook } from '../../src/connection/limits-book.ts'
 import { TokenBucket } from '../../src/connection/token-bucket.ts'
 import { type InlineBroker, startBroker } from '../support/broker-inline.ts'
@@ -88,6 +89,19 @@ describe('connections', () => {
     for (let i = 0; i < 3; i++) codes.push((await dial({ version: 5 })).code)
     expect(codes).toEqual([0, 0, 0x9f])
   })
+})
+
+test('of IPv6 the first 64 bits count as one address', () => {
+  const networks = ['2001:db8:1:2:3:4:5:6', '2001:DB8:1:2::9', '2001:db8:1:2::', '2001:db8:1::9', '::1', 'fe80::1%eth0']
+  expect(networks.map(networkOf)).toEqual([
+    '2001:db8:1:2::',
+    '2001:db8:1:2::',
+    '2001:db8:1:2::',
+    '2001:db8:1:0::',
+    '0:0:0:0::',
+    'fe80:0:0:0::',
+  ])
+  expect([networkOf('192.0.2.1'), networkOf('::ffff:192.0.2.1'), networkOf('')]).toEqual(['192.0.2.1', '192.0.2.1', ''])
 })
 
 describe('limits of users and listeners', () => {

@@ -201,6 +201,17 @@ describe.skipIf(!canMakeCertificates)('TLS', () => {
     await once(socket, 'close')
     expect(told.failed).toHaveLength(1)
   })
+
+  test('handshakes under way count as connections: one too many is closed at once', async () => {
+    const { port } = await start({ ...certificates.make('many'), connectionsMax: 2 })
+    const dial = () => connectTcp(port, '127.0.0.1').resume()
+    const silent = [dial(), dial()]
+    cleanups.push(() => silent.map((socket) => socket.destroy()))
+    await Promise.all(silent.map((socket) => once(socket, 'connect')))
+    const third = dial().on('error', () => {})
+    await once(third, 'close')
+    expect(silent.map((socket) => socket.closed)).toEqual([false, false])
+  })
 })
 
 describe.skipIf(!canMakeCertificates)('sluicemq start with tls', () => {
