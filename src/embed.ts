@@ -3,6 +3,7 @@ import { type AedesOptions, Broker } from './aedes/broker.ts'
 import type { AuthenticationMethod } from './authenticator.ts'
 import type { Clock } from './base/clock.ts'
 import type { Random } from './base/random.ts'
+import type { RuleBook } from './bridge/rule-book.ts'
 import { prepare } from './broker.ts'
 import { checkTogether } from './config/checks.ts'
 import { issueLines } from './config/problems.ts'
@@ -41,6 +42,8 @@ export class Aedes extends Broker {
   readonly events: Events
   /** Work queues that bridge rules fill. */
   readonly queues: Queues
+  /** Bridge rules: apply, delete, list. */
+  readonly rules: RuleBook
 
   /** @throws SluiceError config_invalid */
   constructor(options: EmbedOptions = {}) {
@@ -52,6 +55,7 @@ export class Aedes extends Broker {
     super(prepared.parts, aedes)
     this.events = events
     this.queues = prepared.queues
+    this.rules = prepared.rules
     if (options.events === undefined) events.on('internalError', ({ where, error }) => this.#fault(where, error))
   }
 

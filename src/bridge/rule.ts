@@ -171,7 +171,7 @@ export class Rule {
 
   #work(candidate: Candidate, verdict: Verdict): string | null {
     if (this.#validation !== null) {
-      const fault = this.#validation.fault(candidate.json)
+      const fault = this.#fault(this.#validation, candidate)
       if (fault !== null) return fault
     }
     if (this.#transform === null) return null
@@ -183,6 +183,15 @@ export class Rule {
       return null
     } catch (error) {
       return (error as Error).message
+    }
+  }
+
+  /** A payload so deep that the validator runs out of stack is as invalid as any. */
+  #fault(validation: Validation, candidate: Candidate): string | null {
+    try {
+      return validation.fault(candidate.json)
+    } catch (error) {
+      return `the payload cannot be validated: ${(error as Error).message}`
     }
   }
 

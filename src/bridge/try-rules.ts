@@ -1,12 +1,16 @@
 /** What rules would make of a message, without anything happening: `rule test`. */
+import { isUtf8 } from 'node:buffer'
 import { systemClock } from '../base/clock.ts'
 import type { Random } from '../base/random.ts'
 import { matches } from '../wire/topic.ts'
 import { Candidate, type MessageFacts } from './candidate.ts'
+import type { Envelope } from './envelope.ts'
 import { Rule, type RuleConfig } from './rule.ts'
 
 /** Samples everything: who tests a rule wants to see what it does. */
 const certain: Random = { next: () => 0, below: () => 0, id: (bytes) => '0'.repeat(2 * bytes) }
+
+export type EnvelopePreview = Omit<Envelope, 'id' | 'receipt' | 'attempt' | 'leasedUntil'>
 
 export interface RuleTrial {
   rule: string
@@ -27,8 +31,8 @@ export interface RuleTrial {
   deliverAt?: string
   /** ISO 8601. */
   expiresAt?: string
-  /** As text; base64 when it is none. */
-  payload?: string
+  /** What a worker would receive, apart from what comes with the delivery: id, receipt, attempt, lease. */
+  envelope?: EnvelopePreview
   /** A share of such messages is kept, and the rate of the sender counts. */
   note?: string
 }
@@ -58,7 +62,7 @@ function trial(rule: Rule, candidate: Candidate): RuleTrial {
   if (config.priority !== undefined) result.priority = config.priority
   if (config.delayMs !== undefined) result.deliverAt = iso(candidate.time + config.delayMs)
   if (config.ttlMs !== undefined) result.expiresAt = iso(candidate.time + config.ttlMs)
-  result.payload = textOf(verdict.payload ?? candidate.payload)
+  result.envelope = previewOf(rule.queue, candidate, verdict.payload ?? candidate.payload)
   if (config.sample !== undefined || config.rate !== undefined)
     result.note = 'sampling and the rate of the sender are left out of the test'
   return result
@@ -75,7 +79,21 @@ function iso(ms: number): string {
   return new Date(ms).toISOString()
 }
 
-function textOf(bytes: Buffer): string {
-  const text = bytes.toString()
-  return Buffer.from(text).equals(bytes) ? text : bytes.toString('base64')
+function previewOf(queue: string, candidate: Candidate, payload: Buffer): EnvelopePreview {
+  const { topic, levels, clientId, userName, qos, retain, time, userProperties } = candidate
+  const text = isUtf8(payload)
+  return {
+    v: 1,
+    queue,
+    topic,
+    levels: [...levels],
+    clientId,
+    ...(userName !== undefined && { userName }),
+    qos,
+    retain,
+    time: iso(time),
+    encoding: text ? 'utf8' : 'base64',
+    payload: payload.toString(text ? 'utf8' : 'base64'),
+    ...(userProperties.length > 0 && { properties: { userProperties: [...userProperties] } }),
+  }
 }

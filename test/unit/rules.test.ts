@@ -162,7 +162,7 @@ describe('transforms', () => {
   const payload = { a: 1, b: { c: 2, d: 3 }, list: [1, 2], secret: 's' }
   const made = (transform: RuleConfig['transform'], from: unknown = payload) => {
     const result = trial({ transform: transform! }, facts(from))
-    return result.outcome === 'keep' ? JSON.parse(result.payload!) : `${result.outcome}: ${result.reason}`
+    return result.outcome === 'keep' ? JSON.parse(result.envelope!.payload) : `${result.outcome}: ${result.reason}`
   }
 
   test('pick, remove, rename, set, in this order', () => {

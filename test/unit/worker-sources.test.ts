@@ -270,3 +270,12 @@ describe('what is around the handler', () => {
     expect([times, queue.results.length]).toEqual([2, 1])
   })
 })
+
+test('the type of a message follows from the schema', () => {
+  const schema = z.object({ celsius: z.number() })
+  const source = new FakeQueue()
+  const worker = createWorker({ source, queue: 'q', schema, handler: (message) => message.value.celsius.toFixed(1) })
+  // @ts-expect-error there is no such member
+  const other = createWorker({ source, queue: 'q', schema, handler: (message) => message.value.fahrenheit })
+  workers.push(worker as never, other as never)
+})
