@@ -102,7 +102,7 @@ export function prepare(options: BuildOptions): Prepared {
   const cluster = options.cluster === undefined ? makeCluster(config, clock, random, events) : options.cluster
   const counters = new Counters()
   const backpressure = new Backpressure(store, config.limits.inboundPausedBytes, clock)
-  const commits = new Commits(store, new CommitHealth(events, clock), () => backpressure.committed())
+  const commits = new Commits(store, new CommitHealth(events, clock), () => backpressure.committed(), clock)
   const tree = new TopicTree<Destination>()
   const rules: RuleBook = new RuleBook({
     configured: config.bridge,

@@ -243,10 +243,13 @@ export class Connection
     this.unacknowledged--
     if (firstByte > 255) return refusedBefore(this, firstByte, packetId)
     if (firstByte === PUBACK) this.openQos1--
-    else if (firstByte === PUBREC && this.#session?.inbound?.has(packetId) !== true) {
-      // A retransmission whose first packet was still on its way to the disk, and did not get there.
-      notCommitted(this, firstByte, packetId, new SluiceError('store_unavailable', 'the message was not stored'))
-      return
+    else if (firstByte === PUBREC) {
+      this.#session?.inboundUnderWay?.delete(packetId)
+      if (this.#session?.inbound?.has(packetId) !== true) {
+        // A retransmission whose first packet was still on its way to the disk, and did not get there.
+        notCommitted(this, firstByte, packetId, new SluiceError('store_unavailable', 'the message was not stored'))
+        return
+      }
     }
     this.out.ack(firstByte, packetId)
   }

@@ -7,6 +7,7 @@ import { encodeDisconnect } from '../wire/disconnect.ts'
 import type { Properties } from '../wire/properties.ts'
 import { isReasonCodeFor } from '../wire/reason-codes.ts'
 import type { Connection } from './connection.ts'
+import { qos2WasStored } from './taken.ts'
 
 /** Something went wrong on this connection: says so where the version can, and closes. */
 export function fail(c: Connection, cause: unknown): void {
@@ -97,7 +98,10 @@ export function refusedBefore(c: Connection, firstByte: number, packetId: number
 /** What a packet asked for did not become durable: MQTT 5 hears it; MQTT 3 has no way to say no, so the connection ends. */
 export function notCommitted(c: Connection, firstByte: number, packetId: number, error: unknown): void {
   const type = firstByte >> 4
-  if (type === PacketType.PUBREC) c.session?.inbound?.delete(packetId)
+  if (type === PacketType.PUBREC && qos2WasStored(c, packetId)) {
+    c.out.ack(firstByte, packetId)
+    return
+  }
   // Its release is not on disk: the identifier is as taken as it was, and the client will ask again.
   if (type === PacketType.PUBCOMP) c.session?.inbound?.add(packetId)
   if (c.state === 'closed') return

@@ -1,3 +1,4 @@
+/** Hands messages out. Size: one loop decides about pulls, stripes, pace and keys together. */
 import { secondsLeft, storedTime } from '../router/message.ts'
 import type { Chunk } from '../store.ts'
 import { Delivery } from './delivery.ts'
@@ -98,8 +99,17 @@ export class Dispenser {
     this.pump()
   }
 
-  /** Serves waiting pulls as far as messages are at hand. */
+  /** Serves waiting pulls as far as messages are at hand. A pull during which the store cannot be asked fails. */
   pump(): void {
+    try {
+      this.#pump()
+    } catch (error) {
+      this.#pulls.first()?.fail(error)
+      this.#onError(error)
+    }
+  }
+
+  #pump(): void {
     if (this.#closed || this.#filling) return
     for (let pull = this.#pulls.first(); pull !== undefined; pull = this.#pulls.first()) {
       if (!this.#pace.allows()) {

@@ -1,5 +1,9 @@
 import type { Clock } from '../base/clock.ts'
+import { SluiceError } from '../errors.ts'
 import type { Heap, HeapItem } from './heap.ts'
+
+/** Pause before what was due is looked at again, when the store could not be asked, in ms. */
+const RETRY_MS = 1000
 
 /** One timer for everything in a heap keyed by monotonic ms. */
 export class LeaseTimer {
@@ -26,7 +30,15 @@ export class LeaseTimer {
     this.#cancel = this.#clock.after(ms, () => {
       this.#at = Number.POSITIVE_INFINITY
       this.#cancel = null
-      if (this.#onDue() !== false) this.arm()
+      try {
+        if (this.#onDue() === false) return
+      } catch (error) {
+        if (!(error instanceof SluiceError) || error.kind !== 'dependency') throw error
+        // The store reports its own failures; what is due stays due.
+        this.#cancel = this.#clock.after(RETRY_MS, () => this.arm())
+        return
+      }
+      this.arm()
     })
   }
 

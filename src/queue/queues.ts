@@ -238,7 +238,7 @@ export class Queues {
       epoch,
       commit: this.#commit,
       left: () => this.#intakes.get(parentName(name, this.#groupsOf) ?? name)?.left(),
-      deadLane: () => this.#deadQueue(deadLetterQueue).lane,
+      deadLane: () => this.#deadQueue(this.#records.assured(deadLetterQueue)).lane,
     })
     this.#queues.set(name, queue)
     for (const group of this.#groupsOf(name)) this.#make(groupQueue(name, group))

@@ -20,6 +20,8 @@ export class QueueRecords {
   readonly #store: Store
   readonly #random: Random
   #known: Map<string, QueueRecord> | null = null
+  /** Queues whose record the store may not have. */
+  readonly #takenBack = new Set<string>()
 
   constructor(store: Store, random: Random) {
     this.#store = store
@@ -43,8 +45,24 @@ export class QueueRecords {
     const known = this.#map()
     const record = { ...(known.get(name) ?? { epoch: this.#random.id(8) }), ...change }
     known.set(name, record)
-    this.#store.putMeta(PREFIX + name, record)
+    this.#write(name, record)
     return record
+  }
+
+  /** The name. Writes the record again if a commit took it back: ids that were given must not change. */
+  assured(name: string): string {
+    const record = this.#takenBack.has(name) ? this.#map().get(name) : undefined
+    if (record !== undefined) this.#write(name, record)
+    return name
+  }
+
+  #write(name: string, record: QueueRecord): void {
+    this.#store.putMeta(PREFIX + name, record)
+    this.#takenBack.delete(name)
+    const decided = (failure: unknown): void => {
+      if (failure !== null) this.#takenBack.add(name)
+    }
+    this.#store.watchGroup(() => {}, decided)
   }
 
   remove(name: string): void {

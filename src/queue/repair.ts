@@ -24,7 +24,9 @@ export class Repair {
     this.#later(FIRST_MS)
   }
 
+  /** What is still to be written is written, for the last commit before the store closes. */
   close(): void {
+    if (this.#running && !this.#closed) this.#rewrite().catch(() => {})
     this.#closed = true
   }
 

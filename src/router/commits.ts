@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../base/clock.ts'
 import type { Store } from '../store.ts'
 
 /** Who waits for acknowledgements: a connection. */
@@ -27,12 +28,16 @@ export interface Wakeable {
 /** How long durable writes that nobody waits for (a subscriber's acknowledgement) may stay in the open group, in ms. */
 const LAZY_COMMIT_MS = 20
 
+/** Pause before what a failed commit took back is written again, in ms. */
+const AGAIN_MS = 250
+
 /**
  * Gathers everything that waits for the disk during one turn of the event loop and serves it with one commit
  * (architecture invariant 1). Acknowledgements leave in the order in which they were asked for
  * [v5 MQTT-4.6.0-2], then the sessions and queues that got messages are woken.
  */
 export class Commits {
+  readonly #clock: Clock
   readonly #store: Store
   readonly #health: CommitObserver
   readonly #after: () => void
@@ -42,11 +47,12 @@ export class Commits {
   #waiters: Waiter[] = []
   #woken: Wakeable[] = []
   #scheduled = false
-  #lazy: NodeJS.Timeout | null = null
+  #cancelLazy: (() => void) | null = null
   readonly #close = (): void => this.flush()
 
   /** @param after called after each commit, whatever its outcome */
-  constructor(store: Store, health: CommitObserver, after: () => void) {
+  constructor(store: Store, health: CommitObserver, after: () => void, clock: Clock = systemClock) {
+    this.#clock = clock
     this.#store = store
     this.#health = health
     this.#after = after
@@ -61,6 +67,11 @@ export class Commits {
   wait(waiter: Waiter): void {
     this.#waiters.push(waiter)
     this.schedule()
+  }
+
+  /** Runs `again` when the store has had a moment to recover: for facts that a failed commit took back. */
+  later(again: () => void): void {
+    this.#clock.after(AGAIN_MS, again)
   }
 
   /** Resolves when everything written so far in this turn is durable. */
@@ -82,20 +93,18 @@ export class Commits {
 
   /** Commits soon, or with the next commit anybody waits for. */
   scheduleLazily(): void {
-    if (this.#scheduled || this.#lazy !== null) return
-    this.#lazy = setTimeout(() => {
-      this.#lazy = null
+    if (this.#scheduled || this.#cancelLazy !== null) return
+    this.#cancelLazy = this.#clock.after(LAZY_COMMIT_MS, () => {
+      this.#cancelLazy = null
       this.schedule()
-    }, LAZY_COMMIT_MS)
+    })
   }
 
   /** Commits now. */
   flush(): void {
     this.#scheduled = false
-    if (this.#lazy !== null) {
-      clearTimeout(this.#lazy)
-      this.#lazy = null
-    }
+    this.#cancelLazy?.()
+    this.#cancelLazy = null
     const receivers = this.#receivers
     const acks = this.#acks
     const waiters = this.#waiters

@@ -24,8 +24,8 @@ export class RetainedJournal {
   /** Replaces the message of the topic. The store gets the buffer, the index a copy where it is a part of a larger one. */
   put(topic: string, message: Buffer): void {
     this.#undo.note(topic, this.index.get(topic))
-    this.index.set(topic, ownMemory(message))
     this.#store.putRetained(topic, message)
+    this.index.set(topic, ownMemory(message))
   }
 
   /** False when there was none. */
@@ -33,8 +33,8 @@ export class RetainedJournal {
     const before = this.index.get(topic)
     if (before === undefined) return false
     this.#undo.note(topic, before)
-    this.index.delete(topic)
     this.#store.deleteRetained(topic)
+    this.index.delete(topic)
     return true
   }
 }

@@ -13,6 +13,7 @@ export class Backlog {
   readonly lane: Lane
   readonly #store: Store
   readonly #ready: () => void
+  readonly #later: (again: () => void) => void
   #chunk: Chunk | null = null
   #index = 0
   /** The next sequence number to look at. */
@@ -25,11 +26,15 @@ export class Backlog {
   /** Raised when the cursor moves back, so that a read that was under way is recognised as stale. */
   #epoch = 0
 
-  /** @param ready called when an entry may have become available after `peek` returned false */
-  constructor(store: Store, lane: Lane, ready: () => void) {
+  /**
+   * @param ready called when an entry may have become available after `peek` returned false
+   * @param later called with what is to be tried again in a while
+   */
+  constructor(store: Store, lane: Lane, ready: () => void, later: (again: () => void) => void) {
     this.#store = store
     this.lane = lane
     this.#ready = ready
+    this.#later = later
   }
 
   /** Sequence number of the entry `peek` found. */
@@ -119,8 +124,12 @@ export class Backlog {
         this.#ready()
       },
       () => {
-        // The store reports its own failures; the next commit or connection tries again.
-        if (epoch === this.#epoch) this.#reading = false
+        // The store reports its own failures.
+        this.#later(() => {
+          if (epoch !== this.#epoch) return
+          this.#reading = false
+          this.#ready()
+        })
       },
     )
   }

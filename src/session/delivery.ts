@@ -10,9 +10,8 @@ import type { Link } from './link.ts'
 import { type Loan, Loans } from './loan.ts'
 import { packetIdOf } from './packet-ids.ts'
 import { countDown, Pending } from './pending.ts'
+import { releaseDurably } from './release.ts'
 import type { Session, SessionContext } from './session.ts'
-
-const released = Buffer.from([1])
 
 /**
  * The sending side of a session ([v5 4.3, 4.4, 4.9] [v3 4.3, 4.4]): what goes to the client, in order, within its window.
@@ -231,33 +230,18 @@ export class Delivery {
     this.#context.dropped(this.#session, cause, count)
   }
 
-  /**
-   * PUBREL is sent only when it is durable that PUBREC came: otherwise a crash could send the PUBLISH again after the
-   * client has forgotten its identifier, and the client would take it twice [v5 MQTT-4.3.3-5].
-   */
   #release(seq: number): void {
     const inflight = this.#inflight!
     const packetId = packetIdOf(seq)
     this.#loans.repay(seq)
-    if (this.#lane === null) {
+    const released = (): void => {
       inflight.move(seq, Exchange.awaitingPubcomp)
-      this.link!.out.ack(0x62, packetId)
-      return
+      this.link?.out.ack(0x62, packetId)
     }
+    if (this.#lane === null) return released()
     inflight.move(seq, Exchange.releasing)
-    this.#context.store.mark(this.#lane, seq, released)
-    const current = (): boolean => this.#inflight === inflight && inflight.find(packetId) === seq
-    this.#context.commits.wait({
-      committed: () => {
-        if (!current()) return
-        inflight.move(seq, Exchange.awaitingPubcomp)
-        this.link?.out.ack(0x62, packetId)
-      },
-      // The client sends PUBREC again when it reconnects, and finds the exchange where it was.
-      notCommitted: () => {
-        if (current()) inflight.move(seq, Exchange.awaitingPubrec)
-      },
-    })
+    const stands = (): boolean => this.#inflight === inflight && inflight.find(packetId) === seq
+    releaseDurably(this.#context, this.#lane, seq, stands, released)
   }
 
   #complete(seq: number, acknowledgedQos: 0 | 1 | 2): void {

@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts'
+import { SluiceError } from '../errors.ts'
 import type { SessionRecord } from '../store.ts'
 import type { Session } from './session.ts'
 
@@ -65,13 +66,25 @@ export class Expiry {
         next = this.#turn.next()
         if (next.done) return
       }
-      if (isOver(next.value, now) && !this.#leftOut.has(next.value)) this.#over(next.value)
+      const session = next.value
+      if (isOver(session, now) && !this.#leftOut.has(session)) attempt(() => this.#over(session))
     }
   }
 }
 
 function isOver(session: Session, now: number): boolean {
   return session.kept && session.owner === null && session.disconnectedAt !== 0 && isExpired(session, now)
+}
+
+/** False when the store cannot be asked now, which it reports itself: the next sweep tries again. */
+export function attempt(act: () => void): boolean {
+  try {
+    act()
+    return true
+  } catch (error) {
+    if (error instanceof SluiceError && error.kind === 'dependency') return false
+    throw error
+  }
 }
 
 /** True when a stored session's time was over at `now`. */

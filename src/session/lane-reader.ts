@@ -34,7 +34,8 @@ export class LaneReader {
     this.#delivery = delivery
     this.#lane = lane
     this.#maybeSentBefore = maybeSentBefore
-    this.#backlog = new Backlog(context.store, lane, () => delivery.wake())
+    const ready = (): void => delivery.wake()
+    this.#backlog = new Backlog(context.store, lane, ready, (again) => context.commits.later(again))
   }
 
   /** A connection serves the session: what was sent before and not acknowledged comes first. */
@@ -44,6 +45,11 @@ export class LaneReader {
     this.#waitsForMarks = this.#maybeSentBefore > 1
     if (!this.#waitsForMarks) return
     // PUBREL waits for no window, so those of the last connection do not stand in line with PUBLISH [v5 MQTT-3.3.4-10].
+    const read = (): void => void this.#context.store.marks(this.#lane).then(go, again)
+    // Without them a message that was released would be sent once more.
+    const again = (): void => {
+      if (connection === this.#connections) this.#context.commits.later(read)
+    }
     const go = (marks: readonly { seq: number }[]): void => {
       const link = this.#delivery.link
       if (connection !== this.#connections || link === null) return
@@ -51,7 +57,7 @@ export class LaneReader {
       for (const { seq } of marks) this.#delivery.resumeRelease(link, seq)
       this.#delivery.wake()
     }
-    this.#context.store.marks(this.#lane).then(go, () => go([]))
+    read()
   }
 
   /** @param next one past the newest entry sent on this connection, or 0 */

@@ -86,6 +86,8 @@ export class Session {
   owner: Connection | null = null
   /** Packet Identifiers of QoS 2 PUBLISH packets taken and not yet released. Null: none so far. */
   inbound: Set<number> | null = null
+  /** Of those, the ones whose message is on its way to the disk. */
+  inboundUnderWay: Set<number> | null = null
   /** Scratch of the router while it merges overlapping subscriptions. */
   mergeStamp = 0
   mergeIndex = 0

@@ -6,7 +6,7 @@ import type { Commits } from '../router/commits.ts'
 import type { SessionRecord, Store, StoredSession } from '../store.ts'
 import type { DropCause, Events } from '../telemetry/events.ts'
 import type { Claims } from './claims.ts'
-import { Expiry } from './expiry.ts'
+import { attempt, Expiry } from './expiry.ts'
 import { LaneDrain } from './lane-drain.ts'
 import type { Loan } from './loan.ts'
 import { restoreSessions } from './restore.ts'
@@ -215,10 +215,7 @@ export class Sessions {
     const session = this.#byId.get(connection.clientId)
     if (session === undefined || session.owner !== connection) return
     this.#own(session, null)
-    if (!session.kept || session.expirySeconds === 0) {
-      this.end(session)
-      return
-    }
+    if ((!session.kept || session.expirySeconds === 0) && attempt(() => this.end(session))) return
     session.detach()
     session.node = null
     session.disconnectedAt = this.#c.clock.now()
@@ -230,6 +227,9 @@ export class Sessions {
   /** Ends the session: nothing of it remains. */
   end(session: Session): void {
     if (session.ended) return
+    // What may fail comes first: the session is there as a whole, or it is not.
+    const waiting = session.kept ? session.lane!.waiting : 0
+    if (session.kept) this.#c.store.deleteSession(session.clientId)
     session.ended = true
     const pending = session.pendingCount
     const loans = session.takeLoans()
@@ -246,8 +246,6 @@ export class Sessions {
     const lane = session.lane
     if (lane === null) return
     lane.onCommitted = null
-    this.#c.store.deleteSession(session.clientId)
-    const waiting = lane.waiting
     if (groups.length > 0 && waiting > 0) {
       const lost = (count: number): void => this.#c.dropped(session, 'session_ended', count)
       this.#drain.start(lane, groups, session.record!, lost)

@@ -7,6 +7,7 @@ import type { Publisher, Router } from '../router/router.ts'
 import { UndoJournal } from '../router/undo-journal.ts'
 import type { Store, WillRecord } from '../store.ts'
 import type { Events } from '../telemetry/events.ts'
+import { attempt } from './expiry.ts'
 import type { Session } from './session.ts'
 
 export interface WillsContext {
@@ -41,6 +42,8 @@ export class Wills {
   readonly #wills = new Map<string, WillRecord>()
   readonly #delays = new Map<string, () => void>()
   readonly #undo: UndoJournal<WillRecord | undefined>
+  /** Published, and a failed commit took it back. */
+  readonly #owed = new WeakSet<WillRecord>()
 
   /** What has to be added to times in the store when it is restored, in ms (`ClockShift`). */
   storedShiftMs = 0
@@ -71,6 +74,8 @@ export class Wills {
   discard(clientId: string): void {
     const record = this.#wills.get(clientId)
     if (record === undefined) return
+    // Its connection was lost and its time had come: that the client is back changes nothing.
+    if (this.#owed.has(record)) return this.publish(clientId)
     this.#undo.note(clientId, record)
     this.#remove(clientId)
     this.#c.commits.scheduleLazily()
@@ -121,11 +126,18 @@ export class Wills {
     this.#wills.set(clientId, before)
     const now = this.#c.clock.now()
     if (before.dueAt > now + RETRY_MS) this.#delay(before)
-    else
-      this.#delays.set(
-        clientId,
-        this.#c.clock.after(RETRY_MS, () => this.#publishWhenStored(before)),
-      )
+    else this.#owe(before)
+  }
+
+  /** It was to be published, and the store did not take it. */
+  #owe(record: WillRecord): void {
+    const { clientId } = record
+    this.#owed.add(record)
+    this.#cancelDelay(clientId)
+    this.#delays.set(
+      clientId,
+      this.#c.clock.after(RETRY_MS, () => this.#publishWhenStored(record)),
+    )
   }
 
   /** What it says goes out to subscribers at once, so it is not said again before the store is asked. */
@@ -170,7 +182,6 @@ export class Wills {
     const record = this.#wills.get(clientId)
     if (record === undefined) return
     this.#undo.note(clientId, record)
-    this.#remove(clientId)
     const message = decodeMessage(record.message)
     const publication = new Publication()
     publication.load(encodeMessage({ ...message, time: this.#c.clock.now() }), this.#c.clock.now())
@@ -178,7 +189,11 @@ export class Wills {
     const session = this.#c.session(clientId) ?? null
     const publisher: Publisher = { session, origin: new Origin(message.clientId, message.userName) }
     const match = this.#c.router.match(publication.topicBuf, publication.topicStart, publication.topicEnd)
-    this.#c.router.publish(publication, match, publisher)
+    if (!attempt(() => this.#c.router.publish(publication, match, publisher))) {
+      this.#owe(record)
+      return
+    }
+    this.#remove(clientId)
     this.#c.commits.schedule()
     this.#c.events.emit('willPublished', { clientId, topic: message.topic })
     this.#c.published(publication)

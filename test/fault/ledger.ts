@@ -10,6 +10,8 @@ export interface SentMessage {
   acknowledged: boolean
   /** Answered with a Reason Code of 0x80 or more: nothing of that transmission may be kept. */
   refused: boolean
+  /** A will: nobody is acknowledged; `acknowledged` says that it is owed. */
+  readonly will: boolean
   transmissions: number
   readonly history: string[]
 }
@@ -17,7 +19,11 @@ export interface SentMessage {
 /** What a receiver owes: topics it must get, and how strictly. */
 export interface Receiver {
   readonly name: string
-  readonly kind: 'session' | 'queue'
+  /**
+   * `session`: in order, QoS 2 once. `group`: the members of a shared subscription together, QoS 2 once. `wills`: once each.
+   * `queue`: stored once; deliveries may repeat.
+   */
+  readonly kind: 'session' | 'queue' | 'group' | 'wills'
   readonly wants: (topic: string) => boolean
 }
 
@@ -36,6 +42,10 @@ export interface Account {
   refused: number
   /** By receiver: arrivals, and how many of them were repetitions. */
   received: Record<string, { arrivals: number; duplicates: number }>
+  /** Wills that had to be published. */
+  wills: number
+  /** Messages whose attempts were used up. */
+  dead: number
   missing: number
   violations: string[]
 }
@@ -45,6 +55,10 @@ export class Ledger {
   private readonly messages = new Map<string, SentMessage>()
   private readonly receivers = new Map<Receiver, Arrival[]>()
   private readonly settledIds = new Map<string, SentMessage>()
+  /** Entries of queues whose ack may or may not have counted. */
+  private readonly maybeSettledIds = new Set<string>()
+  /** Entries found among the dead letters, with how often they were found settled there. */
+  private readonly buriedIds = new Map<string, { message: SentMessage; settled: boolean }>()
   private readonly startedAt = performance.now()
   private readonly seed: number
   /** Part of every history line. */
@@ -66,14 +80,21 @@ export class Ledger {
     message.history.push(this.stamp(what))
   }
 
-  sent(topic: string, seq: number, qos: 1 | 2): SentMessage {
-    const message: SentMessage = { topic, seq, qos, acknowledged: false, refused: false, transmissions: 1, history: [] }
+  sent(topic: string, seq: number, qos: 1 | 2, will = false): SentMessage {
+    const about = { topic, seq, qos, will, transmissions: 1, history: [] }
+    const message: SentMessage = { ...about, acknowledged: false, refused: false }
     this.messages.set(`${topic} ${seq}`, message)
     return message
   }
   acknowledged(message: SentMessage): void {
     message.acknowledged = true
     this.note(message, 'acknowledged')
+  }
+
+  /** The client took its will back. */
+  withdrawn(message: SentMessage): void {
+    message.refused = true
+    this.note(message, 'withdrawn')
   }
 
   refused(message: SentMessage, code: number): void {
@@ -96,6 +117,28 @@ export class Ledger {
     this.note(message, `received by ${receiver.name}${queue ? ` as ${id}, attempt ${queue.attempt}` : ''}`)
     this.receivers.get(receiver)?.push({ message, id, attempt: queue?.attempt ?? 1 })
   }
+  /** An ack was sent and no answer came. */
+  maybeSettled(id: string): void {
+    this.maybeSettledIds.add(id)
+  }
+
+  /** A dead letter was handed out. */
+  buried(id: string, topic: string, seq: number, attempt: number): void {
+    const message = this.messages.get(`${topic} ${seq}`)
+    if (!message) return this.violation(`the dead letter ${topic} ${seq} was never sent`)
+    this.note(message, `dead letter ${id}, attempt ${attempt}`)
+    if (this.settledIds.has(id)) this.violation(`${id} is a dead letter although its ack had been confirmed`, message)
+    const before = this.buriedIds.get(id)
+    if (before?.settled) this.violation(`the dead letter ${id} came again after its ack was confirmed`, message)
+    else if (!before) this.buriedIds.set(id, { message, settled: false })
+  }
+
+  /** The ack of a dead letter was confirmed. */
+  buriedSettled(id: string): void {
+    const letter = this.buriedIds.get(id)
+    if (letter) letter.settled = true
+  }
+
   /** The queue confirmed a worker's ack: this must never come again. */
   settled(id: string, topic: string, seq: number): void {
     const message = this.messages.get(`${topic} ${seq}`)
@@ -145,18 +188,32 @@ export class Ledger {
         if (message.refused && message.transmissions === 1)
           this.violation(`${receiver.name} received a message that was refused`, message)
       }
-      if (receiver.kind === 'session') this.checkExactlyOnce(receiver, got)
-      else this.checkStoredOnce(receiver, got)
-      this.checkOrder(receiver, arrivals, got)
+      if (receiver.kind === 'queue') this.checkStoredOnce(receiver, got)
+      else this.checkExactlyOnce(receiver, got)
+      if (receiver.kind === 'session' || receiver.kind === 'queue') this.checkOrder(receiver, arrivals, got)
       received[receiver.name] = { arrivals: arrivals.length, duplicates: arrivals.length - got.size }
     }
     for (const message of all) {
-      if (!message.acknowledged && !message.refused)
+      if (!message.acknowledged && !message.refused && !message.will)
         this.violation('never acknowledged although the broker came back', message)
     }
-    const acknowledged = all.filter((message) => message.acknowledged).length
-    const refused = all.filter((message) => message.refused).length
-    return { seed: this.seed, sent: all.length, acknowledged, refused, received, missing, violations: this.violations }
+    this.checkDone()
+    const published = all.filter(({ will }) => !will)
+    const acknowledged = published.filter((message) => message.acknowledged).length
+    const refused = published.filter((message) => message.refused).length
+    const wills = all.filter((message) => message.will && message.acknowledged).length
+    const dead = this.buriedIds.size
+    const counts = { sent: published.length, acknowledged, refused, wills, dead, missing }
+    return { seed: this.seed, ...counts, received, violations: this.violations }
+  }
+
+  /** The queues are empty: whatever was handed out was acknowledged or is a dead letter. */
+  private checkDone(): void {
+    const ids = new Map<string, SentMessage>()
+    for (const arrivals of this.receivers.values()) for (const { id, message } of arrivals) if (id) ids.set(id, message)
+    for (const [id, message] of ids)
+      if (!this.settledIds.has(id) && !this.maybeSettledIds.has(id) && !this.buriedIds.has(id))
+        this.violation(`${id} is neither acknowledged nor among the dead letters`, message)
   }
 
   private checkExactlyOnce(receiver: Receiver, got: Map<SentMessage, Arrival[]>): void {
@@ -199,7 +256,10 @@ export class Ledger {
 /** The account as a person wants to read it. */
 export function formatAccount(account: Account, listed = 10): string {
   const { seed, sent, acknowledged, refused } = account
-  const lines = [`seed ${seed}: ${sent} sent, ${acknowledged} acknowledged, ${refused} refused`]
+  const { wills, dead } = account
+  const lines = [
+    `seed ${seed}: ${sent} sent, ${acknowledged} acknowledged, ${refused} refused; ${wills} wills owed, ${dead} dead letters`,
+  ]
   for (const [name, { arrivals, duplicates }] of Object.entries(account.received)) {
     lines.push(`  ${name}: ${arrivals} received, ${duplicates} of them repeated`)
   }

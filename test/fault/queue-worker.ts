@@ -22,6 +22,10 @@ export interface QueueWorkerOptions {
   ledger: Ledger
   random: SeededRandom
   leaseMs: number
+  /** Takes dead letters. */
+  dead?: boolean
+  /** Share of messages that fail; of those some are rejected outright. */
+  nackChance?: number
 }
 
 export class QueueWorker {
@@ -81,14 +85,27 @@ export class QueueWorker {
     const answer = (await this.call('pull', pull, this.chaos && random.chance(0.05))) as { messages: Envelope[] }
     this.emptyPulls = answer.messages.length === 0 ? this.emptyPulls + 1 : 0
     const deliveries = answer.messages.map((envelope) => ({ ...envelope, seq: Number.parseInt(envelope.payload, 10) }))
-    for (const { topic, seq, id, attempt } of deliveries) ledger.arrived(receiver, topic, seq, { id, attempt })
+    const { dead = false, nackChance = 0 } = this.options
+    for (const { topic, seq, id, attempt } of deliveries) {
+      if (dead) ledger.buried(id, topic, seq, attempt)
+      else ledger.arrived(receiver, topic, seq, { id, attempt })
+    }
     if (deliveries.length === 0) return
     // A worker that dies here leaves its leases to run out.
     if (this.chaos && random.chance(0.03)) return
     const back = this.chaos && random.chance(0.1) ? deliveries.splice(random.int(0, deliveries.length - 1), 1) : []
-    for (const { receipt } of back) await this.call('nack', { entries: [{ receipt, delayMs: 20, reason: 'chaos' }] })
+    if (nackChance > 0) {
+      for (let i = deliveries.length - 1; i >= 0; i--)
+        if (random.chance(nackChance)) back.push(...deliveries.splice(i, 1))
+    }
+    const entries = back.map(({ receipt }) => {
+      const reject = nackChance > 0 && random.chance(0.2)
+      return { receipt, reason: 'chaos', ...(reject ? { reject } : { delayMs: 20 }) }
+    })
+    if (entries.length > 0) await this.call('nack', { entries })
     const receipts = deliveries.map((delivery) => delivery.receipt)
     if (receipts.length === 0) return
+    for (const { id } of deliveries) ledger.maybeSettled(id)
     const { results } = (await this.call('ack', { receipts }, this.chaos && random.chance(0.05))) as {
       results: { receipt: string; ok: boolean; error?: string }[]
     }
@@ -96,7 +113,8 @@ export class QueueWorker {
       const result = results[i]
       if (result?.ok) {
         this.acknowledged++
-        ledger.settled(id, topic, seq)
+        if (dead) ledger.buriedSettled(id)
+        else ledger.settled(id, topic, seq)
       } else if (result?.error === 'receipt_lost') this.lostReceipts++
       else ledger.violation(`ack of ${id} was answered with ${JSON.stringify(result)}`)
     }

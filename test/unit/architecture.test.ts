@@ -78,7 +78,6 @@ const timeAndChance =
 /** Files outside `src/base` that may, and why. */
 const mayReadTheClock: Readonly<Record<string, string>> = {
   'src/worker/': 'the SDK runs in the worker’s process, where nobody injects a clock',
-  'src/router/commits.ts': 'one timer that only bounds how long a commit nobody waits for is put off',
 }
 
 const onlyBaseReadsTheClock: Rule = ({ path, text }) => {

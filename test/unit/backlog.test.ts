@@ -14,7 +14,12 @@ beforeEach(async () => {
   await store.open()
   lane = store.lane('s/client')
   wake = null
-  backlog = new Backlog(store, lane, () => wake?.())
+  backlog = new Backlog(
+    store,
+    lane,
+    () => wake?.(),
+    () => {},
+  )
   lane.onCommitted = (chunk) => backlog.committed(chunk)
 })
 afterEach(() => store.close())

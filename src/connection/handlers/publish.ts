@@ -12,6 +12,7 @@ import { routed } from '../fair-share.ts'
 import { negative } from '../goodbye.ts'
 import type { Refusal } from '../hooks.ts'
 import { reservedTopic } from '../reserved-topics.ts'
+import { giveBackQos2, qos2UnderWay, takeQos2 } from '../taken.ts'
 import { TopicMemory } from '../topic-memory.ts'
 
 /** QoS 0 packets with the same receivers that lie side by side in what was read: they are sent with one copy each. */
@@ -132,7 +133,7 @@ function accept(c: Connection, publication: Publication): void {
   if (publication.version5) resolveAlias(c, publication)
   const match = matchOf(c, publication)
   if (publication.qos > 0) checkWindow(c, publication)
-  if (publication.payloadFormat === 1 && c.core.config.mqtt.validatePayloadFormat && !payloadIsUtf8(publication)) {
+  if (publication.payloadFormat === 1 && c.core.config.mqtt.validatePayloadFormat && !isUtf8(publication.payload)) {
     refused(c, publication, { message: 'the payload is not the UTF-8 text it is said to be', reasonCode: 0x99 })
     return
   }
@@ -214,11 +215,6 @@ function checkUnreleased(unreleased: number, unreleasedMax: number): void {
   throw new SluiceError('quota_exceeded', `maxInflightInbound exceeded: ${unreleasedMax} ${what}`)
 }
 
-/** [v5 3.3.2.3.2] */
-function payloadIsUtf8(publication: Publication): boolean {
-  return isUtf8(publication.payload)
-}
-
 function route(c: Connection, publication: Publication, match: Match): void {
   if (publication.qos > 0 && !passSessions(c, publication, match)) return
   if (match.bridges.length > 0) passQueues(c, publication, match, take)
@@ -233,11 +229,10 @@ function take(c: Connection, publication: Publication, match: Match, entering: E
     return
   }
   const heldBefore = core.memory.heldBytes
-  core.backpressure.publisher = c
-  const durable = core.router.publish(publication, match, c, entering) || (qos === 2 && c.session!.kept)
-  core.backpressure.publisher = null
+  const durable = publish(c, publication, match, entering) || (qos === 2 && c.session!.kept)
   if (durable) core.backpressure.published(c)
   routed(c, heldBefore, match.receivers.length, publication.end - publication.start)
+  if (durable && qos === 2) qos2UnderWay(c, packetId)
   const published = core.hooks.published
   if (published === null) {
     if (qos > 0) answer(c, qos, packetId, durable, match)
@@ -253,6 +248,19 @@ function take(c: Connection, publication: Publication, match: Match, entering: E
   })
 }
 
+function publish(c: Connection, publication: Publication, match: Match, entering: Entering | null): boolean {
+  const { router, backpressure } = c.core
+  backpressure.publisher = c
+  try {
+    return router.publish(publication, match, c, entering)
+  } catch (error) {
+    if (publication.qos === 2) giveBackQos2(c, publication.packetId)
+    throw error
+  } finally {
+    backpressure.publisher = null
+  }
+}
+
 /** "No matching subscribers" ([v5 3.4.2.1]): a success that tells the publisher that nobody got it. */
 const NO_MATCHING_SUBSCRIBERS = 0x10
 
@@ -260,16 +268,6 @@ function answer(c: Connection, qos: number, packetId: number, durable: boolean, 
   if (c.version5 && match.empty && !durable && c.unacknowledged === 0)
     c.out.write(encodeAck(qos === 1 ? PacketType.PUBACK : PacketType.PUBREC, 5, packetId, NO_MATCHING_SUBSCRIBERS))
   else acknowledge(c, qos === 1 ? 0x40 : 0x50, packetId, durable)
-}
-
-/** [v5 MQTT-4.3.3-10] [v3 MQTT-4.3.3-2]: false when the message with this Packet Identifier was taken before. */
-function takeQos2(c: Connection, packetId: number): boolean {
-  const session = c.session!
-  session.inbound ??= new Set()
-  if (session.inbound.has(packetId)) return false
-  session.inbound.add(packetId)
-  if (session.kept) c.core.store.putInboundPacketId(session.clientId, packetId)
-  return true
 }
 
 /** Acknowledgements leave in the order of their packets [v5 MQTT-4.6.0-2]: one that waits holds back those after it. */

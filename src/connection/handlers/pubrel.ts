@@ -12,8 +12,9 @@ export function handlePubrel(c: Connection, buf: Buffer, start: number, end: num
       ? readPacketId(buf, start, end)
       : decodeAck(PacketType.PUBREL, buf, start, end, c.version).packetId
   const session = c.session!
-  const known = session.inbound?.delete(packetId) ?? false
+  const known = session.inbound?.has(packetId) ?? false
   if (known && session.kept) c.core.store.deleteInboundPacketId(session.clientId, packetId)
+  session.inbound?.delete(packetId)
   if (c.unacknowledged > 0 || (known && session.kept)) {
     c.unacknowledged++
     c.core.commits.ack(c, 0x70, packetId)

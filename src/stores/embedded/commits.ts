@@ -18,7 +18,7 @@
  */
 import { setImmediate as atTurnEnd } from 'node:timers'
 import { setImmediate } from 'node:timers/promises'
-import type { SluiceError } from '../../errors.ts'
+import { SluiceError } from '../../errors.ts'
 import { Group } from './group.ts'
 import { GroupWriter } from './group-writer.ts'
 import type { State } from './state.ts'
@@ -82,6 +82,16 @@ export class Commits {
     await this.commit()
   }
 
+  /** Cleaning up can wait; what others commit cannot wait for it. */
+  #sweep(group: Group): void {
+    try {
+      this.#sweeper.sweep(group)
+    } catch (error) {
+      if (!(error instanceof SluiceError)) throw error
+      this.#scheduleSweep(SWEEP_RETRY_MS)
+    }
+  }
+
   #closeIfPossible(): void {
     const state = this.#state
     const group = state.open
@@ -90,7 +100,7 @@ export class Commits {
     if (state.underWay.length >= state.engine.underWayMax) return
     // A repair goes ahead of a group and not instead of it: it would be tried again and again, and the group never.
     if (group.bytes < state.engine.overlapBytes && state.underWay.some(({ repairs }) => !repairs)) return
-    if (this.#sweeper.busy && !this.#closed) this.#sweeper.sweep(group)
+    if (this.#sweeper.busy && !this.#closed) this.#sweep(group)
     state.open = new Group()
     this.#submit(group)
   }

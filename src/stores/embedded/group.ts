@@ -41,6 +41,8 @@ export class Group {
   /** Writes to the tables by scope (one session, or a whole table) and key. */
   readonly tables = new Map<string, Map<string, TableWrite>>()
 
+  /** Keys of ended sessions: as settlements do, they outlive the failure of the group. */
+  readonly ended: { scope: string; key: Buffer }[] = []
   /** Change of the number of entries that wait. */
   waiting = 0
   /** Who is told when it is closed, and what comes of it. */

@@ -59,7 +59,10 @@ export class Tables {
     for (const group of this.#state.groups()) {
       for (const { key } of group.tables.get(scope)?.values() ?? []) keys.push(key)
     }
-    for (const key of keys) open.write(scope, key, null)
+    for (const key of keys) {
+      open.write(scope, key, null)
+      open.ended.push({ scope, key })
+    }
     open.touched = true
   }
 

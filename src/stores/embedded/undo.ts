@@ -77,5 +77,9 @@ function carryOver(group: Group, into: Group): void {
   into.doomed.push(...group.doomed)
   into.undoomed.push(...group.undoomed)
   into.removedKeys.push(...group.removedKeys)
+  for (const { scope, key } of group.ended) {
+    into.write(scope, key, null)
+    into.ended.push({ scope, key })
+  }
   if (into.laneNames.size + into.doomed.length + into.undoomed.length + into.removedKeys.length > 0) into.touched = true
 }
