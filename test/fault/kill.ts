@@ -16,6 +16,11 @@ import { type Account, Ledger } from './ledger.ts'
 export interface KillOptions {
   seed: number
   rounds: number
+  /**
+   * `kill` (default): a life of up to a second, then SIGKILL. `restart-loop`: lives of a tenth of a second that end in every
+   * way, starts included. `flapping`: the broker lives mostly, clients come and go all the time.
+   */
+  style?: 'kill' | 'restart-loop' | 'flapping'
   store?: 'lmdb' | 'redis'
   redisUrl?: string
   /** Publishers; odd ones speak QoS 1, even ones QoS 2. */
@@ -81,39 +86,46 @@ class KillRun {
   /** Lets everything run, with broken connections, for a random while; kills; starts again. */
   private async round(): Promise<void> {
     const { random, broker } = this
-    const early = random.chance(0.2)
+    const { style = 'kill' } = this.options
+    const early = style === 'restart-loop' || random.chance(0.2)
     const runMs = early ? random.int(0, 120) : random.int(150, this.options.roundMsMax ?? 1_000)
     const killed = sleep(runMs)
     void this.disturb(runMs)
     await killed
+    const { round } = this.ledger
     const before = this.ledger.size
-    await this.kill()
+    if (style === 'flapping' && random.chance(0.8)) {
+      this.options.report?.(`round ${round}: ${before} sent`)
+      return
+    }
+    await this.kill(style === 'restart-loop' && random.chance(0.3) ? 'SIGTERM' : 'SIGKILL')
     // Now and then the broker is killed again while it opens its data.
-    if (random.chance(0.15)) {
-      const again = broker.start().catch(() => {})
+    let again = style === 'restart-loop' ? random.int(0, 3) : random.chance(0.15) ? 1 : 0
+    for (; again > 0; again--) {
+      const started = broker.start().catch(() => {})
       await sleep(random.int(30, 500))
-      await this.kill()
-      await again
+      await this.kill('SIGKILL')
+      await started
     }
     const startedAt = performance.now()
     await broker.start()
     const tookMs = Math.round(performance.now() - startedAt)
-    const { round } = this.ledger
     this.options.report?.(`round ${round}: killed after ${runMs} ms with ${before} sent, back in ${tookMs} ms`)
   }
 
-  private async kill(): Promise<void> {
+  private async kill(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
     this.kills++
     for (const holder of this.cast.holders) holder.killed()
-    await this.broker.kill('SIGKILL')
+    await this.broker.kill(signal)
   }
 
   private async disturb(runMs: number): Promise<void> {
     const { random, ledger } = this
     const { round } = ledger
-    for (let i = 0; i < 5 && ledger.round === round; i++) {
+    const acts = this.options.style === 'flapping' ? 60 : 5
+    for (let i = 0; i < acts && ledger.round === round; i++) {
       this.cast.disturb(random)
-      await sleep(random.int(0, runMs / 2))
+      await sleep(random.int(0, (2.5 * runMs) / acts))
     }
   }
 

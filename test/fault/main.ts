@@ -3,6 +3,10 @@
  * 0: nothing was lost; 1: something was; 2: wrong usage.
  *
  *     kill          SIGKILL at random moments under load (the default)
+ *     restart-loop  lives of a tenth of a second, ended in every way
+ *     flapping      clients that come and go
+ *     frozen        readers that read nothing
+ *     slow          publishers at three times what subscribers read
  *     walk          the n-th store call of every operation fails, for n = 1, 2, 3 …
  *     points        kill -9 at every commit and every turn of one script
  *     sim           a simulated broker, clients, disk and network: thousands of seeds
@@ -11,14 +15,18 @@
  *     --frozen-readers 10000 [--seconds 60] [--memory-mib 1024] [--qos 0|1]
  */
 import { loadMode } from './load-modes.ts'
-import { killMode } from './modes/kill.ts'
+import { flappingMode, killMode, restartLoopMode } from './modes/kill.ts'
 import { type FaultOptions, type Mode, readOptions } from './modes/options.ts'
 import { pointsMode } from './modes/points.ts'
 import { simMode } from './modes/sim.ts'
 import { walkMode } from './modes/walk.ts'
 
 const run: Record<Mode, (options: FaultOptions) => Promise<boolean>> = {
-  kill: killMode,
+  kill: (options) => killMode(options),
+  'restart-loop': restartLoopMode,
+  flapping: flappingMode,
+  frozen: ({ report }) => loadMode(['--frozen-readers', '1000', '--seconds', '30'], report)!,
+  slow: ({ minutes, report }) => loadMode(['--overload', '--minutes', String(minutes || 1)], report)!,
   walk: walkMode,
   points: pointsMode,
   sim: simMode,
