@@ -23,10 +23,15 @@ afterAll(() => broker.close())
 const tick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 async function settle(streams: readonly MemoryStream[], isDone: () => boolean): Promise<void> {
-  for (let i = 0; i < 5000 && !isDone(); i++) {
-    for (const stream of streams) stream.take()
-    await tick()
+  const deadline = Date.now() + 10_000
+  while (!isDone() && Date.now() < deadline) {
+    await turn(streams)
   }
+}
+
+async function turn(streams: readonly MemoryStream[]): Promise<void> {
+  for (const stream of streams) stream.take()
+  await tick()
 }
 
 function topics(random: SeededRandom, root: string): string[] {
@@ -107,7 +112,7 @@ describe.each([4, 5] as const)('what a client of version %i publishes', (version
         const piece = random.chance(0.3) ? random.int(1, 40) : random.chance(0.5) ? random.int(1, 3000) : 400_000
         publisher.feed(bytes.subarray(at, at + piece))
         at += piece
-        if (random.chance(0.2)) await settle(streams, () => true)
+        if (random.chance(0.2)) await turn(streams)
       }
       const wantedBy = (filter: string): PublishPacket[] =>
         messages.filter(({ topic }) => filter.endsWith('#') || topic === filter)
@@ -132,5 +137,60 @@ describe.each([4, 5] as const)('what a client of version %i publishes', (version
       for (const stream of streams) stream.destroy()
       await tick()
     }
+  }, 30_000)
+})
+
+describe('large packets', () => {
+  it('reach the others whole when a receiver stops reading or goes in the middle', async () => {
+    const random = new SeededRandom(seed)
+    const [publisher, reader, late, gone] = [0, 1, 2, 3].map(() => new MemoryStream(5)) as [
+      MemoryStream,
+      MemoryStream,
+      MemoryStream,
+      MemoryStream,
+    ]
+    const streams = [publisher, reader, late, gone]
+    for (const [i, stream] of streams.entries()) {
+      broker.accept(stream)
+      stream.connect(`large-${i}`)
+    }
+    await tick()
+    for (const stream of [reader, late, gone]) stream.subscribe('large', 1)
+    await settle(streams, () => reader.subscribed && late.subscribed && gone.subscribed)
+    const packets = Array.from({ length: 150 }, (_, n) =>
+      encodePublish(5, {
+        topic: 'large',
+        payload: Buffer.alloc(random.pick([40_000, 65_536, 200_000, 262_144, 700_000]), `${n} `),
+        properties: random.pick(kinds),
+      }),
+    )
+    late.frozen = true
+    for (const [n, packet] of packets.entries()) {
+      for (let at = 0; at < packet.length; at += 100_000) {
+        publisher.feed(packet.subarray(at, at + 100_000))
+        if (n === 40 && at === 0) gone.destroy()
+      }
+    }
+    await settle([publisher, reader], () => reader.received.length === packets.length)
+    const context = `seed ${seed}`
+    expect(
+      reader.received.every((packet, n) => packet.equals(packets[n]!)),
+      context,
+    ).toBe(true)
+    expect(reader.received.length, context).toBe(packets.length)
+    // limits.outboundBytesMax is 8 MiB; the packet that meets the limit is the last.
+    expect(late.bufferedBytes, context).toBeLessThan(9 * 1024 * 1024)
+    late.frozen = false
+    const last = encodePublish(5, { topic: 'large', payload: Buffer.from('the last') })
+    await settle(streams, () => late.bufferedBytes === 0)
+    publisher.feed(last)
+    await settle(streams, () => late.received.at(-1)?.equals(last) === true)
+    let next = 0
+    for (const packet of late.received) {
+      while (next < packets.length && !packets[next]!.equals(packet)) next++
+      expect(next < packets.length || packet.equals(last), context).toBe(true)
+    }
+    expect(late.received.length, context).toBeLessThan(packets.length)
+    for (const stream of streams) stream.destroy()
   }, 30_000)
 })
