@@ -26,7 +26,7 @@ export class LeaseTimer {
     if (next === undefined || next.key >= this.#at) return
     this.stop()
     this.#at = next.key
-    const ms = Math.max(1, Math.ceil(next.key - this.#clock.monotonic()))
+    const ms = Math.max(0, Math.ceil(next.key - this.#clock.monotonic()))
     this.#cancel = this.#clock.after(ms, () => {
       this.#at = Number.POSITIVE_INFINITY
       this.#cancel = null

@@ -244,11 +244,12 @@ export class Schedule {
     this.#parts.store.mark(bucket.lane, seq, MOVED)
   }
 
-  /** Lanes whose time is over. */
+  /** Lanes whose time is over, by the clocks of all nodes that may write there. */
   #dropEmpty(): void {
     const current = Math.floor(this.#parts.clock.now() / BUCKET_MS)
     for (const bucket of this.#buckets.values()) {
-      if (bucket.number >= current || bucket.planned > 0 || bucket.lane.waiting > 0) continue
+      const over = bucket.state === 'near' && bucket.number < current - 1
+      if (!over || bucket.planned > 0 || bucket.lane.waiting > 0) continue
       this.#buckets.delete(bucket.number)
       this.#parts.store.dropLane(bucket.lane)
     }

@@ -121,13 +121,12 @@ export function queueControlContract(name: string, makeHarness: () => StoreHarne
         await make()
         await kill(10)
         const job = bench.queues.control.redrive('work.dead', {}, 20)
-        const counts: number[] = []
-        for (let i = 0; i < 6; i++) {
-          counts.push(job.count)
+        const counts = [job.count]
+        for (let i = 0; i < 200 && job.state === 'running'; i++) {
           await pass(bench, 100)
+          counts.push(job.count)
         }
-        expect(counts[0]).toBe(0)
-        expect(counts.at(-1)).toBeLessThanOrEqual(10)
+        expect(counts.length).toBeGreaterThan(5)
         for (let i = 1; i < counts.length; i++) expect(counts[i]! - counts[i - 1]!).toBeLessThanOrEqual(2)
         expect((await done(job)).count).toBe(10)
       })

@@ -1,13 +1,15 @@
 /** The work queues over Redis Streams: the same contract as over LMDB. */
 import { afterAll, describe } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
+import type { RedisClient } from '../../src/base/redis-connection.ts'
 import { messageCodec } from '../../src/router/message-codec.ts'
 import { hasRedis, RedisProcess } from '../support/redis-process.ts'
 import { queueContract, type StoreHarness } from './queue-contract.ts'
 import { queueControlContract } from './queue-control-contract.ts'
+import { type CrashHarness, queueHistories } from './queue-history.ts'
 import { queueModel } from './queue-model.ts'
 import { queueOrderContract } from './queue-order-contract.ts'
-import { openStore } from './redis-harness.ts'
+import { openStore, RedisFaults } from './redis-harness.ts'
 
 describe.skipIf(!hasRedis)('over Redis', async () => {
   if (!hasRedis) return
@@ -28,8 +30,36 @@ describe.skipIf(!hasRedis)('over Redis', async () => {
     }
   }
 
+  const crashing = (): CrashHarness => {
+    const inner = harness()
+    let faults = new RedisFaults()
+    let clients: RedisClient[] = []
+    return {
+      async open(clock) {
+        if (clients.length === 0) await redis.flush()
+        faults = new RedisFaults()
+        return openStore(redis, {
+          clock: { ...systemClock, now: () => clock.now() },
+          codec: messageCodec,
+          connect: (settings, name) => {
+            const client = faults.connect(settings, name)
+            clients.push(client)
+            return client
+          },
+        })
+      },
+      async crash() {
+        faults.cut()
+        for (const client of clients) client.disconnect()
+        clients = clients.slice(0, 1)
+      },
+      dispose: () => inner.dispose(),
+    }
+  }
+
   queueContract('the Redis store', harness)
   queueModel('the Redis store', 25, harness)
   queueOrderContract('the Redis store', harness)
   queueControlContract('the Redis store', harness)
+  queueHistories('the Redis store', 100, crashing)
 })
