@@ -3,6 +3,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { build } from '../../src/broker.ts'
 import { type ConfigInput, configSchema } from '../../src/config/schema.ts'
+import type { Core } from '../../src/connection/core.ts'
 import type { Store } from '../../src/store.ts'
 import { lmdbStore } from '../../src/stores/lmdb.ts'
 import { Events } from '../../src/telemetry/events.ts'
@@ -13,6 +14,7 @@ import type { RawConnect } from './raw-packets.ts'
 
 interface Running {
   readonly target: { host: string; port: number }
+  readonly core: Core
   stop(): Promise<void>
 }
 
@@ -41,6 +43,11 @@ export class ClockedBroker {
     return this.running!.target
   }
 
+  /** The parts that serve connections. */
+  get core(): Core {
+    return this.running!.core
+  }
+
   private async run(): Promise<void> {
     const { clock, events, dataDir } = this
     const config = configSchema.parse({ sys: { intervalSeconds: 0 }, ...this.config, dataDir })
@@ -52,7 +59,7 @@ export class ClockedBroker {
       await new Promise<void>((resolve) => broker.close(resolve))
       await closed
     }
-    this.running = { target: server.address, stop }
+    this.running = { target: server.address, core: broker.core, stop }
   }
 
   async restart(whileDown: () => void): Promise<void> {
