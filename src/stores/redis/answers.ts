@@ -149,6 +149,7 @@ export function carryOver(writes: LaneWrites, into: Group): void {
   }
   if (at >= 0) lane.unanswered[at] = rest
   else lane.unanswered.push(rest)
+  lane.note(rest)
   into.lanes.push(rest)
   into.touched = true
 }
@@ -168,7 +169,7 @@ export function takeBack(state: State, group: Group, answer: GroupAnswer, into: 
       back.settle(of.firstSeq + k, message.length, writes.shared?.[k]?.id ?? '', true)
     writes.lane.settledEntries += back.countedEntries
     writes.lane.settledBytes += back.countedBytes
-    writes.lane.unanswered.push(back)
+    writes.lane.addWrites(back)
     into.lanes.push(back)
     into.touched = true
     taken += writes.messages.length

@@ -37,7 +37,7 @@ export class Changes {
 
   /** From here on the watcher hears of changes. */
   async begin(watcher: SharedWatcher): Promise<void> {
-    const last = await this.#link.client.xrevrange(this.#state.keys.changes, '+', '-', 'COUNT', 1)
+    const last = await this.#link.ask((client) => client.xrevrange(this.#state.keys.changes, '+', '-', 'COUNT', 1))
     this.#seen = last.length === 0 ? 0 : idOf(last[0]![0])
     this.#watcher = watcher
   }
@@ -76,7 +76,9 @@ export class Changes {
   async #readAll(): Promise<void> {
     for (;;) {
       const from = `(0-${this.#seen}`
-      const found = await this.#link.client.xrangeBuffer(this.#state.keys.changes, from, '+', 'COUNT', SLICE)
+      const found = await this.#link.ask((client) =>
+        client.xrangeBuffer(this.#state.keys.changes, from, '+', 'COUNT', SLICE),
+      )
       if (found.length === 0) return
       const lines = found.map(([id, fields]) => lineOf(id.toString(), fields))
       // Own ones that are not known are of a commit that was given up and applied: as if others had made them.
@@ -113,7 +115,7 @@ export class Changes {
     await Promise.all(
       [...wanted].map(async ([hash, fields]) => {
         const names = [...fields]
-        const found = await this.#link.client.hmgetBuffer(hash, ...names)
+        const found = await this.#link.ask((client) => client.hmgetBuffer(hash, ...names))
         for (const [i, name] of names.entries()) values.set(`${hash}\u0000${name}`, found[i] ?? null)
       }),
     )

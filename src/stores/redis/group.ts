@@ -157,7 +157,7 @@ export class Group {
     if (writes === null) {
       writes = new LaneWrites(lane)
       lane.open = writes
-      lane.unanswered.push(writes)
+      lane.addWrites(writes)
       this.lanes.push(writes)
       this.touched = true
     }

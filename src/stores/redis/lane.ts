@@ -25,6 +25,8 @@ export class RedisLane implements Lane {
   open: LaneWrites | null = null
   /** What is written and not known to be durable, oldest first. */
   unanswered: LaneWrites[] = []
+  /** For each read under way, the writes whose outcome Redis may not have known when it answered. */
+  readonly #reads = new Set<LaneWrites[]>()
   /** Settled before the number was known to be given: by a group that followed the append at once. */
   early: Set<number> | null = null
 
@@ -52,6 +54,30 @@ export class RedisLane implements Lane {
 
   get waitingBytes(): number {
     return Math.max(0, this.bytes + this.pendingBytes - this.settledBytes)
+  }
+
+  addWrites(writes: LaneWrites): void {
+    this.unanswered.push(writes)
+    this.note(writes)
+  }
+
+  /** Reads under way have to take these writes into account. */
+  note(writes: LaneWrites): void {
+    for (const read of this.#reads) read.push(writes)
+  }
+
+  /**
+   * Asks Redis for something about the lane.
+   * @returns the answer, and what was written before it came and may not be in it
+   */
+  async during<T>(ask: () => Promise<T>): Promise<{ answer: T; writes: readonly LaneWrites[] }> {
+    const writes = [...this.unanswered]
+    this.#reads.add(writes)
+    try {
+      return { answer: await ask(), writes }
+    } finally {
+      this.#reads.delete(writes)
+    }
   }
 
   /** Chunks in memory. */

@@ -123,10 +123,14 @@ export class Lanes {
     const lane = handle as RedisLane
     if (lane.dropped) return []
     const old = this.#state.dropping.has(lane.name)
-    const stored = old ? {} : await this.#link.client.hgetallBuffer(this.#state.keys.marks(lane.name))
+    const key = this.#state.keys.marks(lane.name)
+    const { answer: stored, writes } = await lane.during(
+      async (): Promise<Record<string, Buffer>> =>
+        old ? {} : this.#link.ask((client) => client.hgetallBuffer(key), Number.POSITIVE_INFINITY),
+    )
     const found = new Map<number, Buffer | null>()
     for (const [seq, bytes] of Object.entries(stored)) found.set(Number(seq), bytes)
-    for (const { marks, settled } of lane.unanswered) {
+    for (const { marks, settled } of writes) {
       for (const [seq, { bytes }] of marks ?? []) found.set(seq, bytes)
       for (const seq of settled) found.delete(seq)
     }
@@ -139,7 +143,9 @@ export class Lanes {
   async load(): Promise<void> {
     let cursor = '0'
     do {
-      const [next, flat] = await this.#link.client.hscan(this.#state.keys.lanes, cursor, 'COUNT', SLICE)
+      const [next, flat] = await this.#link.ask((client) =>
+        client.hscan(this.#state.keys.lanes, cursor, 'COUNT', SLICE),
+      )
       cursor = next
       const names = flat.filter((_, i) => i % 2 === 0)
       const figures = await this.#reader.figures(names)

@@ -1,6 +1,7 @@
 /** The connection that carries groups and reads, in order, and its scripts. */
 import { createHash } from 'node:crypto'
 import { Cluster } from 'ioredis'
+import type { Clock } from '../../base/clock.ts'
 import { breakConnection, type RedisClient } from '../../base/redis-connection.ts'
 import { SluiceError } from '../../errors.ts'
 import * as scripts from './scripts.ts'
@@ -15,16 +16,31 @@ const hashes = Object.fromEntries(
 /** Oldest server that has what the scripts use (`XADD key 0-*`). */
 const MAJOR_MIN = 7
 
+export interface Patience {
+  /** How long a question may take, lost connections included, in ms. */
+  readonly commitTimeoutMs: number
+  /** How long a connection may be silent, in ms. */
+  readonly answerTimeoutMs: number
+}
+
+/** Pause before a question is asked again, in ms. */
+const AGAIN_MS = 50
+
 export class Link {
   readonly client: RedisClient
   /** Commands may be given. */
   ready = false
   #opened = false
+  readonly #clock: Clock
+  readonly #patience: Patience
+  readonly #waiting: (() => void)[] = []
   readonly #onReady: () => void
   readonly #onAway: () => void
 
   /** @param onReady also called after each time the connection came back, once the scripts are loaded */
-  constructor(client: RedisClient, onReady: () => void, onAway: () => void) {
+  constructor(client: RedisClient, clock: Clock, patience: Patience, onReady: () => void, onAway: () => void) {
+    this.#clock = clock
+    this.#patience = patience
     this.#onReady = onReady
     this.#onAway = onAway
     this.client = client
@@ -65,8 +81,13 @@ export class Link {
     if (client.status !== 'ready') this.#away()
   }
 
-  /** Runs a script whose first key is `key`; replies are numbers and Buffers. */
-  async run(name: ScriptName, key: string, ...args: (string | number | Buffer)[]): Promise<Reply> {
+  /** Runs a script, which may be run twice, whose first key is `key`; replies are numbers and Buffers. */
+  run(name: ScriptName, key: string, ...args: (string | number | Buffer)[]): Promise<Reply> {
+    return this.ask(() => this.once(name, key, args))
+  }
+
+  /** Runs a script once, loading it where Redis has forgotten it. */
+  async once(name: ScriptName, key: string, args: (string | number | Buffer)[]): Promise<Reply> {
     try {
       return await this.evaluate(name, key, args)
     } catch (error) {
@@ -74,6 +95,42 @@ export class Link {
       await this.#load()
       return this.evaluate(name, key, args)
     }
+  }
+
+  /**
+   * Asks what may be asked again, until there is an answer or it takes too long.
+   * @param patienceMs how long that is; infinite for what nobody would ask for again
+   * @throws SluiceError store_unavailable
+   */
+  async ask<T>(question: (client: RedisClient) => Promise<T>, patienceMs = this.#patience.commitTimeoutMs): Promise<T> {
+    const until = this.#clock.monotonic() + patienceMs
+    let last = 'it is away'
+    do {
+      if (this.ready) {
+        const cancel = this.#clock.after(this.#patience.answerTimeoutMs, () => this.break())
+        try {
+          return await question(this.client)
+        } catch (error) {
+          last = (error as Error).message
+          if (!passes(error)) break
+        } finally {
+          cancel()
+        }
+      }
+      await this.#moment()
+    } while (this.#opened && this.#clock.monotonic() < until)
+    throw unavailable(last)
+  }
+
+  /** Until the connection stands again, or a little while. */
+  #moment(): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(AGAIN_MS, resolve)
+      this.#waiting.push(() => {
+        cancel()
+        resolve()
+      })
+    })
   }
 
   evaluate(name: ScriptName, key: string, args: (string | number | Buffer)[]): Promise<Reply> {
@@ -104,6 +161,7 @@ export class Link {
         if (!this.#opened || this.client.status !== 'ready') return
         this.ready = true
         this.#onReady()
+        for (const go of this.#waiting.splice(0)) go()
       },
       () => this.break(),
     )
@@ -126,6 +184,20 @@ function setUp(client: RedisClient, on: { ready: () => void; error: (error: Erro
 }
 
 const unavailable = (why: string): SluiceError => new SluiceError('store_unavailable', `Redis does not answer: ${why}`)
+
+/** Error replies that pass: Redis is loading, failing over, busy, or has forgotten the script or the group before. */
+const PASSING = new Set(
+  (
+    'NOSCRIPT GROUP_GAP GROUP_STALE LOADING READONLY CLUSTERDOWN MASTERDOWN TRYAGAIN MOVED ASK BUSY UNBLOCKED ' +
+    'NOREPLICAS'
+  ).split(' '),
+)
+
+/** Asking again may help: the connection was lost, or Redis says that it cannot just now. */
+export function passes(error: unknown): boolean {
+  const why = refusal(error)
+  return why === null || PASSING.has(why)
+}
 
 /** What Redis says in an error reply, by its first word; null: the error is not an answer of Redis. */
 export function refusal(error: unknown): string | null {

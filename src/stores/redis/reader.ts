@@ -2,6 +2,7 @@
 
 import { announce, overlayMarks } from './answers.ts'
 import { CHUNK_BYTES_MAX, CHUNK_ENTRIES_MAX, RedisChunk } from './chunk.ts'
+import type { LaneWrites } from './group.ts'
 import { decodeEntry } from './group-bytes.ts'
 import type { RedisLane } from './lane.ts'
 import type { Link, Reply } from './link.ts'
@@ -118,22 +119,19 @@ export class Reader {
 
   async #page(lane: RedisLane, from: number): Promise<Page> {
     const { keys } = this.#state
-    const reply = (await this.#link.run(
-      'read',
-      keys.lane(lane.name),
-      keys.prefix,
-      lane.name,
-      from,
-      PAGE_ENTRIES,
-      PAGE_BYTES,
-    )) as [Buffer, Buffer[], Buffer[], Buffer[], number]
+    const args = [keys.prefix, lane.name, from, PAGE_ENTRIES, PAGE_BYTES]
+    // Whoever reads goes on when the page is there, and asks for it only once.
+    const asked = await lane.during(() =>
+      this.#link.ask(() => this.#link.once('read', keys.lane(lane.name), args), Number.POSITIVE_INFINITY),
+    )
+    const reply = asked.answer as [Buffer, Buffer[], Buffer[], Buffer[], number]
     const [last, entries, marks, shared, complete] = reply
     const bodies = new Map<string, Buffer>()
     for (let i = 0; i < shared.length; i += 2) bodies.set(shared[i]!.toString(), shared[i + 1]!)
     const markOf = new Map<number, Buffer>()
     for (let i = 0; i < marks.length; i += 2) markOf.set(Number(marks[i]!.toString()), marks[i + 1]!)
     const chunks = this.#chunks(lane, entries, bodies)
-    for (const chunk of chunks.fresh) this.#complete(chunk, markOf)
+    for (const chunk of chunks.fresh) this.#complete(chunk, markOf, asked.writes)
     return { last: Number(last.toString()), chunks: chunks.all, complete: complete === 1 }
   }
 
@@ -169,8 +167,8 @@ export class Reader {
     return { all, fresh }
   }
 
-  /** Brings a chunk that was read up to what is written and not yet answered. */
-  #complete(chunk: RedisChunk, markOf: ReadonlyMap<number, Buffer>): void {
+  /** Brings a chunk that was read up to what is written. */
+  #complete(chunk: RedisChunk, markOf: ReadonlyMap<number, Buffer>, writes: readonly LaneWrites[]): void {
     const { lane } = chunk
     for (let i = 0; i < chunk.count && markOf.size > 0; i++) {
       const bytes = markOf.get(chunk.firstSeq + i)
@@ -178,7 +176,7 @@ export class Reader {
       chunk.marks ??= new Map()
       chunk.marks.set(i, bytes)
     }
-    for (const { settled, marks } of lane.unanswered) {
+    for (const { settled, marks } of writes) {
       overlayMarks(chunk, marks)
       for (const seq of settled) if (seq >= chunk.firstSeq && seq < chunk.endSeq) chunk.settle(seq - chunk.firstSeq)
     }

@@ -1,14 +1,6 @@
 /** What Redis says instead of an answer, and what it means for what was sent. */
 import { SluiceError } from '../../errors.ts'
-import { refusal } from './link.ts'
-
-/** Error replies that pass: Redis is loading, failing over, busy, or has forgotten the script or the group before. */
-const PASSING = new Set(
-  (
-    'NOSCRIPT GROUP_GAP GROUP_STALE LOADING READONLY CLUSTERDOWN MASTERDOWN TRYAGAIN MOVED ASK BUSY UNBLOCKED ' +
-    'NOREPLICAS'
-  ).split(' '),
-)
+import { passes, refusal } from './link.ts'
 
 /**
  * The error that commits fail with when nothing was written; `again`: nothing is known, or it passes; `elsewhere`: the server
@@ -17,7 +9,7 @@ const PASSING = new Set(
 export function judge(error: unknown): SluiceError | 'again' | 'elsewhere' {
   const why = refusal(error)
   if (why === 'READONLY') return 'elsewhere'
-  if (why === null || PASSING.has(why)) return 'again'
+  if (passes(error)) return 'again'
   const { message } = error as Error
   if (why === 'NODE_FENCED') return new SluiceError('node_fenced', 'Other nodes declared this node dead.')
   if (why === 'OOM') return new SluiceError('store_full', `Redis has no memory left: ${message}`)

@@ -63,7 +63,7 @@ export class Sender {
   async synchronise(): Promise<((group: Group) => GroupAnswer | null) | null> {
     const generation = this.forget()
     const connection = ++this.#connection
-    const found = (await this.#link.run('sync', this.#state.keys.writer(this.#state.writer), connection)) as Reply[]
+    const found = (await this.#link.once('sync', this.#state.keys.writer(this.#state.writer), [connection])) as Reply[]
     const last = Number(String(found[0] ?? 0))
     if (this.#applied < last && this.copies) await this.#replicated(generation)
     if (!this.current(generation)) return null

@@ -88,6 +88,8 @@ export class RedisStore implements Store {
     const state = new State(keys, options.clock, options.random.id(8), cacheBytes, options.onEvent ?? (() => {}))
     const link = new Link(
       connect(options.redis, 'sluicemq-store'),
+      options.clock,
+      { commitTimeoutMs, answerTimeoutMs },
       () => void this.#commits.synchronise(),
       () => this.#commits.away(),
     )

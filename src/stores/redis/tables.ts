@@ -64,17 +64,15 @@ export class Tables {
   }
 
   async session(clientId: string): Promise<StoredSession | null> {
-    const value = await this.#link.client.hgetBuffer(this.#state.keys.sessions, clientId)
+    const value = await this.#link.ask((client) => client.hgetBuffer(this.#state.keys.sessions, clientId))
     return value === null ? null : this.#stored(clientId, value)
   }
 
   async #stored(clientId: string, value: Buffer): Promise<StoredSession> {
-    const { client } = this.#link
     const { keys } = this.#state
-    const [subscriptions, inbound] = await Promise.all([
-      client.hgetallBuffer(keys.client(clientId)),
-      client.smembers(keys.inbound(clientId)),
-    ])
+    const [subscriptions, inbound] = await this.#link.ask((client) =>
+      Promise.all([client.hgetallBuffer(keys.client(clientId)), client.smembers(keys.inbound(clientId))]),
+    )
     return {
       session: JSON.parse(value.toString()) as SessionRecord,
       subscriptions: Object.entries(subscriptions).map(([filter, packed]) => unpackSubscription(filter, packed)),
@@ -158,7 +156,7 @@ export class Tables {
 
   async loadMeta(): Promise<void> {
     this.#state.meta.clear()
-    const all = await this.#link.client.hgetall(this.#state.keys.meta)
+    const all = await this.#link.ask((client) => client.hgetall(this.#state.keys.meta))
     for (const [key, value] of Object.entries(all)) this.#state.meta.set(key, JSON.parse(value))
   }
 
@@ -166,7 +164,7 @@ export class Tables {
   async *#scan(key: string): AsyncIterable<[string, Buffer][]> {
     let cursor = '0'
     do {
-      const [next, flat] = await this.#link.client.hscanBuffer(key, cursor, 'COUNT', SLICE)
+      const [next, flat] = await this.#link.ask((client) => client.hscanBuffer(key, cursor, 'COUNT', SLICE))
       cursor = next.toString()
       const slice: [string, Buffer][] = []
       for (let i = 0; i < flat.length; i += 2) slice.push([flat[i]!.toString(), flat[i + 1]!])
