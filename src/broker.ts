@@ -333,6 +333,7 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
   ruleMetrics(registry, () => rules.samples())
   const app = createAdminServer({
     config,
+    rules: () => [...rules].map(({ rule }) => rule.config as Config['bridge'][number]),
     readiness: () => (stopping ? { ready: false, reason: 'stopping' } : health()),
     registry,
     log: logger,

@@ -5,10 +5,13 @@ import type { Config } from '../config/schema.ts'
 const policy =
   "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-export function homePage(app: FastifyInstance, config: Pick<Config, 'bridge'>): void {
-  const page = homeHtml(config)
+/** @param rules those in force, asked for each time */
+export function homePage(app: FastifyInstance, rules: () => Config['bridge']): void {
   app.get('/', (_request, reply) =>
-    reply.type('text/html; charset=utf-8').header('content-security-policy', policy).send(page),
+    reply
+      .type('text/html; charset=utf-8')
+      .header('content-security-policy', policy)
+      .send(homeHtml({ bridge: rules() })),
   )
 }
 
@@ -18,7 +21,7 @@ export function homeHtml({ bridge }: Pick<Config, 'bridge'>): string {
       `<li><code>${escapeHtml(topicFilter)}</code> is kept in the queue ` +
       `<a href="/api/v1/queues/${encodeURIComponent(queue)}">${escapeHtml(queue)}</a></li>`,
   )
-  const list = rules.length === 0 ? '<p>No bridge rule is configured.</p>' : `<ul>${rules.join('')}</ul>`
+  const list = rules.length === 0 ? '<p>No bridge rule is in force.</p>' : `<ul>${rules.join('')}</ul>`
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -37,6 +40,8 @@ ${list}
 <h2>Where to go</h2>
 <ul>
   <li><a href="/api/v1/queues">/api/v1/queues</a>: the work queues and how much waits in them</li>
+  <li><a href="/api/v1/rules">/api/v1/rules</a>: the bridge rules in force, and what they counted</li>
+  <li><a href="/api/v1/openapi.json">/api/v1/openapi.json</a>: everything the API can do</li>
   <li><a href="/health/ready">/health/ready</a> and <a href="/health/live">/health/live</a>: for supervisors</li>
   <li><a href="/metrics">/metrics</a>: for Prometheus</li>
   <li><code>/mqtt</code>: MQTT over WebSocket</li>

@@ -15,6 +15,8 @@ import { metricsRoute } from './metrics.ts'
 
 export interface AdminServerOptions {
   readonly config: Pick<Config, 'bridge' | 'webSocket'>
+  /** The bridge rules in force, for the page at `/`; absent: those of the config file. */
+  readonly rules?: () => Config['bridge']
   readonly readiness: () => Readiness
   readonly registry: Registry
   readonly log: Logger
@@ -30,7 +32,7 @@ const keepAliveTimeoutMs = 75_000
  * A Fastify instance that does not listen yet: register routes on it, give `app.server` to the WebSocket listener, then
  * `listenAdmin`. Every failure has the shape of admin/errors.ts.
  */
-export function createAdminServer({ config, readiness, registry, log }: AdminServerOptions): FastifyInstance {
+export function createAdminServer({ config, rules, readiness, registry, log }: AdminServerOptions): FastifyInstance {
   const app = Fastify({
     logger: false,
     serverFactory(handler) {
@@ -58,7 +60,7 @@ export function createAdminServer({ config, readiness, registry, log }: AdminSer
   installErrors(app, log)
   healthRoutes(app, readiness)
   metricsRoute(app, registry)
-  homePage(app, config)
+  homePage(app, rules ?? (() => config.bridge))
   return app
 }
 

@@ -168,9 +168,12 @@ function authority({ host, port }: Address): string {
 
 /** What a newcomer can do now, for the first rule whose topics are easily written down. */
 function nextStep({ bridge }: Config, http: Address): string | null {
-  const rule = bridge.find(({ topicFilter }) => /^[^#$]+$/.test(topicFilter))
+  // The first that keeps whatever is published.
+  const rule = bridge.find(
+    (one) => /^[^#$]+$/.test(one.topicFilter) && one.when === undefined && one.schema === undefined,
+  )
   if (rule === undefined) return null
-  const topic = rule.topicFilter.replaceAll('+', '1')
+  const topic = rule.topicFilter.replace(/\+|\{[^}]*\}/g, '1')
   const url = `http://${authority(http)}/api/v1/queues/${encodeURIComponent(rule.queue)}/pull`
   return `publish to ${topic} with any MQTT client, then take the message with: curl -X POST ${url}`
 }

@@ -10,6 +10,7 @@
  *     walk          the n-th store call of every operation fails, for n = 1, 2, 3 …
  *     points        kill -9 at every commit and every turn of one script
  *     sim           a simulated broker, clients, disk and network: thousands of seeds
+ *     workers       SIGKILL for the broker and for workers over HTTP and MQTT; devices that send again
  *
  *     --overload [--minutes 10]        publishers at three times what subscribers read
  *     --frozen-readers 10000 [--seconds 60] [--memory-mib 1024] [--qos 0|1]
@@ -20,6 +21,7 @@ import { type FaultOptions, type Mode, readOptions } from './modes/options.ts'
 import { pointsMode } from './modes/points.ts'
 import { simMode } from './modes/sim.ts'
 import { walkMode } from './modes/walk.ts'
+import { workersMode } from './modes/workers.ts'
 
 const run: Record<Mode, (options: FaultOptions) => Promise<boolean>> = {
   kill: (options) => killMode(options),
@@ -30,6 +32,7 @@ const run: Record<Mode, (options: FaultOptions) => Promise<boolean>> = {
   walk: walkMode,
   points: pointsMode,
   sim: simMode,
+  workers: workersMode,
 }
 
 async function main(): Promise<number> {

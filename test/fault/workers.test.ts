@@ -1,4 +1,4 @@
-/** Killing brokers and workers, in its short form; test/fault/workers/main.ts is the long one. */
+/** Killing brokers and workers, in its short form; `npm run fault -- workers` is the long one. */
 import { expect, test } from 'vitest'
 import { formatWorkersAccount, runWorkers } from './workers/run.ts'
 
