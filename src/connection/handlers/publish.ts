@@ -42,6 +42,7 @@ export function handlePublish(c: Connection, buf: Buffer, start: number, bodySta
   if (c.run.count > 0) flushRun(c)
   const hooks = c.core.hooks
   if (hooks.authorizePublish === null && hooks.published === null) {
+    // Whatever is read into the scratch, no hook wants to see.
     const publication = c.core.scratch
     publication.parse(buf, start, bodyStart, end, c.version5, c.topics?.properties)
     accept(c, publication)
@@ -137,7 +138,7 @@ function accept(c: Connection, publication: Publication): void {
     refused(c, publication, { message: 'the payload is not the UTF-8 text it is said to be', reasonCode: 0x99 })
     return
   }
-  const authorize = c.core.hooks.authorizePublish
+  const authorize = publication === c.core.scratch ? null : c.core.hooks.authorizePublish
   const reserved = reservedTopic(match.topic)
   // Aedes' hook decides about $SYS.
   if (reserved !== null && (authorize === null || !match.topic.startsWith('$SYS/'))) {
@@ -233,7 +234,7 @@ function take(c: Connection, publication: Publication, match: Match, entering: E
   if (durable) core.backpressure.published(c)
   routed(c, heldBefore, match.receivers.length, publication.end - publication.start)
   if (durable && qos === 2) qos2UnderWay(c, packetId)
-  const published = core.hooks.published
+  const published = publication === core.scratch ? null : core.hooks.published
   if (published === null) {
     if (qos > 0) answer(c, qos, packetId, durable, match)
     return
