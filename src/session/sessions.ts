@@ -128,8 +128,8 @@ export class Sessions {
     const session = this.#byId.get(record.clientId)
     if (session === undefined) return void this.adopt({ session: record, subscriptions: [], inboundPacketIds: [] })
     if (session.owner !== null || !session.kept) return
-    const { version, expirySeconds, disconnectedAt, maybeSentBefore, node = null } = record
-    Object.assign(session, { version, expirySeconds, disconnectedAt, maybeSentBefore, node })
+    const { version, expirySeconds, disconnectedAt, maybeSentBefore, identity, node = null } = record
+    Object.assign(session, { version, expirySeconds, disconnectedAt, maybeSentBefore, identity, node })
   }
 
   /** Sessions whose nodes are gone wait for their clients. */

@@ -3,7 +3,7 @@ import { runFrozenReaders } from './frozen-readers.ts'
 
 const MIB = 1024 * 1024
 
-// The long form: npm run fault -- frozen --readers 10000
+// The long form: npm run fault -- --frozen-readers 10000
 test.each([0, 1] as const)(
   '40 frozen readers at QoS %i under publishing at full speed: memory stays under its limit, and others go on',
   async (qos) => {
