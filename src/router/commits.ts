@@ -47,7 +47,10 @@ export class Commits {
   #waiters: Waiter[] = []
   #woken: Wakeable[] = []
   #scheduled = false
-  #cancelLazy: (() => void) | null = null
+  /** Something waits in the open group that nobody waits for. */
+  #lazy = false
+  /** The timer for it runs. */
+  #timed = false
   readonly #close = (): void => this.flush()
 
   /** @param after called after each commit, whatever its outcome */
@@ -93,18 +96,21 @@ export class Commits {
 
   /** Commits soon, or with the next commit anybody waits for. */
   scheduleLazily(): void {
-    if (this.#scheduled || this.#cancelLazy !== null) return
-    this.#cancelLazy = this.#clock.after(LAZY_COMMIT_MS, () => {
-      this.#cancelLazy = null
-      this.schedule()
+    if (this.#scheduled) return
+    this.#lazy = true
+    if (this.#timed) return
+    this.#timed = true
+    // It runs out whatever is committed meanwhile: with thousands of commits a second it would be set anew for each.
+    this.#clock.after(LAZY_COMMIT_MS, () => {
+      this.#timed = false
+      if (this.#lazy) this.schedule()
     })
   }
 
   /** Commits now. */
   flush(): void {
     this.#scheduled = false
-    this.#cancelLazy?.()
-    this.#cancelLazy = null
+    this.#lazy = false
     const receivers = this.#receivers
     const acks = this.#acks
     const waiters = this.#waiters

@@ -65,4 +65,11 @@ test('what nobody waits for is committed within 20 ms, or with the next commit',
   expect(under).toHaveLength(1)
   commits.scheduleLazily()
   await expect.poll(() => under.length, { interval: 5 }).toBe(2)
+  // What has been committed is not committed once more when the 20 ms are over.
+  commits.scheduleLazily()
+  commits.schedule()
+  await turn()
+  expect(under).toHaveLength(3)
+  await new Promise((resolve) => setTimeout(resolve, 30))
+  expect(under).toHaveLength(3)
 })
