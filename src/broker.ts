@@ -41,8 +41,9 @@ import { messageCodec } from './router/message-codec.ts'
 import type { Observers } from './router/router.ts'
 import { TopicTree } from './router/topic-tree.ts'
 import { ClockShift } from './session/clock-shift.ts'
-import type { Store } from './store.ts'
+import type { Store, StoreTools } from './store.ts'
 import { lmdbStore } from './stores/lmdb.ts'
+import { lmdbTools } from './stores/lmdb-tools.ts'
 import { memoryStore } from './stores/memory.ts'
 import { redisStore } from './stores/redis.ts'
 import { Counters } from './telemetry/counters.ts'
@@ -200,7 +201,7 @@ export function prepare(options: BuildOptions): Prepared {
 function makeStore(config: Config, clock: Clock, random: Random, events: Events): Store {
   switch (config.store) {
     case 'lmdb':
-      return lmdbStore({ dir: config.dataDir, clock, onEvent: tellNews(events) })
+      return lmdbStore({ dir: config.dataDir, clock, compact: compactFrom(config), onEvent: tellNews(events) })
     case 'memory':
       return memoryStore({ clock })
     case 'redis':
@@ -256,6 +257,14 @@ function makeCluster(config: Config, clock: Clock, random: Random, events: Event
     onError,
   })
 }
+
+function compactFrom({ lmdb }: Config): { bytesMin: number; freeShare: number } | undefined {
+  const { compactFreePercent, compactBytesMin } = lmdb
+  return compactFreePercent === 0 ? undefined : { bytesMin: compactBytesMin, freeShare: compactFreePercent / 100 }
+}
+
+/** For `sluicemq store`. */
+export const storeTools: StoreTools = lmdbTools
 
 /** Name in the store of what the salts of unknown users are made from. */
 const SCRAM_SECRET = 'scramSecret'

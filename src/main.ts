@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The process: arguments, signals, exit code. */
 import { collectAlone } from './base/collector.ts'
-import { startSluice } from './broker.ts'
+import { startSluice, storeTools } from './broker.ts'
 import { exitCodes } from './cli/exit-codes.ts'
 import { readPassword } from './cli/password.ts'
 import { runProgram } from './cli/program.ts'
@@ -34,7 +34,7 @@ const port: ProcessPort = {
 process.stdout.on('error', () => {})
 process.stderr.on('error', () => {})
 
-runProgram(process.argv.slice(2), port, startSluice).then(
+runProgram(process.argv.slice(2), port, startSluice, storeTools).then(
   // Not process.exit: what was written to a pipe must still arrive. What keeps the loop alive after that is cut off.
   (code) => {
     process.exitCode = code

@@ -248,3 +248,19 @@ export interface Store {
   /** Absent where there is no disk to look at. */
   room?(): Promise<StoreRoomFacts>
 }
+
+/** What can be done to the files of a store while no broker uses them. Rejects with a SluiceError (`store_…`). */
+export interface StoreTools {
+  /** Format, bytes of the file, bytes of it that hold nothing. */
+  info(dir: string): Promise<{ format: number; bytes: number; freeBytes: number }>
+  /**
+   * Reads every record.
+   * @param repair takes those out that are damaged
+   */
+  check(
+    dir: string,
+    repair: boolean,
+  ): Promise<{ counts: Readonly<Record<string, number>>; waiting: number; problems: string[] }>
+  /** Writes the file anew; bytes of it before and after. */
+  compact(dir: string): Promise<{ before: number; after: number }>
+}

@@ -2,10 +2,12 @@
 import { Command, CommanderError, Option } from 'commander'
 import { packageVersion } from '../base/version.ts'
 import { expectation, nodeAt } from '../config/keys.ts'
+import type { StoreTools } from '../store.ts'
 import { checkCommand, printed } from './config.ts'
 import { exitCodes } from './exit-codes.ts'
 import { addLiveCommands } from './live-commands.ts'
 import { type ProcessPort, type StartBroker, startCommand } from './start.ts'
+import { addStoreCommands } from './store.ts'
 import { iterationsByDefault, scramCommand } from './user.ts'
 
 /** Flags of `start` and the setting each one sets. Defaults and choices come from the schema. */
@@ -20,11 +22,18 @@ const startFlags: readonly { flags: string; key: string; text: string }[] = [
 ]
 
 /** Runs a command line (without node and script) and resolves with the exit code. */
-export async function runProgram(args: readonly string[], process: ProcessPort, start: StartBroker): Promise<number> {
+export async function runProgram(
+  args: readonly string[],
+  process: ProcessPort,
+  start: StartBroker,
+  tools: StoreTools | null = null,
+): Promise<number> {
   let code: number = exitCodes.ok.code
-  const program = createProgram(process, start, (result) => {
+  const done = (result: number): void => {
     code = result
-  })
+  }
+  const program = createProgram(process, start, done)
+  if (tools !== null) addStoreCommands(program, tools, process, done)
   try {
     await program.parseAsync(args, { from: 'user' })
     return code

@@ -10,6 +10,7 @@ import { authenticationSchema } from './authentication.ts'
 import { bridgeRuleSchema } from './bridge.ts'
 import { limitOverrideSchema } from './connection-limits.ts'
 import { limitsSchema } from './limits.ts'
+import { lmdbSchema } from './lmdb.ts'
 import { nodesSchema } from './nodes.ts'
 import { integer } from './number.ts'
 import { queueName, queueSettingsSchema } from './queues.ts'
@@ -48,6 +49,7 @@ export const configSchema = z.strictObject({
     .regex(/^(rediss?|unix):\/\/.+/, 'a URL such as redis://127.0.0.1:6379')
     .exactOptional()
     .describe('Redis server, e.g. `redis://127.0.0.1:6379`. Needed by `store: redis`.'),
+  lmdb: lmdbSchema,
   redis: redisSchema,
   nodes: nodesSchema,
   nodeId: z

@@ -95,6 +95,8 @@ export interface EventMap {
   storeRoom: { level: 0 | 1 | 2; usedBytes: number; diskFreeBytes: number | null; reason: string | null }
   /** A record on disk is not what was written. It is not used; what it is, in words. */
   storeDamaged: { record: string }
+  /** Its file was written anew without free space; `error`: it could not be, and stays as it is. */
+  storeCompacted: { beforeBytes: number; afterBytes: number; error: string | null }
   /** The store had an older format; the data directory has it as it was under this name. */
   storeMigrated: { from: number; to: number; keptAs: string }
   /** The connection to a store elsewhere is gone; it is made again and again. */

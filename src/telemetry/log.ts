@@ -66,6 +66,7 @@ const sentences: { readonly [K in EventName]: readonly [Level, string] } = {
   slowReader: ['warn', 'client does not read'],
   memoryShort: ['warn', 'memory is short (level 0: no longer)'],
   willPublished: ['debug', 'will published'],
+  storeCompacted: ['info', 'the file of the store was written anew without its free space'],
   storeRoom: ['warn', 'the room of the store changed'],
   storeDamaged: [
     'error',

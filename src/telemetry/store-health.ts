@@ -32,6 +32,8 @@ export type StoreNews =
   | { readonly type: 'broken'; readonly error: Error }
   | { readonly type: 'damaged'; readonly record: string }
   | { readonly type: 'migrated'; readonly from: number; readonly to: number; readonly keptAs: string }
+  | { readonly type: 'compacted'; readonly beforeBytes: number; readonly afterBytes: number }
+  | { readonly type: 'not-compacted'; readonly error: Error }
   | { readonly type: 'commit-failed' | 'lane-removed' }
 
 /** Passes it on to those who listen to events. */
@@ -41,6 +43,10 @@ export function tellNews(events: Events): (news: StoreNews) => void {
     else if (news.type === 'damaged') events.emit('storeDamaged', { record: news.record })
     else if (news.type === 'migrated')
       events.emit('storeMigrated', { from: news.from, to: news.to, keptAs: news.keptAs })
+    else if (news.type === 'compacted')
+      events.emit('storeCompacted', { beforeBytes: news.beforeBytes, afterBytes: news.afterBytes, error: null })
+    else if (news.type === 'not-compacted')
+      events.emit('storeCompacted', { beforeBytes: 0, afterBytes: 0, error: news.error.message })
   }
 }
 

@@ -19,6 +19,9 @@ export type StoreEvent =
   | { type: 'damaged'; record: string }
   /** The store had an older format; as it was it is kept in the file of that name. */
   | { type: 'migrated'; from: number; to: number; keptAs: string }
+  /** The file was written anew without its free space, or could not be and stays as it is. */
+  | { type: 'compacted'; beforeBytes: number; afterBytes: number }
+  | { type: 'not-compacted'; error: Error }
   /** Every chunk of a dropped lane is gone. */
   | { type: 'lane-removed'; chunks: number }
 
@@ -26,6 +29,8 @@ export interface EmbeddedOptions {
   clock: Clock
   /** Receives what an operator may want to know; must not throw. */
   onEvent?: ((event: StoreEvent) => void) | undefined
+  /** The file is written anew at start when it is at least so large and this share of it holds nothing. Default: never. */
+  compact?: { readonly bytesMin: number; readonly freeShare: number } | undefined
   /** Memory for committed chunks, so that fresh ones are not read back. Default 32 MiB. */
   cacheBytes?: number | undefined
 }

@@ -38,6 +38,7 @@ export class EmbeddedStore implements Store {
   readonly #sweeper: Sweeper
   readonly #commits: Commits
   readonly #tables: Tables
+  readonly #compact: EmbeddedOptions['compact']
   #phase: 'new' | 'open' | 'closed' = 'new'
 
   constructor(engine: Engine, options: EmbeddedOptions) {
@@ -45,6 +46,7 @@ export class EmbeddedStore implements Store {
     this.durable = engine.durable
     this.#state = new State(engine, options)
     this.#disk = engine
+    this.#compact = options.compact
     this.#engine = this.#state.engine
     this.#reader = new ChunkReader(this.#state)
     this.#sweeper = new Sweeper(this.#state)
@@ -55,7 +57,7 @@ export class EmbeddedStore implements Store {
   async open(): Promise<void> {
     await this.#engine.open()
     try {
-      const { empty, doomed } = await prepare(this.#disk, this.#state)
+      const { empty, doomed } = await prepare(this.#disk, this.#state, this.#compact)
       if (empty) await this.#commits.commit()
       this.#sweeper.add(doomed)
     } catch (error) {

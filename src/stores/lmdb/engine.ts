@@ -47,10 +47,12 @@ export class LmdbEngine implements Engine {
     return this.#broken
   }
 
-  async open(): Promise<void> {
+  /** @param options.mustExist refuses to make a store where there is none */
+  async open(options: { readonly mustExist?: boolean } = {}): Promise<void> {
     try {
-      fs.mkdirSync(this.#dir, { recursive: true })
       const fresh = !fs.existsSync(this.#file)
+      if (fresh && options.mustExist) throw new SluiceError('store_unavailable', `There is no store: ${this.#file}.`)
+      fs.mkdirSync(this.#dir, { recursive: true })
       this.#claim = claim(this.#file)
       if (!fresh) checkFile(this.#file, PAGE_BYTES)
       this.#begin()

@@ -2,24 +2,24 @@
  * A look at the data file before LMDB maps it. LMDB trusts its file: a truncated one would end the process with SIGBUS instead of
  * an error, so what is missing at the end is filled up with nothing and a root page that says nothing is refused.
  *
- *     page 0 and page 1, at 24: magic u32, version u32, …, at 48 page size u32, at 136 root of the tree u64,
- *     at 144 last page u64, at 152 transaction u64 (LMDB 1.0 format 2, little-endian)
+ *     page 0 and page 1, at 24: magic u32, version u32, …, at 48 the tree of what is free, at 96 that of what is stored:
+ *     u32 page size (in the first), u16 flags, u16 depth, four u64 counts, u64 root; at 144 last page u64, at 152 transaction u64 (LMDB 1.0 format 2, little-endian)
  */
 import fs from 'node:fs'
 import path from 'node:path'
 import { SluiceError } from '../../errors.ts'
+import { structuralFault, type Tree } from './structure.ts'
 
 const MAGIC = 0xbeefc0de
 const FORMAT = 2
 const META_BYTES = 168
-const NO_PAGE = 0xffffffffffffffffn
-const PAGE_FLAGS_AT = 18
 /** LMDB may leave its last pages unwritten when nothing uses them; more than this is not that. */
 const MISSING_BYTES_MAX = 64 * 1024 * 1024
 
 interface Meta {
   pageBytes: number
-  root: bigint
+  /** Of what is free, and of what is stored. */
+  trees: [Tree, Tree]
   lastPage: bigint
   transaction: bigint
 }
@@ -39,10 +39,10 @@ export function checkFile(file: string, pageBytes: number): void {
     if (missing > MISSING_BYTES_MAX) throw damaged(file, `${missing} bytes are missing at its end`)
     // Appended, not truncated to length: a process that has the file open may be making it longer at this moment.
     if (missing > 0) fs.appendFileSync(file, Buffer.alloc(missing))
-    if (latest.root === NO_PAGE) return
-    const flags = Buffer.alloc(2)
-    fs.readSync(fd, flags, 0, 2, Number(latest.root) * first.pageBytes + PAGE_FLAGS_AT)
-    if (flags.readUInt16LE(0) === 0) throw damaged(file, 'part of it is missing')
+    if (first.pageBytes !== pageBytes || second.pageBytes !== pageBytes)
+      throw damaged(file, 'its pages have another size')
+    const fault = structuralFault(fd, pageBytes, Number(latest.lastPage), latest.transaction, latest.trees)
+    if (fault !== null) throw damaged(file, fault)
   } finally {
     fs.closeSync(fd)
   }
@@ -54,9 +54,17 @@ function readMeta(fd: number, at: number): Meta | null {
   if (bytes.readUInt32LE(24) !== MAGIC || (bytes.readUInt32LE(28) & 0xffff) !== FORMAT) return null
   return {
     pageBytes: bytes.readUInt32LE(48),
-    root: bytes.readBigUInt64LE(136),
+    trees: [treeAt(bytes, 48), treeAt(bytes, 96)],
     lastPage: bytes.readBigUInt64LE(144),
     transaction: bytes.readBigUInt64LE(152),
+  }
+}
+
+function treeAt(bytes: Buffer, at: number): Tree {
+  return {
+    root: bytes.readBigUInt64LE(at + 40),
+    depth: bytes.readUInt16LE(at + 6),
+    flags: bytes.readUInt16LE(at + 4),
   }
 }
 
