@@ -34,7 +34,7 @@ export async function apiRoutes(app: FastifyInstance, { core, queues, rules }: A
   await app.register(queueControlRoutes, { queues })
   await app.register(messageRoutes, { producer })
   await app.register(ruleRoutes, { rules, clock })
-  await app.register(workerRoutes, { workers: new Workers(clock) })
+  await app.register(workerRoutes, { workers: new Workers(clock, (queue, id) => queues.control.heard(queue, id)) })
   await app.register(clientRoutes, { core })
   await app.register(nodeRoutes, { core, version: packageVersion() })
 }

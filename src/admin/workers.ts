@@ -36,11 +36,14 @@ const SILENT_MS = 120_000
  */
 export class Workers {
   readonly #clock: Clock
+  readonly #onHeard: (queue: string, id: string) => void
   /** In the order of their last heartbeat. */
   readonly #workers = new Map<string, WorkerInfo>()
 
-  constructor(clock: Clock) {
+  /** @param onHeard told of each heartbeat that names a queue */
+  constructor(clock: Clock, onHeard: (queue: string, id: string) => void = () => {}) {
     this.#clock = clock
+    this.#onHeard = onHeard
   }
 
   /** Takes a heartbeat; returns what the worker is to do. */
@@ -50,6 +53,7 @@ export class Workers {
     this.#workers.delete(id)
     this.#forget(seen, WORKERS_MAX - 1)
     this.#workers.set(id, { ...heartbeat, id, command, since, seen })
+    if (heartbeat.queue !== undefined) this.#onHeard(heartbeat.queue, id)
     return command
   }
 

@@ -65,6 +65,11 @@ export function checkTogether(config: Config, where: Where): string[] {
         `queues.${name}.backoff.minMs: ${minMs} is more than maxMs (${maxMs})`,
       )
     }
+    const { whenFull, overflowQueue } = queue.limits
+    if ((whenFull === 'overflow') !== (overflowQueue !== undefined) || overflowQueue === name) {
+      const text = overflowQueue === name ? 'a queue cannot take its own overflow' : 'goes with whenFull: overflow'
+      problem(['queues', name, 'limits'], `queues.${name}.limits.overflowQueue: ${text}`)
+    }
     if (queue.deadLetterQueue === name) {
       problem(
         ['queues', name, 'deadLetterQueue'],

@@ -123,9 +123,9 @@ export class QueueControl {
     return { queue: name, measured, forecast: capacity.forecast(targetWaitSeconds, workers) }
   }
 
-  /** A worker with a name is there. */
+  /** A worker with a name says that it works on this queue. */
   heard(name: string, worker: string): void {
-    this.#capacity(name).heard(worker)
+    if (this.#parts.queues.find(name) !== undefined) this.#capacity(name).heard(worker)
   }
 
   async close(): Promise<void> {

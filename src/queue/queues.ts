@@ -3,7 +3,7 @@ import { type Random, systemRandom } from '../base/random.ts'
 import { SluiceError } from '../errors.ts'
 import type { Store } from '../store.ts'
 import { QueueControl } from './control.ts'
-import { groupQueue, parentName } from './groups.ts'
+import { groupQueue } from './groups.ts'
 import { Intake } from './intake.ts'
 import { MessageIds } from './message-ids.ts'
 import { WorkQueue } from './queue.ts'
@@ -11,18 +11,12 @@ import { LeaseIds } from './receipt.ts'
 import { QueueRecords } from './records.ts'
 import type { QueueInfo } from './requests.ts'
 import { Schedule } from './schedule.ts'
-import {
-  defaultQueueLimits,
-  defaultQueueSettings,
-  type QueueEvents,
-  type QueueLimits,
-  type QueueSettings,
-} from './settings.ts'
+import { defaultQueueLimits, type QueueEvents, type QueueLimits, type QueueSettings } from './settings.ts'
+import { SettingsBook } from './settings-book.ts'
 import { storedPriorities } from './stripe.ts'
 import { TurnCommit } from './turn-commit.ts'
 import { Upkeep } from './upkeep.ts'
 
-const DEAD = '.dead'
 const LANE_PREFIX = 'q/'
 
 export interface QueuesOptions {
@@ -47,7 +41,7 @@ export interface QueuesOptions {
 export class Queues {
   readonly #options: QueuesOptions
   readonly #random: Random
-  readonly #settings: ReadonlyMap<string, QueueSettings>
+  readonly #settings: SettingsBook
   readonly #records: QueueRecords
   readonly #queues = new Map<string, WorkQueue>()
   /** Priorities of which the store holds lanes, by queue. */
@@ -61,23 +55,20 @@ export class Queues {
   readonly control: QueueControl
   readonly #upkeep: Upkeep
   readonly #commit: () => Promise<void>
-  /** Names under which dead letters arrive: their messages stay, however often they fail, unless settings say otherwise. */
-  readonly #deadNames = new Set<string>()
 
   /** @throws SluiceError config_invalid: a queue is its own dead-letter queue */
   constructor(options: QueuesOptions) {
     const { store, clock, random = systemRandom } = options
     this.#options = options
     this.#random = random
-    this.#settings = new Map(Object.entries(options.settings ?? {}))
     this.#records = new QueueRecords(store, random)
+    this.#settings = new SettingsBook(options.settings ?? {}, this.#records)
     this.#leaseIds = new LeaseIds(clock.now())
     this.#messageIds = new MessageIds(clock, random)
     this.#upkeep = new Upkeep(clock, () => this.#lookAfter())
     const turn = new TurnCommit(store)
     this.#commit = options.commit ?? (() => turn.committed())
     this.control = new QueueControl({ queues: this, store, clock, random, commit: this.#commit })
-    for (const [name, settings] of this.#settings) this.#checkDead(name, settings)
   }
 
   /** Opens every queue there is. The store must be open. Rejects when the store cannot be read. */
@@ -85,12 +76,11 @@ export class Queues {
     const { store, names = [] } = this.#options
     this.#priorities = storedPriorities(store)
     const stored = store.laneNames(LANE_PREFIX).map((lane) => lane.slice(LANE_PREFIX.length))
-    const recorded = [...this.#records.all].filter(([, { settings }]) => settings !== undefined).map(([name]) => name)
     const scheduled = Schedule.queues(store)
-    const found = [...names, ...this.#settings.keys(), ...recorded, ...stored, ...this.#priorities.keys(), ...scheduled]
+    const found = [...names, ...this.#settings.names, ...stored, ...this.#priorities.keys(), ...scheduled]
     for (const name of new Set(found)) this.#make(name)
     await Promise.all([...this.#queues.values()].map((queue) => queue.open()))
-    for (const name of this.#queues.keys()) if (parentName(name, this.#groupsOf) === null) this.intake(name)
+    for (const name of this.#queues.keys()) if (this.#settings.parentOf(name) === null) this.intake(name)
     await Promise.all([...this.#intakes.values()].map((intake) => intake.restore()))
     this.#startUpkeep()
     // The epochs of new queues: no id may be given that a restart would change.
@@ -123,7 +113,7 @@ export class Queues {
    * @throws SluiceError queue_unknown
    */
   intake(name: string): Intake {
-    const parent = parentName(name, this.#groupsOf) ?? name
+    const parent = this.#settings.parentOf(name) ?? name
     const known = this.#intakes.get(parent)
     if (known !== undefined) return known
     this.get(parent)
@@ -134,8 +124,7 @@ export class Queues {
       clock,
       ids: this.#messageIds,
       settings: () => this.settingsOf(parent),
-      members: () =>
-        [parent, ...this.#groupsOf(parent).map((group) => groupQueue(parent, group))].map((m) => this.get(m)),
+      members: () => this.#settings.membersOf(parent).map((member) => this.get(member)),
       overflow: (other) => this.intake(other),
       commit: this.#commit,
       onError: (error) => {
@@ -152,10 +141,7 @@ export class Queues {
   }
 
   settingsOf(name: string): QueueSettings {
-    const own = this.#records.all.get(name)?.settings ?? this.#settings.get(name)
-    if (own !== undefined) return own
-    const parent = parentName(name, this.#groupsOf)
-    return parent === null ? defaultQueueSettings : { ...this.settingsOf(parent), groups: [] }
+    return this.#settings.of(name)
   }
 
   /**
@@ -164,7 +150,7 @@ export class Queues {
    * @throws SluiceError config_invalid
    */
   async define(name: string, settings: QueueSettings | null): Promise<WorkQueue> {
-    if (settings !== null) this.#checkDead(name, settings)
+    if (settings !== null) this.#settings.check(name, settings)
     const { settings: _, ...kept } = this.#records.of(name)
     this.#records.remove(name)
     this.#records.change(name, settings === null ? kept : { ...kept, settings })
@@ -178,7 +164,7 @@ export class Queues {
   async addGroup(name: string, group: string): Promise<WorkQueue> {
     const queue = this.get(name)
     const groups = this.#records.of(name).groups ?? []
-    if (!this.#groupsOf(name).includes(group)) this.#records.change(name, { groups: [...groups, group] })
+    if (!this.#settings.groupsOf(name).includes(group)) this.#records.change(name, { groups: [...groups, group] })
     await this.#settingsChanged(queue.name)
     await this.#commit()
     return this.get(groupQueue(name, group))
@@ -211,17 +197,12 @@ export class Queues {
     await Promise.all([...this.#queues.values()].map((queue) => queue.close()))
   }
 
-  readonly #groupsOf = (name: string): string[] => {
-    const settings = this.#records.all.get(name)?.settings ?? this.#settings.get(name)
-    return [...new Set([...(settings?.groups ?? []), ...(this.#records.all.get(name)?.groups ?? [])])]
-  }
-
-  /** Makes the queue and those of its groups. */
+  /** Makes the queue and those it needs. */
   #make(name: string): WorkQueue {
     const known = this.#queues.get(name)
     if (known !== undefined) return known
     const { store, clock, limits, events = {} } = this.#options
-    const deadLetterQueue = this.settingsOf(name).deadLetterQueue ?? name + DEAD
+    const deadLetterQueue = this.#settings.deadLetterQueueOf(name)
     const { epoch, paused = false } = this.#records.of(name)
     const queue = new WorkQueue({
       name,
@@ -229,7 +210,7 @@ export class Queues {
       clock,
       random: this.#random,
       leaseIds: this.#leaseIds,
-      settings: this.#effective(name),
+      settings: this.#settings.effective(name),
       priorities: this.#priorities.get(name) ?? [],
       paused,
       deadLetterQueue,
@@ -237,36 +218,26 @@ export class Queues {
       events,
       epoch,
       commit: this.#commit,
-      left: () => this.#intakes.get(parentName(name, this.#groupsOf) ?? name)?.left(),
+      left: () => this.#intakes.get(this.#settings.parentOf(name) ?? name)?.left(),
       deadLane: () => this.#deadQueue(this.#records.assured(deadLetterQueue)).lane,
     })
     this.#queues.set(name, queue)
-    for (const group of this.#groupsOf(name)) this.#make(groupQueue(name, group))
+    for (const other of this.#settings.needs(name)) this.#make(other)
     return queue
   }
 
-  /** Dead letters wait for ever, unless the settings of their queue say otherwise. */
-  #effective(name: string): QueueSettings {
-    const settings = this.settingsOf(name)
-    const takesDead = this.#deadNames.has(name) || name.endsWith(DEAD)
-    return takesDead && settings === defaultQueueSettings
-      ? { ...settings, maxAttempts: Number.POSITIVE_INFINITY }
-      : settings
-  }
-
   async #settingsChanged(name: string): Promise<void> {
-    for (const group of this.#groupsOf(name)) await this.ensure(groupQueue(name, group))
+    for (const other of this.#settings.needs(name)) await this.ensure(other)
     for (const queue of this.#queues.values())
-      if (queue.name === name || parentName(queue.name, this.#groupsOf) === name)
-        queue.settings = this.#effective(queue.name)
+      if (queue.name === name || this.#settings.parentOf(queue.name) === name)
+        queue.settings = this.#settings.effective(queue.name)
     this.intake(name).relink()
     this.#startUpkeep()
   }
 
   #open(queue: WorkQueue): Promise<void> {
-    const members = [queue.name, ...this.#groupsOf(queue.name).map((group) => groupQueue(queue.name, group))]
-    const opening = Promise.all(members.map((name) => this.get(name).open()))
-      .then(() => (parentName(queue.name, this.#groupsOf) === null ? this.intake(queue.name).restore() : undefined))
+    const opening = Promise.all(this.#settings.needs(queue.name).map((name) => this.get(name).open()))
+      .then(() => (this.#settings.parentOf(queue.name) === null ? this.intake(queue.name).restore() : undefined))
       .finally(() => this.#opening.delete(opening))
     this.#opening.add(opening)
     return opening
@@ -275,17 +246,11 @@ export class Queues {
   #deadQueue(name: string): WorkQueue {
     const known = this.#queues.get(name)
     if (known !== undefined) return known
-    this.#deadNames.add(name)
+    this.#settings.takesDead(name)
     const queue = this.#make(name)
     const { internalError } = this.#options.events ?? {}
     this.#open(queue).catch((error: unknown) => internalError?.({ where: `queue ${name}`, error }))
     return queue
-  }
-
-  #checkDead(name: string, { deadLetterQueue }: QueueSettings): void {
-    const text = `queues.${name}.deadLetterQueue: a queue cannot take its own dead letters`
-    if (deadLetterQueue === name) throw new SluiceError('config_invalid', text)
-    if (deadLetterQueue !== undefined) this.#deadNames.add(deadLetterQueue)
   }
 
   #startUpkeep(): void {

@@ -142,6 +142,8 @@ test('the forecast, for people and for Prometheus', async () => {
   const { body } = await http('GET', '/queues/work/forecast?targetWaitMs=100&workers=3')
   expect(body.measured.workers).toBe(3)
   expect(Object.keys(body.forecast)).toContain('workersNeeded')
+  for (const id of ['w1', 'w2', 'w3']) await http('POST', `/workers/${id}/heartbeat`, { queue: 'work' })
+  expect((await http('GET', '/queues/work/forecast')).body.measured.workers).toBeGreaterThanOrEqual(3)
   expect((await run('queue', 'forecast', 'work')).out).toMatch(/C = W\/R +\S+ +above 1 the queue grows\n/)
   expect((await http('GET', '/queues/none/forecast')).status).toBe(404)
   const metrics = await (await fetch(`${broker.http}/metrics`)).text()

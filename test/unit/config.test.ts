@@ -233,6 +233,20 @@ describe('settings that have to fit together', () => {
     expect(checkTogether({ ...defaultConfig(), mqttPort: 0, httpPort: 0 }, () => '')).toEqual([])
   })
 
+  test('an overflow needs a queue that takes it, and another one', () => {
+    const limits = (limits: object) => ({
+      q: { ...defaultQueueSettings, limits: { ...defaultQueueSettings.limits, ...limits } },
+    })
+    const check = (queues: object) => checkTogether({ ...defaultConfig(), queues } as never, () => '')
+    expect(check(limits({ whenFull: 'overflow' }))).toEqual([
+      'queues.q.limits.overflowQueue: goes with whenFull: overflow',
+    ])
+    expect(check(limits({ whenFull: 'overflow', overflowQueue: 'q' }))).toEqual([
+      'queues.q.limits.overflowQueue: a queue cannot take its own overflow',
+    ])
+    expect(check(limits({ whenFull: 'overflow', overflowQueue: 'r' }))).toEqual([])
+  })
+
   test('tls: a port of its own, and certificates of clients only with what signs them', () => {
     const tls = { certFile: 'c', keyFile: 'k', minVersion: 'TLSv1.2' as const, requestCertificate: true }
     expect(checkTogether({ ...defaultConfig(), tls: { ...tls, port: 1883 } }, () => '')).toEqual([

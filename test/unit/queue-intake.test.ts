@@ -57,7 +57,7 @@ describe('a queue that is full', () => {
   async function start(limits: Limits): Promise<void> {
     broker = await startBroker({
       bridge: [{ topicFilter: 't', queue: 'work' }],
-      queues: { work: { limits: { messagesMax: 2, ...limits } }, spill: {} },
+      queues: { work: { limits: { messagesMax: 2, ...limits } } },
     })
   }
 
