@@ -18,10 +18,10 @@ describe.skipIf(!hasRedis)('over Redis with appendfsync always', () => {
       rounds.push(line)
       void disturb()
     }
-    const account = await runKillTest({ seed, rounds: 5, store: 'redis', redisUrl: redis.url, report })
+    const account = await runKillTest({ seed, rounds: 3, store: 'redis', redisUrl: redis.url, report })
     const story = `${formatAccount(account)}\n${rounds.join('\n')}\nreplay with FAULT_SEED=${seed}`
     expect(account.violations, story).toEqual([])
-    expect(account.acknowledged, story).toBeGreaterThan(200)
+    expect(account.acknowledged, story).toBeGreaterThan(100)
   }
 
   test('rounds of kill -9 of the broker lose, repeat and reorder nothing', () => run(async () => {}), 60_000)

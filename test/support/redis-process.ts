@@ -15,7 +15,8 @@ export interface RedisProcessOptions {
   args?: string[]
 }
 
-function freePort(): Promise<number> {
+/** A port of loopback that nobody listens on just now. */
+export function freePort(): Promise<number> {
   return new Promise((resolve) => {
     const server = net.createServer()
     server.listen(0, '127.0.0.1', () => {
@@ -50,6 +51,16 @@ export class RedisProcess {
     return redis
   }
 
+  /** A Sentinel with this configuration file, which it rewrites. */
+  static async startSentinel(config: string): Promise<RedisProcess> {
+    const sentinel = new RedisProcess(await freePort(), {})
+    await sentinel.#run(
+      [config, '--sentinel', '--port', String(sentinel.port), '--bind', '127.0.0.1'],
+      /monitor master/,
+    )
+    return sentinel
+  }
+
   get url(): string {
     return `redis://127.0.0.1:${this.port}`
   }
@@ -79,14 +90,18 @@ export class RedisProcess {
       appendfsync,
     ]
     const place = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#dir, '--loglevel', 'notice']
-    const child = spawn('redis-server', [...place, ...persistence, ...args], { stdio: ['ignore', 'pipe', 'ignore'] })
+    await this.#run([...place, ...persistence, ...args], /Ready to accept connections/)
+  }
+
+  async #run(args: string[], ready: RegExp): Promise<void> {
+    const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'ignore'] })
     this.#child = child
     this.#exited = new Promise<void>((resolve) => child.on('close', () => resolve()))
     await new Promise<void>((resolve, reject) => {
       let text = ''
       child.stdout!.setEncoding('utf8').on('data', (more: string) => {
         text = (text + more).slice(-10_000)
-        if (/Ready to accept connections/.test(text)) resolve()
+        if (ready.test(text)) resolve()
       })
       void this.#exited.then(() => reject(new Error(`redis-server ended: ${text}`)))
     })
