@@ -7,15 +7,23 @@ export const HIGH_WATER_BYTES = 64 * 1024
 /** What was read is dealt with before the next read, of whichever socket. */
 const memory = Buffer.allocUnsafeSlow(READ_BYTES)
 
-type OnRead = (bytesRead: number) => boolean
-/** Where a socket keeps the two parts of its option `onread`. */
-interface Places {
-  readonly buffer: symbol
-  readonly callback: symbol
-}
+/**
+ * How much of it a read may take, in steps: a connection gets more when its last read took all it might. What comes with a CONNECT
+ * that has to wait for a decision is kept, so a newcomer cannot make the broker keep much.
+ */
+const windows = [16 * 1024, 64 * 1024, READ_BYTES].map((bytes) => memory.subarray(0, bytes))
+
 /** Who gets what was read. */
 interface Reader {
   sourceRead(bytes: Buffer): void
+}
+type OnRead = (bytesRead: number) => boolean
+type NextBuffer = () => Buffer
+/** Where a socket keeps the parts of its option `onread`. */
+interface Places {
+  readonly buffer: symbol
+  readonly nextBuffer: symbol
+  readonly callback: symbol
 }
 type Inside = Socket & Record<symbol, unknown> & { readonly _handle?: { useUserBuffer?(memory: Buffer): void } | null }
 
@@ -24,12 +32,18 @@ const places = findPlaces()
 /** By looking for what was put in. Null: this version of Node keeps it elsewhere. */
 function findPlaces(): Places | null {
   const callback: OnRead = () => true
-  const options = { onread: { buffer: memory, callback } } as SocketConstructorOpts
-  const socket = new Socket(options) as Inside
-  const symbols = Object.getOwnPropertySymbols(socket)
-  const ofBuffer = symbols.find((symbol) => socket[symbol] === memory)
-  const ofCallback = symbols.find((symbol) => socket[symbol] === callback)
-  return ofBuffer === undefined || ofCallback === undefined ? null : { buffer: ofBuffer, callback: ofCallback }
+  const nextBuffer: NextBuffer = () => memory
+  const places = {
+    buffer: placeOf({ buffer: memory, callback }, memory),
+    nextBuffer: placeOf({ buffer: nextBuffer, callback }, nextBuffer),
+    callback: placeOf({ buffer: memory, callback }, callback),
+  }
+  return Object.values(places).includes(undefined) ? null : (places as Places)
+}
+
+function placeOf(onread: { buffer: Buffer | NextBuffer; callback: OnRead }, part: unknown): symbol | undefined {
+  const socket = new Socket({ onread } as SocketConstructorOpts) as Inside
+  return Object.getOwnPropertySymbols(socket).find((symbol) => socket[symbol] === part)
 }
 
 /**
@@ -43,12 +57,21 @@ export function readShared(socket: Socket, reader: Reader): boolean {
   const inside = socket as Inside
   const handle = inside._handle
   if (places === null || typeof handle?.useUserBuffer !== 'function') return false
+  let step = 0
+  let taken = 0
   const callback: OnRead = (bytesRead) => {
-    reader.sourceRead(bytesRead === READ_BYTES ? memory : memory.subarray(0, bytesRead))
+    taken = bytesRead
+    const window = windows[step]!
+    reader.sourceRead(bytesRead === window.length ? window : window.subarray(0, bytesRead))
     return true
   }
-  handle.useUserBuffer(memory)
-  inside[places.buffer] = memory
+  const nextBuffer: NextBuffer = () => {
+    if (taken === windows[step]!.length && step < windows.length - 1) step++
+    return windows[step]!
+  }
+  handle.useUserBuffer(windows[0]!)
+  inside[places.buffer] = windows[0]!
+  inside[places.nextBuffer] = nextBuffer
   inside[places.callback] = callback
   return true
 }

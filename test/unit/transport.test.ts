@@ -168,6 +168,18 @@ describe('TCP', () => {
     expect(memories.size).toBe(1)
   })
 
+  test('reads little from a newcomer, and more from one that sends much', async () => {
+    const { recorder, peer } = await tcpPair()
+    const reads: number[] = []
+    recorder.onData = (bytes) => reads.push(bytes.length)
+    const sent = 2 * 1024 * 1024
+    peer.write(Buffer.alloc(sent, 'x'))
+    await recorder.until(() => recorder.bytes.length === sent)
+    expect(recorder.bytes.equals(Buffer.alloc(sent, 'x'))).toBe(true)
+    expect(reads[0]).toBeLessThanOrEqual(16 * 1024)
+    expect(Math.max(...reads)).toBeGreaterThan(16 * 1024)
+  })
+
   test('a port in use is an address_in_use that names the port', async () => {
     const first = tcpListener({ host: '127.0.0.1', port: 0, backlog: 1 }, () => {})
     const { port } = await first.listen()
