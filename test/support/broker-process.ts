@@ -18,6 +18,8 @@ export interface BrokerProcessOptions {
   /** How long to wait for the ready line. */
   readyTimeoutMs?: number
   store?: 'lmdb' | 'memory' | 'redis'
+  /** Files of the process may not grow beyond this, in bytes: `ulimit -f`. */
+  fileBytesMax?: number
 }
 
 export interface Exit {
@@ -82,14 +84,17 @@ export class BrokerProcess {
 
   /** Starts (again), on the ports of the last start. */
   async start(): Promise<void> {
-    const { args = [], config, env = {}, store, readyTimeoutMs = 20_000 } = this.options
+    const { args = [], config, env = {}, store, fileBytesMax, readyTimeoutMs = 20_000 } = this.options
     if (!fs.existsSync(mainFile())) throw new Error(`${mainFile()} is missing: run npm run build first`)
     const httpPort = this.http ? new URL(this.http).port : '0'
     const all = [mainFile(), 'start', '--mqtt-port', String(this.mqtt.port), '--http-port', httpPort]
     all.push('--data-dir', this.dataDir)
     if (config) all.push('--config', this.configFile)
     if (store) all.push('--store', store)
-    const child = spawn(process.execPath, [...all, ...args], {
+    const line = [process.execPath, ...all, ...args]
+    if (fileBytesMax !== undefined)
+      line.unshift('bash', '-c', `ulimit -f ${Math.floor(fileBytesMax / 1024)}; exec "$@"`, 'bash')
+    const child = spawn(line[0]!, line.slice(1), {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
       cwd: this.ownDir ?? undefined,

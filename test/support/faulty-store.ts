@@ -13,6 +13,8 @@ import { LmdbEngine } from '../../src/stores/lmdb/engine.ts'
 export class StoreFaults {
   /** Every commit is refused. */
   failing = false
+  /** With what; null: a fault of the test. */
+  error: SluiceError | null = null
   /** Every commit takes at least this long. */
   delayMs = 0
   private held: Promise<void> = Promise.resolve()
@@ -20,6 +22,7 @@ export class StoreFaults {
 
   heal(): void {
     this.failing = false
+    this.error = null
     this.delayMs = 0
     this.release()
   }
@@ -39,7 +42,7 @@ export class StoreFaults {
     const { delayMs, held } = this
     if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs))
     await held
-    if (this.failing) throw new SluiceError('store_unavailable', 'the test broke the store')
+    if (this.failing) throw this.error ?? new SluiceError('store_unavailable', 'the test broke the store')
   }
 
   /** An embedded store whose commits go through `passage`. */
