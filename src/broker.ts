@@ -188,6 +188,8 @@ export function prepare(options: BuildOptions): Prepared {
       for (const report of reports) report.stop()
       drops.stop()
       keeping?.stop()
+      // What moves messages from one lane to another is over before another node keeps the lanes.
+      await commits.done().catch(() => {})
       clockShift.stop()
       await core.sessions.claims?.idle()
       await queues.close()

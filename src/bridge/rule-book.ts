@@ -39,6 +39,8 @@ interface Linked {
   readonly rule: Rule
   readonly source: RuleSource
   target: Destination | null
+  /** In the keeper's tree. */
+  kept: BridgeTarget | null
 }
 
 /**
@@ -53,6 +55,7 @@ export class RuleBook {
   readonly #topic = new Candidate()
   /** Where messages go when another node keeps the queues. */
   #elsewhere: (() => Destination) | null = null
+  #keeper: TopicTree<Destination> | null = null
   /** Changes are made one after the other. */
   #last: Promise<unknown> = Promise.resolve()
 
@@ -84,10 +87,14 @@ export class RuleBook {
     for (const linked of this.#rules.values()) this.#link(linked)
   }
 
-  /** From now on all that rules take goes to this place; null: into the queues. */
-  linkTo(elsewhere: (() => Destination) | null): void {
-    this.#elsewhere = elsewhere
+  /**
+   * From now on all that rules take goes to this place; null: into the queues.
+   * @param keeper tree of what leaves that place for the queues; null: another node sees to it
+   */
+  linkTo(elsewhere: (() => Destination) | null, keeper: TopicTree<Destination> | null): void {
     for (const name of this.#rules.keys()) this.#unlink(name)
+    this.#elsewhere = elsewhere
+    this.#keeper = keeper
     this.link()
   }
 
@@ -175,7 +182,7 @@ export class RuleBook {
   }
 
   #put(rule: Rule, source: RuleSource): Linked {
-    const linked: Linked = { rule, source, target: null }
+    const linked: Linked = { rule, source, target: null, kept: null }
     this.#unlink(rule.name)
     this.#rules.set(rule.name, linked)
     return linked
@@ -184,22 +191,32 @@ export class RuleBook {
   #link(linked: Linked): void {
     const { rule } = linked
     const { tree, intakeOf } = this.#o
+    const { topicFilter } = rule.filter
     if (this.#elsewhere !== null) {
       linked.target = this.#elsewhere()
-      tree.add(rule.filter.topicFilter, linked.target)
-      return
+      tree.add(topicFilter, linked.target)
+      if (this.#keeper === null) return
     }
     const work = rule.plain ? null : workOf(rule, this.#underway, intakeOf)
     const takesTopic = rule.hasTopicConditions ? (topic: string) => this.#takesTopic(rule, topic) : null
-    linked.target = new BridgeTarget(intakeOf(rule.queue), work, takesTopic)
-    tree.add(rule.filter.topicFilter, linked.target)
+    const target = new BridgeTarget(intakeOf(rule.queue), work, takesTopic)
+    if (this.#elsewhere === null) {
+      linked.target = target
+      tree.add(topicFilter, target)
+    } else {
+      linked.kept = target
+      this.#keeper!.add(topicFilter, target)
+    }
   }
 
   #unlink(name: string): void {
     const known = this.#rules.get(name)
     if (known === undefined || known.target === null) return
-    this.#o.tree.remove(known.rule.filter.topicFilter, known.target)
+    const { topicFilter } = known.rule.filter
+    this.#o.tree.remove(topicFilter, known.target)
     known.target = null
+    if (known.kept !== null) this.#keeper?.remove(topicFilter, known.kept)
+    known.kept = null
   }
 
   #takesTopic(rule: Rule, topic: string): boolean {

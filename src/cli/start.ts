@@ -79,6 +79,11 @@ async function serve(
   signals: Signals,
   start: StartBroker,
 ): Promise<number> {
+  // Others have taken over what this process served, or was about to serve.
+  events.on('nodeFenced', () => {
+    log.flush()
+    process.exit(exitCodes.temporary.code)
+  })
   let running: Running
   try {
     running = await start(config, { events, logger: log.logger })
@@ -95,11 +100,6 @@ async function serve(
   events.on('storeBroken', () => {
     log.flush()
     process.exit(exitCodes.store.code)
-  })
-  // Others have taken over what this process served.
-  events.on('nodeFenced', () => {
-    log.flush()
-    process.exit(exitCodes.temporary.code)
   })
   // Without files to read again, SIGHUP keeps its meaning: the terminal is gone.
   const offReload = running.addresses.mqtts && process.onReload?.(() => running.reload?.())

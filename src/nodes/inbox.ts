@@ -1,18 +1,22 @@
 import type { Clock } from '../base/clock.ts'
-import type { Elsewhere } from '../router/destinations.ts'
+import type { Destination, Elsewhere } from '../router/destinations.ts'
 import { admit } from '../router/entering.ts'
-import type { Match } from '../router/match.ts'
+import { Match } from '../router/match.ts'
 import { Publication } from '../router/publication.ts'
 import { ELSEWHERE } from '../router/sharing.ts'
+import type { TopicTree } from '../router/topic-tree.ts'
 import type { Chunk, Lane, LaneTarget, Store } from '../store.ts'
 import type { DropCause } from '../telemetry/events.ts'
 
 /** The lane in which messages for work queues wait for the node that keeps the queues. */
 const INBOX = 'qi'
+/** Topics whose rules are remembered. */
+const MATCHES_MAX = 10_000
 
 /**
- * Where messages for work queues go on nodes that do not keep the queues: rules, limits, priorities and duplicates are the
- * keeper's business, so the message is put down as it is, durably, and the keeper moves it on.
+ * Where messages for work queues go when there are several nodes: rules, limits, priorities and duplicates are the business
+ * of the node that keeps the queues, so the message is put down as it is, durably, and the keeper moves it on. The keeper's own
+ * publishers go this way too: one line for all nodes, so that a publisher that moves to another node keeps its order.
  */
 export class Inbox implements Elsewhere {
   readonly nodeId = ''
@@ -46,7 +50,8 @@ export interface InboxReaderContext {
   readonly store: Store
   readonly clock: Clock
   readonly commits: { schedule(): void }
-  readonly router: { match(topic: Buffer, start: number, end: number): Match }
+  /** Where the rules lead. */
+  readonly tree: TopicTree<Destination>
   readonly counters: { bridged: number }
   dropped(session: null, cause: DropCause, count: number): void
   failed(error: unknown): void
@@ -59,23 +64,27 @@ export interface InboxReaderContext {
 export class InboxReader {
   readonly #c: InboxReaderContext
   readonly #lane: Lane
+  readonly #matches = new Map<string, Match>()
   #next = 1
   #draining = false
   #again = false
   #closed = false
+  /** Settles when everything that is known of has been moved. */
+  #idle: Promise<void> = Promise.resolve()
 
   constructor(context: InboxReaderContext) {
     this.#c = context
     this.#lane = context.store.lane(INBOX)
   }
 
-  /** This node keeps the queues from now on. */
+  /** This node keeps the queues from now on. Resolves when what had been waiting is in the queues. */
   async open(): Promise<void> {
     this.#closed = false
     this.#next = 1
     this.#lane.onCommitted = () => this.#wake()
     await this.#c.store.shared!.keep(this.#lane)
     this.#wake()
+    await this.#idle
   }
 
   close(): void {
@@ -87,7 +96,7 @@ export class InboxReader {
     this.#again = true
     if (this.#draining) return
     this.#draining = true
-    this.#drain()
+    this.#idle = this.#drain()
       .catch((error: unknown) => this.#c.failed(error))
       .finally(() => {
         this.#draining = false
@@ -121,12 +130,26 @@ export class InboxReader {
     this.#next = Math.max(this.#next, chunk.firstSeq + chunk.count)
   }
 
+  #match(topic: string): Match {
+    const { tree } = this.#c
+    const known = this.#matches.get(topic)
+    if (known?.generation === tree.generation) return known
+    const found: Destination[] = []
+    tree.match(topic, (destination) => {
+      found.push(destination)
+    })
+    const match = new Match(topic, tree.generation, 0, false, found)
+    if (this.#matches.size >= MATCHES_MAX) this.#matches.clear()
+    this.#matches.set(topic, match)
+    return match
+  }
+
   /** Null: done. A queue that wants its publishers to wait has us wait. */
   #enter(message: Buffer, seq: number): Promise<unknown> | null {
-    const { store, clock, router, counters, commits } = this.#c
+    const { store, clock, counters, commits } = this.#c
     const publication = new Publication()
     publication.load(message, clock.now())
-    const match = router.match(publication.topicBuf, publication.topicStart, publication.topicEnd)
+    const match = this.#match(publication.topic)
     const entering = admit(match.bridges, publication, ELSEWHERE)
     if (entering !== null && entering.refusal === null && entering.heldBy !== null) {
       const { heldBy } = entering

@@ -55,6 +55,8 @@ export class Nodes implements ClusterListener, SharedWatcher {
   /** Answers a question of another node that this room knows nothing of. */
   onAsked: (kind: string, body: unknown) => Promise<unknown> = (kind) =>
     Promise.reject(new SluiceError('invariant', `nobody here knows the question ${JSON.stringify(kind)}`))
+  /** Called when another node joined. */
+  onJoined: () => void = () => {}
   /** Called when another node changed a small named fact in the store. */
   onMeta: (key: string) => void = () => {}
   /** Called when this node leads from now on, or no longer. */
@@ -162,6 +164,7 @@ export class Nodes implements ClusterListener, SharedWatcher {
     this.#remotes.set(nodeId, new RemoteNode(nodeId, store.lane(mailboxOf(nodeId)), send, dropped))
     if (!this.#follower.holding) interest.restore((id) => (id === nodeId ? this.#remotes.get(id) : undefined))
     this.#c.events.emit('nodeJoined', { nodeId })
+    this.onJoined()
   }
 
   gone(nodeId: string): void {

@@ -4,14 +4,15 @@ import type { Core } from '../connection/core.ts'
 import { SluiceError } from '../errors.ts'
 import type { MemberQueue } from '../queue/member-queue.ts'
 import type { Queues } from '../queue/queues.ts'
-import { NodeInterest } from '../router/destinations.ts'
+import { type Destination, NodeInterest } from '../router/destinations.ts'
+import { TopicTree } from '../router/topic-tree.ts'
 import type { Store } from '../store.ts'
 import type { Drops } from '../telemetry/drops.ts'
 import { Inbox, InboxReader, type InboxReaderContext } from './inbox.ts'
 import type { Nodes } from './nodes.ts'
 import { answerQueueQuestion, QUEUE_QUESTION, RemoteQueue } from './remote-queue.ts'
 
-export interface QueueKeepingContext extends InboxReaderContext {
+export interface QueueKeepingContext extends Omit<InboxReaderContext, 'tree'> {
   readonly store: Store
   readonly cluster: Cluster
   readonly queues: Queues
@@ -19,19 +20,22 @@ export interface QueueKeepingContext extends InboxReaderContext {
 }
 
 /**
- * The work queues where there are several nodes: the node that leads keeps them, with everything a single node does. The
- * others put messages for them into the inbox and ask the keeper on behalf of their workers.
+ * The work queues where nodes share a store: the node that leads keeps them, with everything a single node does. As soon as
+ * there are two nodes, messages for queues go through the inbox, and the others ask the keeper on behalf of their workers.
  */
 export class QueueKeeping {
   readonly #c: QueueKeepingContext
+  /** Where the rules lead, for what comes out of the inbox. */
+  readonly #tree = new TopicTree<Destination>()
   readonly #reader: InboxReader
   readonly #inbox: Inbox
   #keeps = false
+  #shared = false
 
   constructor(context: QueueKeepingContext) {
     this.#c = context
     this.#inbox = new Inbox(context.store, context.commits)
-    this.#reader = new InboxReader(context)
+    this.#reader = new InboxReader({ ...context, tree: this.#tree })
   }
 
   get keeps(): boolean {
@@ -40,8 +44,17 @@ export class QueueKeeping {
 
   /** Serves queues from now on, here or through the keeper. */
   async start(): Promise<void> {
-    if (this.#c.cluster.leads) await this.keep()
-    else this.#c.rules.linkTo(() => new NodeInterest(this.#inbox, true))
+    const { cluster, rules } = this.#c
+    if (cluster.leads) await this.keep()
+    if (cluster.leads && cluster.others.size === 0) rules.linkTo(null, null)
+    else this.share()
+  }
+
+  /** There are other nodes: from now on messages for queues stand in one line with theirs. */
+  share(): void {
+    if (this.#shared) return
+    this.#shared = true
+    this.#link()
   }
 
   /** This node leads: it keeps the queues from now on. */
@@ -50,8 +63,12 @@ export class QueueKeeping {
     this.#keeps = true
     await this.#c.queues.open()
     this.#c.queues.control.measure()
-    this.#c.rules.linkTo(null)
+    this.#link()
     await this.#reader.open()
+  }
+
+  #link(): void {
+    this.#c.rules.linkTo(() => new NodeInterest(this.#inbox, true), this.#keeps ? this.#tree : null)
   }
 
   stop(): void {
@@ -74,13 +91,12 @@ export interface KeepQueuesParts {
 
 /** Ties the queues to the node's standing among the others: who leads keeps them, and a leader that no longer leads ends. */
 export function keepQueues({ core, nodes, queues, rules, drops }: KeepQueuesParts): QueueKeeping {
-  const { store, clock, commits, counters, router, events } = core
+  const { store, clock, commits, counters, events } = core
   const keeping = new QueueKeeping({
     store,
     clock,
     commits,
     counters,
-    router,
     queues,
     rules,
     cluster: nodes.cluster,
@@ -91,6 +107,7 @@ export function keepQueues({ core, nodes, queues, rules, drops }: KeepQueuesPart
     kind === QUEUE_QUESTION && keeping.keeps
       ? answerQueueQuestion(queues, body)
       : Promise.reject(new SluiceError('node_gone', 'this node does not keep the queues'))
+  nodes.onJoined = () => keeping.share()
   nodes.onMeta = (key) => {
     const name = RuleBook.ruleOfKey(key)
     if (name !== null) rules.changed(name)

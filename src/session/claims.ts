@@ -112,8 +112,11 @@ export class Claims {
     const stored = await store.shared!.session(clientId)
     const known = sessions.find(clientId)
     if (stored !== null) {
-      const { lane } = sessions.adopt(stored)
+      const session = sessions.adopt(stored)
+      const { lane } = session
       if (lane !== null) await store.shared!.keep(lane)
+      // The node that served it died: whatever waits may have been sent.
+      if (lane !== null && stored.session.disconnectedAt === 0) session.maybeSentBefore = lane.nextSeq
     } else if (known !== undefined) {
       sessions.forget(known)
     }

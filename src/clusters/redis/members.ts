@@ -9,6 +9,8 @@ const PROTOCOL = 1
 
 /** Heartbeats in the time after which a silent node is dead. */
 const BEATS = 5
+/** Heartbeats without a leader after which another takes the lead. */
+const LEADERLESS_BEATS = 2
 
 export interface MembersListener {
   joined(node: NodeFacts): void
@@ -33,6 +35,8 @@ export class Members {
   #facts: NodeFacts
   #leads = false
   #leader: string | null = null
+  /** Heartbeats in a row at which nobody led. */
+  #leaderless = 0
   #cancel: (() => void) | null = null
   #left = false
   #beating: Promise<void> | null = null
@@ -132,6 +136,7 @@ export class Members {
       .catch((error: unknown) => {
         // Nobody's silence counts while we hear nothing ourselves.
         this.#silentSince.clear()
+        this.#leaderless = 0
         this.#o.onError('heartbeat', error)
       })
       .finally(() => {
@@ -142,9 +147,12 @@ export class Members {
 
   async #beat(): Promise<void> {
     const { redis, nodeId, nodeTimeoutMs } = this.#o
-    const keys = [this.#key('incarnations'), this.#key(`alive:${nodeId}`), this.#key('leader')]
-    const leader = String(await redis.eval(scripts.beat, 3, ...keys, nodeId, this.incarnation, nodeTimeoutMs))
+    const keys = ['incarnations', `alive:${nodeId}`, 'leader', 'led', 'nodes'].map((name) => this.#key(name))
+    // Who led before is given the time to say so again: all fall silent together when Redis is away.
+    const mayLead = this.#leaderless >= LEADERLESS_BEATS ? 1 : 0
+    const leader = String(await redis.eval(scripts.beat, 5, ...keys, nodeId, this.incarnation, nodeTimeoutMs, mayLead))
     if (this.#left) return
+    this.#leaderless = leader === '' ? this.#leaderless + 1 : 0
     if (leader === '-1') {
       this.#fenced()
       return
@@ -152,7 +160,7 @@ export class Members {
     const all = await redis.hgetall(this.#key('nodes'))
     if (this.#left) return
     this.#compare(all)
-    this.#leader = leader.slice(0, leader.lastIndexOf(' '))
+    this.#leader = leader === '' ? null : leader.slice(0, leader.lastIndexOf(' '))
     this.#lead(leader === `${nodeId} ${this.incarnation}`)
     if (this.#leads) await this.#reap()
   }

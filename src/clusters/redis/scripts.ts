@@ -6,6 +6,7 @@
  *                                                                  incarnation writes is refused, by these scripts and by the store's
  *     alive:<node>   string  incarnation, with a time to live      heartbeat
  *     leader         string  node incarnation, with a time to live
+ *     led            string  node incarnation of who led last: it is declared dead before another leads, so that two never do
  *     owners         hash    Client Identifier -> node             who serves it
  */
 
@@ -25,15 +26,26 @@ return 1
 `
 
 /**
- * KEYS incarnations, alive:<node>, leader. ARGV node, incarnation, ttl ms.
- * Returns -1 when fenced, else "node incarnation" of who leads.
+ * KEYS incarnations, alive:<node>, leader, led, nodes. ARGV node, incarnation, ttl ms, 1 when it may take the lead of another.
+ * Returns -1 when fenced, else "node incarnation" of who leads, or nothing: nobody does.
  */
 export const beat = `
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return -1 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 local me = ARGV[1] .. ' ' .. ARGV[2]
 local leader = redis.call('GET', KEYS[3])
+local led = redis.call('GET', KEYS[4])
+if not leader and led and led ~= me and ARGV[4] ~= '1' then return '' end
 if leader == me or not leader then
+  if led and led ~= me then
+    local space = string.find(led, ' [0-9]+$')
+    local node = string.sub(led, 1, space - 1)
+    if redis.call('HGET', KEYS[1], node) == string.sub(led, space + 1) then
+      redis.call('HINCRBY', KEYS[1], node, 1)
+      redis.call('HDEL', KEYS[5], node)
+    end
+  end
+  redis.call('SET', KEYS[4], me)
   redis.call('SET', KEYS[3], me, 'PX', ARGV[3])
   return me
 end

@@ -126,6 +126,8 @@ export class Reader {
     )
     const reply = asked.answer as [Buffer, Buffer[], Buffer[], Buffer[], number]
     const [last, entries, marks, shared, complete] = reply
+    // What others appended may be settled as soon as it was read.
+    lane.last = Math.max(lane.last, Number(String(last)))
     const bodies = new Map<string, Buffer>()
     for (let i = 0; i < shared.length; i += 2) bodies.set(shared[i]!.toString(), shared[i + 1]!)
     const markOf = new Map<number, Buffer>()

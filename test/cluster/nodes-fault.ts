@@ -1,0 +1,211 @@
+/**
+ * Several broker processes over one Redis, while processes die and come back: publishers, persistent subscribers and a worker
+ * that go to whatever node there is. Afterwards the account is made, with the same promises as on one node.
+ */
+import { type Account, Ledger } from '../fault/ledger.ts'
+import { FaultPublisher } from '../fault/publisher.ts'
+import { QueueWorker } from '../fault/queue-worker.ts'
+import { FaultSubscriber } from '../fault/subscriber.ts'
+import { BrokerProcess } from '../support/broker-process.ts'
+import type { Target } from '../support/raw-client.ts'
+import { RedisProcess } from '../support/redis-process.ts'
+import { SeededRandom } from '../support/seeded-random.ts'
+
+export type Fault = 'kill-node' | 'kill-redis' | 'roll'
+
+export interface NodesFaultOptions {
+  seed: number
+  rounds: number
+  nodes?: number
+  /** What happens, one of them in each round. */
+  faults?: readonly Fault[]
+  publishers?: number
+  roundMsMax?: number
+  report?: (line: string) => void
+}
+
+const leaseMs = 1500
+
+export async function runNodesFault(options: NodesFaultOptions): Promise<Account> {
+  const redis = await RedisProcess.start()
+  const brokers: BrokerProcess[] = []
+  try {
+    const config = {
+      log: { level: 'warn', format: 'json' },
+      redisUrl: redis.url,
+      nodes: { timeoutMs: 2000, surrenderTimeoutMs: 1000 },
+      bridge: [
+        { topicFilter: 'fault/queue/#', queue: 'fault' },
+        { topicFilter: 'fault/both/#', queue: 'fault' },
+      ],
+      queues: { fault: { leaseMs, maxAttempts: 1000, backoff: { minMs: 10, maxMs: 100, factor: 2, jitter: 'none' } } },
+    }
+    for (let i = 0; i < (options.nodes ?? 3); i++) brokers.push(await BrokerProcess.start({ config, store: 'redis' }))
+    const run = new NodesFault(options, redis, brokers)
+    try {
+      return await run.run()
+    } finally {
+      await run.close()
+    }
+  } finally {
+    await Promise.all(brokers.map((broker) => broker.stop()))
+    await redis.stop()
+  }
+}
+
+class NodesFault {
+  readonly #options: NodesFaultOptions
+  readonly #redis: RedisProcess
+  readonly #brokers: BrokerProcess[]
+  readonly #random: SeededRandom
+  readonly #ledger: Ledger
+  readonly #publishers: FaultPublisher[]
+  readonly #subscribers: FaultSubscriber[]
+  readonly #worker: QueueWorker
+  readonly #receivers
+  /** Nodes that are down on purpose. */
+  readonly #down = new Set<BrokerProcess>()
+  #over = false
+
+  constructor(options: NodesFaultOptions, redis: RedisProcess, brokers: BrokerProcess[]) {
+    this.#options = options
+    this.#redis = redis
+    this.#brokers = brokers
+    const random = new SeededRandom(options.seed)
+    this.#random = random
+    const ledger = new Ledger(options.seed)
+    this.#ledger = ledger
+    const inSession = (topic: string): boolean => /^fault\/(session|both)\//.test(topic)
+    const inQueue = (topic: string): boolean => /^fault\/(queue|both)\//.test(topic)
+    const online = ledger.addReceiver({ name: 'online session', kind: 'session', wants: inSession })
+    const flapping = ledger.addReceiver({ name: 'flapping session', kind: 'session', wants: inSession })
+    const queue = ledger.addReceiver({ name: 'queue', kind: 'queue', wants: inQueue })
+    this.#receivers = [online, flapping, queue]
+    const any = (): BrokerProcess => {
+      const running = brokers.filter((broker) => broker.running)
+      return random.pick(running.length > 0 ? running : brokers)
+    }
+    const target = (): Target => any().mqtt
+    this.#publishers = Array.from({ length: options.publishers ?? 4 }, (_, i) => {
+      const clientId = `publisher-${i}`
+      const topics = ['queue', 'session', 'both'].map((kind) => ({ topic: `fault/${kind}/${i}`, retain: false }))
+      const own = random.fork(clientId)
+      const qos = i % 2 === 0 ? 2 : 1
+      return new FaultPublisher({
+        clientId,
+        qos,
+        version: 4,
+        topics,
+        target,
+        ledger,
+        random: own,
+        window: 20,
+        paceMs: 8,
+      })
+    })
+    const filters = ['fault/session/#', 'fault/both/+']
+    this.#subscribers = [online, flapping].map((receiver, i) => {
+      const clientId = `subscriber-${i}`
+      const own = random.fork(clientId)
+      return new FaultSubscriber({
+        clientId,
+        version: 4,
+        filters,
+        receiver,
+        target,
+        ledger,
+        random: own,
+        ackDelayMs: 10,
+      })
+    })
+    this.#worker = new QueueWorker({
+      queue: 'fault',
+      url: () => any().http,
+      receiver: queue,
+      ledger,
+      random: random.fork('worker'),
+      leaseMs,
+    })
+  }
+
+  async run(): Promise<Account> {
+    void this.#supervise()
+    for (const subscriber of this.#subscribers) subscriber.start()
+    await this.#until('the subscriptions stand', () => this.#subscribers.every(({ ready }) => ready))
+    this.#worker.start()
+    for (const publisher of this.#publishers) publisher.start()
+    for (let round = 1; round <= this.#options.rounds; round++) {
+      this.#ledger.round = round
+      await this.#round(round)
+    }
+    await this.#drain()
+    return this.#ledger.account()
+  }
+
+  /** Starts again what has ended, as a supervisor does: a node that was declared dead ends itself. */
+  async #supervise(): Promise<void> {
+    while (!this.#over) {
+      await sleep(100)
+      for (const broker of this.#brokers)
+        if (!broker.running && !this.#down.has(broker) && !this.#over) await broker.start().catch(() => {})
+    }
+  }
+
+  async #round(round: number): Promise<void> {
+    const random = this.#random
+    await sleep(random.int(200, this.#options.roundMsMax ?? 1200))
+    const fault = random.pick([...(this.#options.faults ?? (['kill-node', 'kill-redis', 'roll'] as const))])
+    const broker = random.pick(this.#brokers)
+    if (random.chance(0.5)) this.#subscribers[1]!.goOffline()
+    const startedAt = performance.now()
+    if (fault === 'kill-redis') {
+      await this.#redis.kill()
+      await sleep(random.int(0, 1500))
+      await this.#redis.start()
+    } else {
+      this.#down.add(broker)
+      await broker.kill(fault === 'kill-node' ? 'SIGKILL' : 'SIGTERM')
+      await sleep(random.int(0, 2500))
+      await broker.start()
+      this.#down.delete(broker)
+    }
+    this.#subscribers[1]!.goOnline()
+    this.#options.report?.(`round ${round}: ${fault}, back after ${Math.round(performance.now() - startedAt)} ms`)
+  }
+
+  async #drain(): Promise<void> {
+    this.#worker.chaos = false
+    for (const publisher of this.#publishers) publisher.stopProducing()
+    const done = (): boolean => this.#publishers.every(({ unacknowledged }) => unacknowledged === 0)
+    const owed = (): number => this.#receivers.reduce((sum, receiver) => sum + this.#ledger.outstanding(receiver), 0)
+    const arrived = (): number => this.#receivers.reduce((sum, receiver) => sum + this.#ledger.arrivals(receiver), 0)
+    let movedAt = performance.now()
+    let last = ''
+    while (!done() || this.#worker.emptyPulls < 3 || owed() > 0) {
+      const now = `${arrived()} ${this.#worker.acknowledged}`
+      if (now !== last) movedAt = performance.now()
+      last = now
+      if (performance.now() - movedAt > 12_000) break
+      await sleep(50)
+    }
+  }
+
+  async #until(what: string, condition: () => boolean): Promise<void> {
+    const deadline = performance.now() + 15_000
+    while (!condition()) {
+      if (performance.now() > deadline)
+        throw new Error(`not in time: ${what}; ${this.#brokers.map(({ stderr }) => stderr).join('\n')}`)
+      await sleep(10)
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#over = true
+    if (process.env['FAULT_LOG']) for (const { stderr } of this.#brokers) console.error(stderr.slice(-3000))
+    await Promise.all([...this.#publishers, ...this.#subscribers, this.#worker].map((client) => client.close()))
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
