@@ -37,8 +37,10 @@ export function keyPrefix(settings: RedisSettings): string {
 /**
  * A connection that connects at once and again and again. A command given while it does not stand fails at once, and one
  * whose connection ends fails without being repeated: who sent it knows whether repeating is safe.
+ * @param unanswered what becomes of commands under way when the connection ends: they wait for who sent them to give up, or
+ *   fail
  */
-export function connectRedis(settings: RedisSettings, name: string): RedisClient {
+export function connectRedis(settings: RedisSettings, name: string, unanswered: 'wait' | 'fail' = 'wait'): RedisClient {
   const { connectTimeoutMs = 5000 } = settings
   const secured = settings.tls !== undefined || settings.url.startsWith('rediss:')
   const common: RedisOptions = {
@@ -46,7 +48,8 @@ export function connectRedis(settings: RedisSettings, name: string): RedisClient
     connectTimeout: connectTimeoutMs,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
-    maxRetriesPerRequest: null,
+    // Only a number makes the client settle what was under way when the connection ended.
+    maxRetriesPerRequest: unanswered === 'fail' ? 0 : null,
     retryStrategy: reconnectDelayMs,
     noDelay: true,
     keepAlive: 10_000,

@@ -10,6 +10,8 @@ import type { DropCause } from '../telemetry/events.ts'
 
 /** The lane in which messages for work queues wait for the node that keeps the queues. */
 const INBOX = 'qi'
+/** Pause after Redis did not answer, in ms. */
+const RETRY_MS = 500
 /** Topics whose rules are remembered. */
 const MATCHES_MAX = 10_000
 
@@ -97,7 +99,10 @@ export class InboxReader {
     if (this.#draining) return
     this.#draining = true
     this.#idle = this.#drain()
-      .catch((error: unknown) => this.#c.failed(error))
+      .catch((error: unknown) => {
+        this.#c.failed(error)
+        this.#c.clock.after(RETRY_MS, () => this.#wake())
+      })
       .finally(() => {
         this.#draining = false
       })

@@ -185,8 +185,22 @@ class NodesFault {
       const now = `${arrived()} ${this.#worker.acknowledged}`
       if (now !== last) movedAt = performance.now()
       last = now
-      if (performance.now() - movedAt > 12_000) break
+      if (performance.now() - movedAt > 12_000) {
+        await this.#tellWhatStands()
+        break
+      }
       await sleep(50)
+    }
+  }
+
+  /** Nothing moves any more although something is owed: what each node says of its clients. */
+  async #tellWhatStands(): Promise<void> {
+    for (const broker of this.#brokers) {
+      const ask = async (path: string): Promise<string> =>
+        (await fetch(`${broker.http}/api/v1/${path}`).catch((error: unknown) => new Response(String(error)))).text()
+      this.#options.report?.(
+        `${broker.running} ${broker.http} ${await ask('node')} ${await ask('clients')} ${await ask('queues')}`,
+      )
     }
   }
 
@@ -201,7 +215,7 @@ class NodesFault {
 
   async close(): Promise<void> {
     this.#over = true
-    if (process.env['FAULT_LOG']) for (const { stderr } of this.#brokers) console.error(stderr.slice(-3000))
+    if (process.env['FAULT_LOG']) for (const { stderr } of this.#brokers) console.error(stderr.slice(-30000))
     await Promise.all([...this.#publishers, ...this.#subscribers, this.#worker].map((client) => client.close()))
   }
 }
