@@ -52,6 +52,11 @@ export class Commits {
   /** The timer for it runs. */
   #timed = false
   readonly #close = (): void => this.flush()
+  #wakes = false
+  readonly #wakeSoon = (): void => {
+    this.#wakes = false
+    if (this.#woken.length > 0) this.#wake()
+  }
 
   /** @param after called after each commit, whatever its outcome */
   constructor(store: Store, health: CommitObserver, after: () => void, clock: Clock = systemClock) {
@@ -82,9 +87,15 @@ export class Commits {
     return new Promise((committed, notCommitted) => this.wait({ committed, notCommitted }))
   }
 
-  /** Wakes the session after the acknowledgements of the commit that is being completed. */
+  /**
+   * Wakes the session after the acknowledgements of the commit that is being completed; when it is another node's commit, at
+   * the end of this turn.
+   */
   wakeLater(session: Wakeable): void {
     this.#woken.push(session)
+    if (this.#store.shared === null || this.#wakes) return
+    this.#wakes = true
+    setImmediate(this.#wakeSoon)
   }
 
   /** Commits at the end of this turn. */

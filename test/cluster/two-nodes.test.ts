@@ -113,6 +113,15 @@ describe.skipIf(!hasRedis)('two nodes over one Redis', () => {
     expect(await after.payloads(5)).toEqual(['one', 'two', 'three', 'four', 'five'])
   })
 
+  test('a new stored session gets what the other node publishes while it is connected', async () => {
+    const options = { clientId: 'fresh', clean: false, properties: { sessionExpiryInterval: 600 } }
+    const reader = await Client.to(b, options)
+    await reader.subscribe('jobs/+', 1)
+    const writer = await Client.to(a, { clientId: 'wa' })
+    for (let i = 0; i < 5; i++) await writer.publish('jobs/1', `${i}`)
+    expect(await reader.payloads(5)).toEqual(['0', '1', '2', '3', '4'])
+  })
+
   test('a session that moves while messages flow gets each QoS 2 message once', async () => {
     // The client keeps what it knows of exchanges under way, as it must.
     const incomingStore = new mqtt.Store({ clean: false })
