@@ -7,7 +7,7 @@ import type { WorkQueue } from './queue.ts'
 import { Retained } from './retained.ts'
 import { RoomWaiters } from './room-waiters.ts'
 import { Schedule } from './schedule.ts'
-import type { QueueSettings } from './settings.ts'
+import type { IntakeLimits, QueueSettings } from './settings.ts'
 import { type EntryTerms, encodeTerms, PRIORITY_DEFAULT, type Terms } from './terms.ts'
 
 /** Why a message did not enter although nothing is wrong with it. */
@@ -73,11 +73,14 @@ export class Intake {
   #plain: readonly LaneTarget[] = []
   /** Every message is kept for replay. */
   #keeps = false
+  /** Looked at for each message: see `relink`. */
+  #limits: IntakeLimits
 
   constructor(parts: IntakeParts) {
     const { name, store, clock, commit, onError } = parts
     this.name = name
     this.#parts = parts
+    this.#limits = parts.settings().limits
     this.#waiters = new RoomWaiters(clock)
     this.window = new DeduplicationWindow(name, store, clock, () => parts.settings().deduplication, commit)
     this.retained = new Retained(name, store, clock, () => parts.settings().retention, commit)
@@ -109,7 +112,7 @@ export class Intake {
 
   /** No limit is reached. */
   get hasRoom(): boolean {
-    const { messagesMax, bytesMax } = this.#parts.settings().limits
+    const { messagesMax, bytesMax } = this.#limits
     const members = this.#members
     const scheduled = this.schedule.waiting
     for (let i = 0; i < members.length; i++)
@@ -121,7 +124,9 @@ export class Intake {
   relink(): void {
     this.#members = this.#parts.members()
     this.#plain = this.#members.map(({ lane }) => ({ lane, tag: 0, extra: null }))
-    this.#keeps = this.#parts.settings().retention.ms > 0
+    const { limits, retention } = this.#parts.settings()
+    this.#limits = limits
+    this.#keeps = retention.ms > 0
     generation++
     this.left()
   }
