@@ -39,7 +39,7 @@ export interface KillOptions {
 export async function runKillTest(options: KillOptions): Promise<Account> {
   const random = new SeededRandom(options.seed)
   const settings = options.redisUrl ? { ...castConfig, redisUrl: options.redisUrl } : castConfig
-  const broker = await BrokerProcess.start({ config: settings, store: options.store ?? 'lmdb' })
+  const broker = await BrokerProcess.start({ config: settings, store: options.store ?? 'lmdb', readyTimeoutMs: 60_000 })
   const run = new KillRun(options, broker, random)
   try {
     return await run.run()

@@ -57,6 +57,7 @@ test('a QoS 2 message twice in a session, or under two identities in a queue, is
   queue.send(1, 2)
   queue.ledger.arrived(queue.receiver, 't', 1, { id: 'a', attempt: 1 })
   queue.ledger.arrived(queue.receiver, 't', 1, { id: 'a', attempt: 2 })
+  for (const id of ['a', 'b']) queue.ledger.settled(id, 't', 1)
   expect(queue.ledger.account().violations).toEqual([])
   queue.ledger.arrived(queue.receiver, 't', 1, { id: 'b', attempt: 1 })
   expect(queue.ledger.account().violations).toContainEqual(expect.stringContaining('holds a QoS 2 message 2 times'))
@@ -77,6 +78,7 @@ test('a queue may show a retransmitted twin late when the first attempt was lost
   arrive(3, 'c', 1)
   arrive(2, 'twin of b', 1)
   arrive(2, 'b', 2)
+  for (const id of ['a', 'b', 'c', 'twin of b']) ledger.maybeSettled(id)
   expect(ledger.account().violations).toEqual([])
 })
 
@@ -91,4 +93,43 @@ test('a delivery after a confirmed ack, and a message from nowhere, are violatio
     expect.stringContaining('although its ack had been confirmed'),
     expect.stringContaining('never sent'),
   ])
+})
+
+test('a queue may show out of order what a cut pull held, and nothing else', () => {
+  for (const mayBeLate of [true, false]) {
+    const { ledger, receiver, send } = begin('queue')
+    for (const seq of [1, 2]) send(seq, 1)
+    ledger.arrived(receiver, 't', 2, { id: 'b', attempt: 1 })
+    ledger.arrived(receiver, 't', 1, { id: 'a', attempt: 1, mayBeLate })
+    for (const [i, id] of ['a', 'b'].entries()) ledger.settled(id, 't', i + 1)
+    expect(ledger.account().violations).toHaveLength(mayBeLate ? 0 : 1)
+  }
+})
+
+test('a will that had been withdrawn must not come, and one that is owed must', () => {
+  const ledger = new Ledger(1)
+  const receiver = ledger.addReceiver({ name: 'wills', kind: 'wills', wants: () => true })
+  ledger.withdrawn(ledger.sent('w', 1, 2, true))
+  ledger.acknowledged(ledger.sent('w', 2, 2, true))
+  ledger.arrived(receiver, 'w', 1)
+  expect(ledger.account()).toMatchObject({ sent: 0, wills: 1, missing: 1 })
+  expect(ledger.account().violations.join()).toMatch(/received a message that was refused/)
+})
+
+test('what was handed out of a queue ends acknowledged or as a dead letter, and not as both', () => {
+  const { ledger, receiver, send } = begin('queue')
+  for (const seq of [1, 2, 3]) {
+    send(seq, 1)
+    ledger.arrived(receiver, 't', seq, { id: `e${seq}`, attempt: 1 })
+  }
+  ledger.settled('e1', 't', 1)
+  ledger.buried('e1', 't', 1, 1)
+  ledger.buried('e2', 't', 2, 1)
+  expect(ledger.account()).toMatchObject({
+    dead: 2,
+    violations: [
+      expect.stringContaining('e1 is a dead letter although its ack had been confirmed'),
+      expect.stringContaining('e3 is neither acknowledged nor among the dead letters'),
+    ],
+  })
 })

@@ -14,6 +14,9 @@ interface Envelope {
   attempt: number
 }
 
+/** How long a broker on a busy machine may take to notice that a connection is gone, in ms. */
+const LATE_MS = 3_000
+
 export interface QueueWorkerOptions {
   queue: string
   /** Base URL of the HTTP face; changes never, but the server behind it comes and goes. */
@@ -35,6 +38,7 @@ export class QueueWorker {
   emptyPulls = 0
   acknowledged = 0
   lostReceipts = 0
+  private cutAt = Number.NEGATIVE_INFINITY
   private readonly options: QueueWorkerOptions
   private readonly agent = new http.Agent({ keepAlive: true, maxSockets: 4 })
   private running = true
@@ -59,6 +63,7 @@ export class QueueWorker {
         await this.turn()
       } catch {
         this.emptyPulls = 0
+        this.cutAt = performance.now()
         await this.takenBack()
       }
     }
@@ -86,9 +91,10 @@ export class QueueWorker {
     this.emptyPulls = answer.messages.length === 0 ? this.emptyPulls + 1 : 0
     const deliveries = answer.messages.map((envelope) => ({ ...envelope, seq: Number.parseInt(envelope.payload, 10) }))
     const { dead = false, nackChance = 0 } = this.options
+    const mayBeLate = performance.now() - this.cutAt < LATE_MS
     for (const { topic, seq, id, attempt } of deliveries) {
       if (dead) ledger.buried(id, topic, seq, attempt)
-      else ledger.arrived(receiver, topic, seq, { id, attempt })
+      else ledger.arrived(receiver, topic, seq, { id, attempt, mayBeLate })
     }
     if (deliveries.length === 0) return
     // A worker that dies here leaves its leases to run out.

@@ -11,6 +11,7 @@ import type { Connection } from '../connection.ts'
 import { routed } from '../fair-share.ts'
 import { negative } from '../goodbye.ts'
 import type { Refusal } from '../hooks.ts'
+import { tellPublished } from '../published.ts'
 import { reservedTopic } from '../reserved-topics.ts'
 import { giveBackQos2, qos2UnderWay, takeQos2 } from '../taken.ts'
 import { TopicMemory } from '../topic-memory.ts'
@@ -235,18 +236,9 @@ function take(c: Connection, publication: Publication, match: Match, entering: E
   routed(c, heldBefore, match.receivers.length, publication.end - publication.start)
   if (durable && qos === 2) qos2UnderWay(c, packetId)
   const published = publication === core.scratch ? null : core.hooks.published
-  if (published === null) {
-    if (qos > 0) answer(c, qos, packetId, durable, match)
-    return
-  }
-  c.hold()
-  published(c, publication, (error) => {
-    if (c.state !== 'closed') {
-      if (error !== null) c.fail(error)
-      else if (qos > 0) answer(c, qos, packetId, durable, match)
-    }
-    c.release()
-  })
+  if (published !== null)
+    tellPublished(c, published, publication, durable, () => answer(c, qos, packetId, durable, match))
+  else if (qos > 0) answer(c, qos, packetId, durable, match)
 }
 
 function publish(c: Connection, publication: Publication, match: Match, entering: Entering | null): boolean {
