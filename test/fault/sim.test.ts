@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { simulateMany, storyOf } from './sim/many.ts'
 import { simulate } from './sim/run.ts'
 
-const seeds = 1700
+const seeds = 1300
 
 test('whatever clients, disk, network and crashes do, nothing acknowledged is lost, repeated or out of order: fixed seeds', async () => {
   const result = await simulateMany(1, seeds)
@@ -19,7 +19,7 @@ test('whatever clients, disk, network and crashes do, nothing acknowledged is lo
 
 test('the same for seeds nobody has seen', async () => {
   const from = Number(process.env['FAULT_SEED'] ?? Date.now() % 1_000_000_000)
-  const result = await simulateMany(from, 300)
+  const result = await simulateMany(from, 200)
   expect(result.failed.length, storyOf(result)).toBe(0)
 }, 120_000)
 
