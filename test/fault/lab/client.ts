@@ -95,6 +95,10 @@ export class LabClient {
   get halfDone(): number {
     return this.#unreleased.size
   }
+  /** It has said DISCONNECT, and the connection still stands. */
+  get leaving(): boolean {
+    return this.#saidGoodbye && this.#line !== null
+  }
   /** A SUBSCRIBE or UNSUBSCRIBE has no answer yet. */
   get asking(): boolean {
     return this.#asked.size > 0

@@ -209,6 +209,8 @@ class Sim {
     const random = this.#random
     const { client } = actor
     if (client.state === 'offline') return this.#scene.connect(actor)
+    // Cut off now, nobody could tell whether the broker read the DISCONNECT.
+    if (client.leaving) return
     const choice = random.next()
     if (choice < 0.5) client.reset(random.int(0, 3))
     else if (choice < 0.75 && client.state === 'online') this.#scene.disconnect(client)
