@@ -1,5 +1,5 @@
 /** What stores that lay messages out for other programs have to know of their stored form. */
-import { encodeMessage, HEADER_BYTES, NO_EXPIRY, offsets, storedClientId, storedTime } from './message.ts'
+import { encodeMessage, FORMAT, HEADER_BYTES, NO_EXPIRY, offsets, storedClientId, storedTime } from './message.ts'
 
 interface Parts {
   topic: string
@@ -12,7 +12,7 @@ interface Parts {
 
 /** Null: the bytes are no stored message. */
 function parts(message: Buffer): Parts | null {
-  if (message.length < HEADER_BYTES) return null
+  if (message.length < HEADER_BYTES || message[0] !== FORMAT) return null
   try {
     const { topicStart, propsStart, payloadStart } = offsets(message)
     return {

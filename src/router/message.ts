@@ -16,7 +16,7 @@ import { ownMemory } from '../base/own-memory.ts'
 import { SluiceError } from '../errors.ts'
 
 export const HEADER_BYTES = 28
-const FORMAT = 1
+export const FORMAT = 1
 export const NO_EXPIRY = 0xffffffff
 const ABSENT = 0xffff
 
