@@ -52,9 +52,19 @@ function configure(overrides: ConfigInput): { config: Config; removeFiles: () =>
   return { config, removeFiles: () => fs.rmSync(dataDir, { recursive: true, force: true }) }
 }
 
+/**
+ * `SLUICEMQ_TEST_REDIS` names a Redis (started with `--databases 1000000`) over which brokers run that ask for no store: each
+ * in a database of its own, so that they are alone.
+ */
+function redisOfTests({ store }: ConfigInput): ConfigInput {
+  const redisUrl = process.env.SLUICEMQ_TEST_REDIS
+  if (redisUrl === undefined || store !== undefined) return {}
+  return { store: 'redis', redisUrl, redis: { database: crypto.getRandomValues(new Uint32Array(1))[0]! % 1_000_000 } }
+}
+
 /** Starts on free loopback ports. The memory store unless the config says otherwise; a temporary data folder. */
 export async function startBroker(overrides: ConfigInput = {}): Promise<InlineBroker> {
-  const { config, removeFiles } = configure(overrides)
+  const { config, removeFiles } = configure({ ...overrides, ...redisOfTests(overrides) })
   const events = new Events()
   const sluice = await startSluice(config, { events })
   const { mqtt, http, ws } = sluice.addresses
