@@ -40,7 +40,7 @@ export function keyPrefix(settings: RedisSettings): string {
  * @param unanswered what becomes of commands under way when the connection ends: they wait for who sent them to give up, or
  *   fail
  */
-export function connectRedis(settings: RedisSettings, name: string, unanswered: 'wait' | 'fail' = 'wait'): RedisClient {
+export function connectRedis(settings: RedisSettings, name: string, unanswered: 'wait' | 'fail' = 'fail'): RedisClient {
   const { connectTimeoutMs = 5000 } = settings
   const secured = settings.tls !== undefined || settings.url.startsWith('rediss:')
   const common: RedisOptions = {
