@@ -32,12 +32,14 @@ export async function restoreBook(
     if (mark.state === 'buried') store.settle(lane, seq)
     else restoreEntry(book, clock, seq, mark, mark.state)
   }
+  // After a commit that failed, a record of an older lease may still name what a newer one holds.
+  leases.sort((a, b) => newest(b.mark) - newest(a.mark))
   for (const { mark, carrierSeq } of leases) {
     const lease = resume(clock, mark.until, mark.leaseMs)
     for (const { firstSeq, count, leaseId } of mark.runs) {
       leaseIds.seen(leaseId)
       for (let seq = firstSeq; seq < firstSeq + count; seq++) {
-        if (own.has(seq) || !waiting.has(seq)) continue
+        if (own.has(seq) || !waiting.has(seq) || book.entries.has(seq)) continue
         last = Math.max(last, seq)
         const entry = leasedEntry(seq, 1, leaseId, lease)
         book.restore(entry)
@@ -47,6 +49,11 @@ export async function restoreBook(
     book.restoreLease(lease)
   }
   return last
+}
+
+/** Lease ids count up. */
+function newest({ runs }: LeaseMark): number {
+  return Math.max(...runs.map(({ leaseId }) => leaseId))
 }
 
 /** Which of the entries that lease marks cover still wait. */

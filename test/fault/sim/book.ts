@@ -237,7 +237,7 @@ export class Book implements ClientJournal {
     if (message.order > highest) subscriber.highest.set(key, message.order)
     else if (
       message.transmissions === 1 ||
-      (this.ordersRetransmissions && subscriber.spans.some((span) => owes(span, message)))
+      (qos > 0 && this.ordersRetransmissions && subscriber.spans.some((span) => owes(span, message)))
     )
       this.trace.violation(
         `${clientId} got ${message.id} (${message.order} of ${message.topic}) after ${highest}`,
