@@ -13,15 +13,13 @@ import type { DropCause } from '../telemetry/events.ts'
 import { Delivery } from './delivery.ts'
 import type { Link } from './link.ts'
 import type { Loan } from './loan.ts'
+import { OnlySubscription, type SubscriptionsOfSession } from './only-subscription.ts'
 
 /** Bits of the tag that a lane entry of a session carries. */
 export const TAG_QOS = 3
 export const TAG_RETAIN = 4
 /** It came from a shared subscription: when the session ends, another member may get it. */
 export const TAG_SHARED = 8
-
-/** The subscriptions of a session, by Topic Filter, `$share/…` included. */
-export type SubscriptionsOfSession = Pick<TextTable<Subscription>, 'get' | 'has' | 'size' | 'values'>
 
 const NO_SUBSCRIPTIONS: SubscriptionsOfSession = new TextTable()
 
@@ -48,6 +46,16 @@ export interface SessionContext {
   cutFull(session: Session): void
 }
 
+interface Rare {
+  identity: string | undefined
+  node: string | null
+  /** Null: the lane has the name every session's has at first. */
+  laneName: string | null
+  origin: Origin | null
+  drops: DropCounts | null
+  inboundUnderWay: Set<number> | null
+}
+
 /**
  * The state of one Client Identifier ([v5 4.1] [v3 3.1.2.4]). It outlives its connections when it is persistent: then it
  * has a lane, in which every QoS 1 and 2 message waits until the client has acknowledged it. A session that ends with its
@@ -60,8 +68,6 @@ export class Session {
   readonly serial = ++serials
   readonly clientId: string
   readonly userName: string | undefined
-  /** The user it belongs to: checked when it was opened; undefined: nobody was checked. */
-  identity: string | undefined
   /** It outlives its connections: `lane` is not null. */
   readonly kept: boolean
   /** MQTT protocol level of the client: 3, 4 or 5. */
@@ -72,12 +78,9 @@ export class Session {
   disconnectedAt: number
   /** Lane entries below this sequence number may have been sent before. */
   maybeSentBefore: number
-  /** The node whose connection serves it; null: none, or there is one node. */
-  node: string | null
-  /** Null: the lane has the name every session's has at first. */
-  readonly #laneName: string | null
+  /** What few sessions have, or only those in use: it costs the others nothing. */
+  #rare: Rare | null = null
   readonly #context: SessionContext
-  #origin: Origin | null = null
   #lane: Lane | null = null
   #delivery: Delivery | null = null
   /** Most sessions have one. */
@@ -86,31 +89,68 @@ export class Session {
   owner: Connection | null = null
   /** Packet Identifiers of QoS 2 PUBLISH packets taken and not yet released. Null: none so far. */
   inbound: Set<number> | null = null
-  /** Of those, the ones whose message is on its way to the disk. */
-  inboundUnderWay: Set<number> | null = null
   /** Scratch of the router while it merges overlapping subscriptions. */
   mergeStamp = 0
   mergeIndex = 0
   ended = false
   /** As in force for the connection that serves it, or served it last. */
   limits: SessionLimits
-  /** Messages it did not get, by cause; null: none. */
-  drops: DropCounts | null = null
 
   /** @param kept false: the session ends with its connection */
   constructor(context: SessionContext, record: SessionRecord, kept: boolean) {
     this.#context = context
     this.clientId = record.clientId
     this.userName = record.userName
-    this.identity = record.identity
     this.kept = kept
     this.version = record.version
     this.expirySeconds = record.expirySeconds
     this.disconnectedAt = record.disconnectedAt
     this.maybeSentBefore = record.maybeSentBefore
-    this.node = record.node ?? null
     this.limits = context.limitsOf(record.userName)
-    this.#laneName = record.lane === firstLaneName(record.clientId) ? null : record.lane
+    if (record.identity !== undefined) this.identity = record.identity
+    if (record.node !== undefined) this.node = record.node
+    if (record.lane !== firstLaneName(record.clientId)) this.#more.laneName = record.lane
+  }
+
+  get #more(): Rare {
+    this.#rare ??= { identity: undefined, node: null, laneName: null, origin: null, drops: null, inboundUnderWay: null }
+    return this.#rare
+  }
+
+  /** The user it belongs to: checked when it was opened; undefined: nobody was checked. */
+  get identity(): string | undefined {
+    return this.#rare?.identity
+  }
+  set identity(identity: string | undefined) {
+    if (identity !== this.identity) this.#more.identity = identity
+  }
+
+  /** The node whose connection serves it; null: none, or there is one node. */
+  get node(): string | null {
+    return this.#rare === null ? null : this.#rare.node
+  }
+  set node(node: string | null) {
+    if (node !== this.node) this.#more.node = node
+  }
+
+  /** Messages it did not get, by cause; null: none. */
+  get drops(): DropCounts | null {
+    return this.#rare === null ? null : this.#rare.drops
+  }
+  set drops(drops: DropCounts | null) {
+    this.#more.drops = drops
+  }
+
+  /** Of the inbound Packet Identifiers those whose message is on its way to the disk. */
+  get inboundUnderWay(): Set<number> | null {
+    return this.#rare === null ? null : this.#rare.inboundUnderWay
+  }
+  set inboundUnderWay(packetIds: Set<number> | null) {
+    if (packetIds !== this.inboundUnderWay) this.#more.inboundUnderWay = packetIds
+  }
+
+  get #laneName(): string | null {
+    return this.#rare === null ? null : this.#rare.laneName
   }
 
   /** What the store keeps of it; null: nothing. */
@@ -142,8 +182,9 @@ export class Session {
 
   /** The publisher's part of every stored message. */
   get origin(): Origin {
-    this.#origin ??= new Origin(this.clientId, this.userName)
-    return this.#origin
+    const more = this.#more
+    more.origin ??= new Origin(this.clientId, this.userName)
+    return more.origin
   }
 
   /** Changed by `Subscriptions` only, and not while it is gone through. */
@@ -245,28 +286,6 @@ export class Session {
     if (!this.kept) return
     this.maybeSentBefore = maybeSentBefore
     this.#delivery = null
-  }
-}
-
-/** The subscriptions of a session that has one. */
-class OnlySubscription implements SubscriptionsOfSession {
-  readonly size = 1
-  readonly #subscription: Subscription
-
-  constructor(subscription: Subscription) {
-    this.#subscription = subscription
-  }
-
-  get(topicFilter: string): Subscription | undefined {
-    return this.#subscription.topicFilter === topicFilter ? this.#subscription : undefined
-  }
-
-  has(topicFilter: string): boolean {
-    return this.#subscription.topicFilter === topicFilter
-  }
-
-  *values(): Generator<Subscription> {
-    yield this.#subscription
   }
 }
 
