@@ -6,7 +6,7 @@ import type { Store } from '../../src/store.ts'
 function manualStore(): { store: Store; commits: { resolve(): void; reject(error: Error): void }[] } {
   const commits: { resolve(): void; reject(error: Error): void }[] = []
   const commit = (): Promise<void> => new Promise((resolve, reject) => commits.push({ resolve, reject }))
-  return { store: { commit } as unknown as Store, commits }
+  return { store: { commit, shared: null } as unknown as Store, commits }
 }
 
 function receiver(story: string[], name: string): AckReceiver {

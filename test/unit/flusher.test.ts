@@ -4,7 +4,7 @@ import { Flusher } from '../../src/connection/flusher.ts'
 import type { Outbound } from '../../src/connection/outbound.ts'
 
 function outbound(flush: () => void): Outbound {
-  return { flush } as Outbound
+  return { endTurn: flush } as Outbound
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

@@ -205,8 +205,8 @@ export class Members {
   }
 
   async #remove(nodeId: string, incarnation: number, how: 'leave' | 'reap'): Promise<boolean> {
-    const keys = ['nodes', 'incarnations', `alive:${nodeId}`, 'leader'].map((name) => this.#key(name))
-    return Number(await this.#o.redis.eval(scripts.remove, 4, ...keys, nodeId, incarnation, how)) === 1
+    const keys = ['nodes', 'incarnations', `alive:${nodeId}`, 'leader', 'led'].map((name) => this.#key(name))
+    return Number(await this.#o.redis.eval(scripts.remove, 5, ...keys, nodeId, incarnation, how)) === 1
   }
 
   async #write(): Promise<void> {

@@ -54,7 +54,7 @@ return leader
 
 /**
  * Declares a node dead, or takes leave of it.
- * KEYS nodes, incarnations, alive:<node>, leader. ARGV node, incarnation, 'leave' or 'reap'.
+ * KEYS nodes, incarnations, alive:<node>, leader, led. ARGV node, incarnation, 'leave' or 'reap'.
  * Returns 1 when it is gone by this call.
  */
 export const remove = `
@@ -63,7 +63,9 @@ if ARGV[3] == 'reap' and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('DEL', KEYS[3])
-if redis.call('GET', KEYS[4]) == ARGV[1] .. ' ' .. ARGV[2] then redis.call('DEL', KEYS[4]) end
+for i = 4, 5 do
+  if redis.call('GET', KEYS[i]) == ARGV[1] .. ' ' .. ARGV[2] then redis.call('DEL', KEYS[i]) end
+end
 return 1
 `
 
