@@ -6,7 +6,7 @@ import { configKeys } from '../../src/config/keys.ts'
 import { loadConfig } from '../../src/config/load.ts'
 
 const dockerfile = readFileSync('Dockerfile', 'utf8')
-const compose = parse(readFileSync('docker-compose.yml', 'utf8'))
+const compose = parse(readFileSync('docker-compose.yml', 'utf8'), { merge: true })
 const settings = new Set(configKeys.flatMap(({ env }) => env ?? []))
 
 /** The environment of the last stage. */
@@ -66,7 +66,7 @@ describe('docker-compose.yml', () => {
   test('the broker alone starts with valid settings, for this machine only', () => {
     const { broker, redis } = compose.services
     expect(broker.profiles).toBeUndefined()
-    expect(redis.profiles).toEqual(['redis'])
+    expect(redis.profiles).toEqual(['redis', 'cluster'])
     const config = loadConfig({ env: { ...imageEnv, ...composeEnv({}) } })
     expect(config).toMatchObject({ store: 'lmdb', allowAnonymous: true, dataDir: '/data' })
     expect(broker.ports).toEqual([config.mqttPort, config.httpPort].map((port) => `127.0.0.1:${port}:${port}`))
@@ -84,9 +84,24 @@ describe('docker-compose.yml', () => {
     expect(Object.keys(compose.services)).toContain(new URL(config.redisUrl as string).hostname)
   })
 
+  test('the cluster profile is three nodes of different names on that Redis, behind a proxy that knows them', () => {
+    const names = ['node1', 'node2', 'node3']
+    const ids = names.map((name) => {
+      const { environment, profiles } = compose.services[name]
+      expect(profiles).toEqual(['cluster'])
+      const config = loadConfig({ env: { ...imageEnv, ...environment } })
+      expect(config.store).toBe('redis')
+      return config.nodeId
+    })
+    expect(new Set(ids).size).toBe(3)
+    const { content } = compose.configs.haproxy as { content: string }
+    for (const name of names) expect(content).toContain(`server ${name} ${name}:1883`)
+    expect(compose.services.proxy.depends_on).toEqual(names)
+  })
+
   test('every volume that is used is declared', () => {
-    for (const service of Object.values<{ volumes: string[] }>(compose.services)) {
-      for (const volume of service.volumes) expect(Object.keys(compose.volumes)).toContain(volume.split(':')[0])
+    for (const service of Object.values<{ volumes?: string[] }>(compose.services)) {
+      for (const volume of service.volumes ?? []) expect(Object.keys(compose.volumes)).toContain(volume.split(':')[0])
     }
   })
 })
