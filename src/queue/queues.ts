@@ -19,6 +19,9 @@ import { Upkeep } from './upkeep.ts'
 
 const LANE_PREFIX = 'q/'
 
+/** Pause before a queue that could not be opened is tried again, in ms. */
+const RETRY_MS = 1000
+
 export interface QueuesOptions {
   store: Store
   clock: Clock
@@ -248,9 +251,17 @@ export class Queues {
     if (known !== undefined) return known
     this.#settings.takesDead(name)
     const queue = this.#make(name)
-    const { internalError } = this.#options.events ?? {}
-    this.#open(queue).catch((error: unknown) => internalError?.({ where: `queue ${name}`, error }))
+    this.#openPatiently(queue)
     return queue
+  }
+
+  /** A queue that nothing is stored of yet: what could not be read is read again. */
+  #openPatiently(queue: WorkQueue): void {
+    const { clock, events } = this.#options
+    this.#open(queue).catch((error: unknown) => {
+      events?.internalError?.({ where: `queue ${queue.name}`, error })
+      clock.after(RETRY_MS, () => this.#openPatiently(queue))
+    })
   }
 
   #startUpkeep(): void {

@@ -190,8 +190,6 @@ export const operations: readonly Operation[] = [
   { name: 'extend', prepare: (cast) => cast.jobs(3), act: ({ scene }) => scene.worker.tell('extend', 2) },
   {
     name: 'reject: dead letters',
-    // A dead-letter queue that cannot be opened is opened by a restart only; a mark that fails doubles the dead letter.
-    gaps: ['read', 'call'],
     prepare: (cast) => cast.jobs(3),
     act: ({ scene }) => {
       scene.worker.tell('reject', 2)
