@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { simulateMany, storyOf } from './sim/many.ts'
 import { simulate } from './sim/run.ts'
 
-const seeds = 1300
+const seeds = 2000
 
 test('whatever clients, disk, network and crashes do, nothing acknowledged is lost, repeated or out of order: fixed seeds', async () => {
   const result = await simulateMany(1, seeds)
