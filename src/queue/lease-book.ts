@@ -160,6 +160,11 @@ export class LeaseBook {
     this.#store.mark(this.#lane, entry.seq, encodeEntryMark(entry, 'buried', 0, 0))
   }
 
+  /** Takes `markBuried` back in the same group: no dead letter could be written. */
+  unbury(entry: Entry): void {
+    this.#mark(entry)
+  }
+
   /** The dead letter is durable, or there was nothing to bury. */
   buried(entry: Entry): void {
     this.dying--

@@ -259,7 +259,8 @@ export class Queues {
   #openPatiently(queue: WorkQueue): void {
     const { clock, events } = this.#options
     this.#open(queue).catch((error: unknown) => {
-      events?.internalError?.({ where: `queue ${queue.name}`, error })
+      // The store tells of its own failures.
+      if (!(error instanceof SluiceError)) events?.internalError?.({ where: `queue ${queue.name}`, error })
       clock.after(RETRY_MS, () => this.#openPatiently(queue))
     })
   }

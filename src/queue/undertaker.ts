@@ -31,8 +31,6 @@ export class Undertaker {
   readonly #book: LeaseBook
   readonly #hooks: UndertakerHooks
   #waiting: Entry[] = []
-  /** Their letters are written, their marks may not be: a store call between the two threw. */
-  readonly #lettered = new Set<Entry>()
   #running: Promise<void> | null = null
 
   constructor(parts: QueueParts, lane: Lane, book: LeaseBook, hooks: UndertakerHooks) {
@@ -67,13 +65,10 @@ export class Undertaker {
     try {
       await this.#parts.commit()
       for (const entry of appended) {
-        this.#lettered.delete(entry)
         this.#hooks.onBuried(entry)
         this.#book.buried(entry)
       }
     } catch (error) {
-      // Nothing of the group is kept, the letters neither.
-      for (const entry of entries) this.#lettered.delete(entry)
       this.#retry(appended, error)
     }
     this.#running = this.#waiting.length > 0 ? this.#run() : null
@@ -115,8 +110,14 @@ export class Undertaker {
     // Dead letters wait for people: their time is not over, and they have no priority.
     const { expiresAt: _, deliverAt: __, priority: ___, ...kept } = terms
     const extra = encodeTerms({ ...kept, id, deadLetter: letter })
-    if (!this.#lettered.has(entry)) store.append(message, [{ lane: this.#parts.deadLane(), tag: 0, extra }])
-    this.#lettered.add(entry)
+    const targets = [{ lane: this.#parts.deadLane(), tag: 0, extra }]
+    // The mark first: it can be taken back when the letter cannot be written, a letter cannot.
     this.#book.markBuried(entry)
+    try {
+      store.append(message, targets)
+    } catch (error) {
+      this.#book.unbury(entry)
+      throw error
+    }
   }
 }

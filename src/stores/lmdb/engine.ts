@@ -25,7 +25,7 @@ export class LmdbEngine implements Engine {
   readonly kind = 'lmdb'
   readonly durable = true
   readonly underWayMax = 2
-  readonly overlapBytes = 256 * 1024
+  readonly overlapBytes = 2048
   readonly #dir: string
   readonly #file: string
   #db: Database | null = null
