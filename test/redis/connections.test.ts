@@ -13,7 +13,7 @@ import { freePort, hasRedis, RedisProcess } from '../support/redis-process.ts'
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 describe.skipIf(!hasRedis)('a connection to Redis', () => {
-  const undo: (() => Promise<unknown> | void)[] = []
+  const undo: (() => unknown)[] = []
   afterEach(async () => {
     for (const each of undo.splice(0).reverse()) await each()
   })
