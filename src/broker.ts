@@ -236,7 +236,7 @@ function makeCluster(config: Config, clock: Clock, random: Random, events: Event
   const onError = (where: string, error: unknown): void =>
     events.emit('clusterTroubled', { where, error: String(error) })
   const [commands, publishing, subscribing] = ['commands', 'messages out', 'messages in'].map((name) =>
-    connectRedis(settings, `sluicemq ${nodeId} ${name}`, 'fail'),
+    connectRedis(settings, `sluicemq ${nodeId} ${name}`),
   ) as [Redis, Redis, Redis]
   const connections = [commands, publishing, subscribing]
   for (const connection of connections) connection.on('error', (error) => onError('connection', error))

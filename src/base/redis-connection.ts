@@ -37,10 +37,8 @@ export function keyPrefix(settings: RedisSettings): string {
 /**
  * A connection that connects at once and again and again. A command given while it does not stand fails at once, and one
  * whose connection ends fails without being repeated: who sent it knows whether repeating is safe.
- * @param unanswered what becomes of commands under way when the connection ends: they wait for who sent them to give up, or
- *   fail
  */
-export function connectRedis(settings: RedisSettings, name: string, unanswered: 'wait' | 'fail' = 'fail'): RedisClient {
+export function connectRedis(settings: RedisSettings, name: string): RedisClient {
   const { connectTimeoutMs = 5000 } = settings
   const secured = settings.tls !== undefined || settings.url.startsWith('rediss:')
   const common: RedisOptions = {
@@ -49,7 +47,7 @@ export function connectRedis(settings: RedisSettings, name: string, unanswered: 
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     // Only a number makes the client settle what was under way when the connection ended.
-    maxRetriesPerRequest: unanswered === 'fail' ? 0 : null,
+    maxRetriesPerRequest: 0,
     retryStrategy: reconnectDelayMs,
     noDelay: true,
     keepAlive: 10_000,

@@ -2,8 +2,8 @@ import type { Clock } from '../base/clock.ts'
 import type { Destination, Elsewhere } from '../router/destinations.ts'
 import { admit } from '../router/entering.ts'
 import { Match } from '../router/match.ts'
+import { originOf } from '../router/message.ts'
 import { Publication } from '../router/publication.ts'
-import { ELSEWHERE } from '../router/sharing.ts'
 import type { TopicTree } from '../router/topic-tree.ts'
 import type { Chunk, Lane, LaneTarget, Store } from '../store.ts'
 import type { DropCause } from '../telemetry/events.ts'
@@ -155,7 +155,8 @@ export class InboxReader {
     const publication = new Publication()
     publication.load(message, clock.now())
     const match = this.#match(publication.topic)
-    const entering = admit(match.bridges, publication, ELSEWHERE)
+    // Rules ask who published it.
+    const entering = admit(match.bridges, publication, { session: null, origin: originOf(message) })
     if (entering !== null && entering.refusal === null && entering.heldBy !== null) {
       const { heldBy } = entering
       return new Promise((resolve) => heldBy.whenRoom(resolve))

@@ -221,3 +221,9 @@ export function put32(buf: Buffer, at: number, value: number): void {
   buf[at + 2] = (value >>> 8) & 255
   buf[at + 3] = value & 255
 }
+
+/** The publisher's part of a stored message, by itself. */
+export function originOf(stored: Buffer): Origin {
+  const { clientId, userName } = decodeMessage(stored)
+  return new Origin(clientId, userName)
+}

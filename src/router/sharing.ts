@@ -5,7 +5,7 @@ import { type Session, TAG_RETAIN, TAG_SHARED } from '../session/session.ts'
 import type { Store } from '../store.ts'
 import type { DropCause } from '../telemetry/events.ts'
 import { type Group, type Member, RemoteMember } from './destinations.ts'
-import { decodeMessage, Origin, secondsLeft } from './message.ts'
+import { Origin, originOf, secondsLeft } from './message.ts'
 import { Publication } from './publication.ts'
 import { pickWithRoom } from './room.ts'
 import type { Publisher } from './router.ts'
@@ -125,9 +125,4 @@ export class Sharing {
     if (this.share(publication, publication.topic, group, ELSEWHERE, message)) this.#c.commits.schedule()
     done?.()
   }
-}
-
-function originOf(message: Buffer): Origin {
-  const { clientId, userName } = decodeMessage(message)
-  return new Origin(clientId, userName)
 }

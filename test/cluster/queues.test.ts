@@ -5,7 +5,10 @@ import { decodeMessage } from '../../src/router/message.ts'
 import { type Node, startNode } from '../support/redis-nodes.ts'
 import { hasRedis, RedisProcess } from '../support/redis-process.ts'
 
-const bridge = [{ name: 'jobs', topicFilter: 'jobs/#', queue: 'jobs' }]
+const bridge = [
+  { name: 'jobs', topicFilter: 'jobs/#', queue: 'jobs' },
+  { name: 'named', topicFilter: 'named/#', queue: 'jobs', transform: { set: { from: '{client}' } } },
+]
 
 describe.skipIf(!hasRedis)('work queues on two nodes', () => {
   let redis: RedisProcess
@@ -82,6 +85,15 @@ describe.skipIf(!hasRedis)('work queues on two nodes', () => {
         return (await keeper.queues.get('jobs').info()).ready
       })
       .toBeGreaterThan(0)
+  })
+
+  test('a rule on the keeper knows who published on the other node', async () => {
+    const b = await connect(other, { clientId: 'b' })
+    await b.publishAsync('named/1', '{"celsius":21}', { qos: 1 })
+    const [delivery] = await keeper.queues.get('jobs').pull(1, 30_000, 5000)
+    const { clientId, payload } = decodeMessage(delivery!.message)
+    expect(clientId).toBe('b')
+    expect(JSON.parse(payload.toString())).toEqual({ celsius: 21, from: 'b' })
   })
 
   test('when the keeper leaves, the other node keeps the queues, with what is in them', async () => {

@@ -27,9 +27,7 @@ export async function startNode(url: string, nodeId: string, overrides: ConfigIn
   const settings = { url }
   const errors: unknown[] = []
   events.on('internalError', ({ error }) => errors.push(error))
-  const connections = ['cluster', 'publish', 'subscribe'].map((name) =>
-    connectRedis(settings, `${nodeId} ${name}`, 'fail'),
-  )
+  const connections = ['cluster', 'publish', 'subscribe'].map((name) => connectRedis(settings, `${nodeId} ${name}`))
   await Promise.all(connections.map(ready))
   const [redis, publishing, subscribing] = connections as [never, never, never]
   const cluster = new RedisCluster({
