@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts'
+import { SluiceError } from '../errors.ts'
 import type { Destination, Elsewhere } from '../router/destinations.ts'
 import { admit } from '../router/entering.ts'
 import { Match } from '../router/match.ts'
@@ -51,7 +52,7 @@ export class Inbox implements Elsewhere {
 export interface InboxReaderContext {
   readonly store: Store
   readonly clock: Clock
-  readonly commits: { schedule(): void }
+  readonly commits: { schedule(): void; done(): Promise<void> }
   /** Where the rules lead. */
   readonly tree: TopicTree<Destination>
   readonly counters: { bridged: number }
@@ -59,15 +60,21 @@ export interface InboxReaderContext {
   failed(error: unknown): void
 }
 
+/** The mark of the last entry of a batch: it and all before it are in the queues. */
+const MOVED = Buffer.from('m')
+
 /**
- * Moves what other nodes put into the inbox on into the queues, as the rules say. Each move is one group: the entries in the
- * queues and the settlement here, so that a crash neither loses nor doubles a message.
+ * Moves what other nodes put into the inbox on into the queues, as the rules say, batch by batch. One group holds a batch's entries
+ * in the queues and a mark at its last entry here; what was moved is settled once that is durable. So a crash neither
+ * loses nor doubles a message, and neither does a failed commit: it takes entries and mark back, and the batch is moved again.
  */
 export class InboxReader {
   readonly #c: InboxReaderContext
   readonly #lane: Lane
   readonly #matches = new Map<string, Match>()
   #next = 1
+  /** Entries up to this one are in the queues. */
+  #moved = 0
   #draining = false
   #again = false
   #closed = false
@@ -85,6 +92,7 @@ export class InboxReader {
     this.#next = 1
     this.#lane.onCommitted = () => this.#wake()
     await this.#c.store.shared!.keep(this.#lane)
+    this.#moved = (await this.#c.store.marks(this.#lane)).at(-1)?.seq ?? 0
     this.#wake()
     await this.#idle
   }
@@ -100,7 +108,8 @@ export class InboxReader {
     this.#draining = true
     this.#idle = this.#drain()
       .catch((error: unknown) => {
-        this.#c.failed(error)
+        if (this.#closed) return
+        if (!(error instanceof SluiceError)) this.#c.failed(error)
         this.#c.clock.after(RETRY_MS, () => this.#wake())
       })
       .finally(() => {
@@ -120,19 +129,41 @@ export class InboxReader {
   }
 
   async #move(chunk: Chunk): Promise<void> {
-    for (let i = Math.max(0, this.#next - chunk.firstSeq); i < chunk.count; i++) {
-      const seq = chunk.firstSeq + i
-      if (!chunk.isSettled(i)) {
-        for (;;) {
-          const full = this.#enter(chunk.messages[i]!, seq)
-          if (full === null) break
+    const { store } = this.#c
+    const batch: number[] = []
+    for (let seq = Math.max(this.#next, chunk.firstSeq); seq < chunk.firstSeq + chunk.count; ) {
+      const i = seq - chunk.firstSeq
+      if (chunk.isSettled(i)) {
+        seq++
+      } else if (seq <= this.#moved) {
+        store.settle(this.#lane, seq++)
+        this.#c.commits.schedule()
+      } else {
+        const full = this.#enter(chunk.messages[i]!)
+        if (full === null) {
+          batch.push(seq++)
+        } else {
+          await this.#finish(batch.splice(0))
           await full
           if (this.#closed) return
         }
       }
-      this.#next = seq + 1
     }
+    await this.#finish(batch)
     this.#next = Math.max(this.#next, chunk.firstSeq + chunk.count)
+  }
+
+  /** Rejects when nothing of the batch is in the queues. */
+  async #finish(batch: readonly number[]): Promise<void> {
+    const last = batch.at(-1)
+    if (last === undefined) return
+    const { store, commits } = this.#c
+    store.mark(this.#lane, last, MOVED)
+    await commits.done()
+    this.#moved = last
+    this.#next = last + 1
+    for (const seq of batch) store.settle(this.#lane, seq)
+    commits.schedule()
   }
 
   #match(topic: string): Match {
@@ -150,8 +181,8 @@ export class InboxReader {
   }
 
   /** Null: done. A queue that wants its publishers to wait has us wait. */
-  #enter(message: Buffer, seq: number): Promise<unknown> | null {
-    const { store, clock, counters, commits } = this.#c
+  #enter(message: Buffer): Promise<unknown> | null {
+    const { store, clock, counters } = this.#c
     const publication = new Publication()
     publication.load(message, clock.now())
     const match = this.#match(publication.topic)
@@ -166,8 +197,6 @@ export class InboxReader {
     if (targets.length > 0) store.append(message, targets)
     if (entering === null) counters.bridged += lanes.queues
     else entering.finish(this.#c)
-    store.settle(this.#lane, seq)
-    commits.schedule()
     return null
   }
 }

@@ -6,7 +6,7 @@ const seed = Number(process.env['FAULT_SEED'] ?? 20_261_120)
 const rounds = Number(process.env['FAULT_ROUNDS'] ?? 2)
 
 describe.skipIf(!hasRedis)('three processes over one Redis', () => {
-  test.each<Fault>(['kill-node', 'kill-redis', 'roll'])(
+  test.each<Fault>(['kill-node', 'kill-redis', 'roll', 'partition'])(
     `nothing acknowledged is missing after: %s (seed ${seed})`,
     async (fault) => {
       const account = await runNodesFault({ seed, rounds, faults: [fault], report: (line) => console.log(line) })

@@ -7,11 +7,13 @@ import { FaultPublisher } from '../fault/publisher.ts'
 import { QueueWorker } from '../fault/queue-worker.ts'
 import { FaultSubscriber } from '../fault/subscriber.ts'
 import { BrokerProcess } from '../support/broker-process.ts'
-import type { Target } from '../support/raw-client.ts'
+import { RawClient, type Target } from '../support/raw-client.ts'
 import { RedisProcess } from '../support/redis-process.ts'
 import { SeededRandom } from '../support/seeded-random.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
+import { Partition } from './partition.ts'
 
-export type Fault = 'kill-node' | 'kill-redis' | 'roll'
+export type Fault = 'kill-node' | 'kill-redis' | 'roll' | 'partition'
 
 export interface NodesFaultOptions {
   seed: number
@@ -25,23 +27,36 @@ export interface NodesFaultOptions {
 }
 
 const leaseMs = 1500
+const nodeTimeoutMs = 2000
+/** How long a node may take to serve again, once it is left alone. */
+const HEALED_MS = 20_000
 
 export async function runNodesFault(options: NodesFaultOptions): Promise<Account> {
   const redis = await RedisProcess.start()
   const brokers: BrokerProcess[] = []
+  const proxies: TcpProxy[] = []
+  const partitions = options.faults?.includes('partition') === true
   try {
     const config = {
       log: { level: 'warn', format: 'json' },
       redisUrl: redis.url,
-      nodes: { timeoutMs: 2000, surrenderTimeoutMs: 1000 },
+      nodes: { timeoutMs: nodeTimeoutMs, surrenderTimeoutMs: 1000 },
+      redis: partitions ? { commitTimeoutMs: 1500, answerTimeoutMs: 500 } : {},
       bridge: [
         { topicFilter: 'fault/queue/#', queue: 'fault' },
         { topicFilter: 'fault/both/#', queue: 'fault' },
       ],
       queues: { fault: { leaseMs, maxAttempts: 1000, backoff: { minMs: 10, maxMs: 100, factor: 2, jitter: 'none' } } },
     }
-    for (let i = 0; i < (options.nodes ?? 3); i++) brokers.push(await BrokerProcess.start({ config, store: 'redis' }))
-    const run = new NodesFault(options, redis, brokers)
+    for (let i = 0; i < (options.nodes ?? 3); i++) {
+      if (partitions) {
+        const proxy = await TcpProxy.start(redis.port)
+        proxies.push(proxy)
+        config.redisUrl = `redis://127.0.0.1:${proxy.port}`
+      }
+      brokers.push(await BrokerProcess.start({ config, store: 'redis' }))
+    }
+    const run = new NodesFault(options, redis, brokers, proxies)
     try {
       return await run.run()
     } finally {
@@ -49,6 +64,7 @@ export async function runNodesFault(options: NodesFaultOptions): Promise<Account
     }
   } finally {
     await Promise.all(brokers.map((broker) => broker.stop()))
+    await Promise.all(proxies.map((proxy) => proxy.stop()))
     await redis.stop()
   }
 }
@@ -57,6 +73,8 @@ class NodesFault {
   readonly #options: NodesFaultOptions
   readonly #redis: RedisProcess
   readonly #brokers: BrokerProcess[]
+  /** One for each broker, between it and Redis; none where nothing disturbs that. */
+  readonly #proxies: TcpProxy[]
   readonly #random: SeededRandom
   readonly #ledger: Ledger
   readonly #publishers: FaultPublisher[]
@@ -67,10 +85,11 @@ class NodesFault {
   readonly #down = new Set<BrokerProcess>()
   #over = false
 
-  constructor(options: NodesFaultOptions, redis: RedisProcess, brokers: BrokerProcess[]) {
+  constructor(options: NodesFaultOptions, redis: RedisProcess, brokers: BrokerProcess[], proxies: TcpProxy[]) {
     this.#options = options
     this.#redis = redis
     this.#brokers = brokers
+    this.#proxies = proxies
     const random = new SeededRandom(options.seed)
     this.#random = random
     const ledger = new Ledger(options.seed)
@@ -147,7 +166,12 @@ class NodesFault {
     while (!this.#over) {
       await sleep(100)
       for (const broker of this.#brokers)
-        if (!broker.running && !this.#down.has(broker) && !this.#over) await broker.start().catch(() => {})
+        if (!broker.running && !this.#down.has(broker) && !this.#over) {
+          const { code, signal } = await broker.exit()
+          // Temporary failure: it was declared dead. Anything else is a crash.
+          if (code !== 75) this.#ledger.violation(`a node ended by itself with ${signal ?? code}: ${broker.stderr}`)
+          await broker.start().catch(() => {})
+        }
     }
   }
 
@@ -158,7 +182,10 @@ class NodesFault {
     const broker = random.pick(this.#brokers)
     if (random.chance(0.5)) this.#subscribers[1]!.goOffline()
     const startedAt = performance.now()
-    if (fault === 'kill-redis') {
+    let what: string = fault
+    if (fault === 'partition') {
+      what = await this.#partition()
+    } else if (fault === 'kill-redis') {
       await this.#redis.kill()
       await sleep(random.int(0, 1500))
       await this.#redis.start()
@@ -170,7 +197,56 @@ class NodesFault {
       this.#down.delete(broker)
     }
     this.#subscribers[1]!.goOnline()
-    this.#options.report?.(`round ${round}: ${fault}, back after ${Math.round(performance.now() - startedAt)} ms`)
+    this.#options.report?.(`round ${round}: ${what}, back after ${Math.round(performance.now() - startedAt)} ms`)
+  }
+
+  /** Half of the time it is the node that leads. Some clients move to another node meanwhile, before their old one knows. */
+  async #partition(): Promise<string> {
+    const random = this.#random
+    const leader = random.chance(0.5) ? await this.#leader() : -1
+    const of = leader >= 0 ? leader : random.int(0, this.#brokers.length - 1)
+    const partition = new Partition(this.#proxies[of]!, random, nodeTimeoutMs)
+    partition.begin()
+    const until = performance.now() + partition.durationMs
+    while (performance.now() < until) {
+      await sleep(Math.min(random.int(50, 400), until - performance.now()))
+      if (random.chance(0.4)) random.pick(this.#publishers).abandonConnection()
+      if (random.chance(0.3)) random.pick(this.#subscribers).abandonConnection()
+    }
+    partition.end()
+    await this.#served(this.#brokers[of]!)
+    return `${leader >= 0 ? 'leader' : 'node'} ${of} ${partition}`
+  }
+
+  /** Which broker leads; -1: nobody says. */
+  async #leader(): Promise<number> {
+    const leads = await Promise.all(
+      this.#brokers.map(({ http }) =>
+        fetch(`${http}/api/v1/node`).then(
+          async (answer) => ((await answer.json()) as { leads: boolean }).leads,
+          () => false,
+        ),
+      ),
+    )
+    return leads.indexOf(true)
+  }
+
+  /** The broker is there again, by itself or started again by the supervisor, and takes a message in. */
+  async #served(broker: BrokerProcess): Promise<void> {
+    const deadline = performance.now() + HEALED_MS
+    let last = 'not running'
+    while (performance.now() < deadline) {
+      try {
+        const client = await RawClient.connected(broker.mqtt, { clientId: 'probe' })
+        await client.publish({ topic: 'probe', payload: 'x', qos: 1 })
+        await client.disconnect()
+        return
+      } catch (error) {
+        last = String(error)
+        await sleep(100)
+      }
+    }
+    this.#ledger.violation(`a node does not serve ${HEALED_MS} ms after it was left alone: ${last}; ${broker.stderr}`)
   }
 
   async #drain(): Promise<void> {

@@ -66,6 +66,15 @@ export class FaultSubscriber {
   breakConnection(): void {
     this.client?.reset()
   }
+  /** Connects again while the old connection still stands, and ignores what comes on that. */
+  abandonConnection(): void {
+    const old = this.client
+    if (!old) return
+    old.onPacket = () => true
+    setTimeout(() => old.reset(), 500)
+    this.abandoned()
+  }
+  private abandoned: () => void = () => {}
   async close(): Promise<void> {
     this.running = false
     this.wake()
@@ -112,7 +121,10 @@ export class FaultSubscriber {
       if (suback.codes.some((code) => code !== 2)) throw new Error(`SUBACK ${suback.codes}`)
       this.subscribed = true
     }
-    await client.closed
+    const left = new Promise<void>((resolve) => {
+      this.abandoned = resolve
+    })
+    await Promise.race([client.closed, left])
   }
 
   private receiverOf(client: RawClient): (packet: BrokerPacket) => boolean {
