@@ -2,10 +2,11 @@
  * How fast a persistent session gets what waited for it: messages are published with QoS 1 while the subscriber is away, then it
  * comes back and acknowledges one by one.
  *
- *     node dist/bench/backlog.js [--peers sluicemq-redis,aedes-redis] [--messages 100000] [--limit-seconds 60]
+ *     node dist/bench/backlog.js [--peers sluicemq-redis,aedes-redis] [--messages 100000] [--limit-seconds 60] [--appendfsync no]
  *
  * Prints one JSON line for each broker. A broker that stops in the middle is reconnected to; the pause before that is not counted.
  */
+import { tmpdir } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import type { ClientWatcher } from './load/client.ts'
@@ -21,11 +22,13 @@ const { values: args } = parseArgs({
     peers: { type: 'string', default: 'sluicemq-redis,aedes-redis' },
     messages: { type: 'string', default: '100000' },
     'limit-seconds': { type: 'string', default: '60' },
-    'data-root': { type: 'string', default: '/tmp' },
+    appendfsync: { type: 'string', default: 'always' },
+    'data-root': { type: 'string', default: tmpdir() },
   },
 })
 const wanted = Number(args.messages)
 const limitMicros = Number(args['limit-seconds']) * 1e6
+const appendfsync = args.appendfsync === 'no' ? 'no' : 'always'
 /** No message for this long: the broker sends no more on this connection. */
 const STALLED_MICROS = 500_000
 const TOPIC = 'backlog/device/telemetry'
@@ -84,7 +87,11 @@ async function drain(port: number): Promise<{ received: number; seconds: number;
 }
 
 async function measure(peer: Peer): Promise<void> {
-  const broker: RunningBroker = await peer.start({ dataRoot: args['data-root'], transport: 'tcp' } as never)
+  const broker: RunningBroker = await peer.start({
+    dataRoot: args['data-root'],
+    transport: 'tcp',
+    redis: { appendfsync, nodes: 1 },
+  })
   try {
     const first = await watched((watcher) => subscriber(broker.port, watcher))
     first.close()

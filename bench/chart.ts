@@ -1,5 +1,5 @@
 /** A bar chart of the first figure of every scenario as SVG, without any library. Each scenario has its own scale. */
-import { figure, OURS, type Row } from './summary.ts'
+import { figure, oursIn, type Row } from './summary.ts'
 
 const WIDTH = 860
 const LABEL_WIDTH = 120
@@ -29,7 +29,7 @@ export function chart(rows: readonly Row[], caption: string): string {
     for (const cell of cells) {
       const room = WIDTH - 2 * MARGIN - LABEL_WIDTH - VALUE_WIDTH
       const width = Math.max(1, (Math.max(0, cell.value!) / most) * room)
-      const colour = cell.peer === OURS ? OUR_COLOUR : PEER_COLOUR
+      const colour = cell.peer === oursIn(row.scenario) ? OUR_COLOUR : PEER_COLOUR
       const middle = y + BAR_HEIGHT - 4
       const ratio = cell.advantage === null ? '' : `  (× ${cell.advantage.toFixed(1)})`
       const x = MARGIN + LABEL_WIDTH

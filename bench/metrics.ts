@@ -54,6 +54,32 @@ export const cpuPerMessage: Metric = {
   of: ofTraffic((result) => result.broker?.cpuMicrosecondsPerMessage),
 }
 
+/** The same for the Redis server beside it. */
+export const redisCpuPerMessage: Metric = {
+  name: 'Redis CPU per message',
+  unit: 'µs',
+  better: 'lower',
+  of: ofTraffic((result) => result.redis?.cpuMicrosecondsPerMessage),
+}
+
+/** Messages received for each second of CPU that broker and Redis spent together: what publishing costs, turned over. */
+export const perCpuSecond: Metric = {
+  name: 'messages per CPU second of broker and Redis',
+  unit: '/s',
+  better: 'higher',
+  of: ofTraffic(({ broker, redis }) =>
+    broker && redis ? 1e6 / (broker.cpuMicrosecondsPerMessage + redis.cpuMicrosecondsPerMessage) : null,
+  ),
+}
+
+/** Messages per second that a session received of what had waited for it. */
+export const drained: Metric = {
+  name: 'drained',
+  unit: '/s',
+  better: 'higher',
+  of: ofProgram('messagesPerSecond'),
+}
+
 function latency(name: string, key: 'p50' | 'p99' | 'p999'): Metric {
   return { name, unit: 'µs', better: 'lower', of: ofTraffic((result) => result.latencyMicroseconds?.[key]) }
 }

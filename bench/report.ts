@@ -2,7 +2,7 @@
 import type { Machine } from './machine.ts'
 import type { Peer } from './peers/peer.ts'
 import type { RunSettings } from './run.ts'
-import { type Cell, figure, OURS, type Row } from './summary.ts'
+import { type Cell, figure, oursIn, type Row } from './summary.ts'
 import type { Verdict } from './targets.ts'
 
 export interface Report {
@@ -33,7 +33,7 @@ export function markdown(report: Report): string {
     '',
     ...table(rows, peers),
     '',
-    `In brackets: how many times better ${OURS} is (above 1 is better, for throughput and for cost alike).`,
+    `In brackets: how many times better SluiceMQ is (above 1 is better, for throughput and for cost alike).`,
   ]
   for (const issue of [...new Set(verdicts.map(({ target }) => target.issue))]) {
     lines.push(
@@ -74,13 +74,15 @@ function table(rows: readonly Row[], peers: Report['peers']): string[] {
   for (const { scenario, metric, cells } of rows) {
     const title = scenario.name === last ? '' : `\`${scenario.name}\`<br>${scenario.title}`
     last = scenario.name
-    lines.push(`| ${title} | ${metric.name}, ${metric.unit} | ${cells.map(text).join(' | ')} |`)
+    lines.push(
+      `| ${title} | ${metric.name}, ${metric.unit} | ${cells.map((cell) => text(cell, oursIn(scenario))).join(' | ')} |`,
+    )
   }
   return lines
 }
 
-function text(cell: Cell): string {
+function text(cell: Cell, ours: string): string {
   if (cell.value === null) return '–'
-  const value = cell.peer === OURS ? `**${figure(cell.value)}**` : figure(cell.value)
+  const value = cell.peer === ours ? `**${figure(cell.value)}**` : figure(cell.value)
   return cell.advantage === null ? value : `${value} (${cell.advantage.toFixed(1)})`
 }

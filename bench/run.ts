@@ -18,6 +18,9 @@ export interface RunSettings {
   readonly profiles: string | null
 }
 
+/** What a program of the benchmark may take. */
+const PROGRAM_MS = 240_000
+
 /** One line of the result file. */
 export interface RunRecord {
   readonly type: 'run'
@@ -52,7 +55,8 @@ export async function run(
   }
   if (scenario.program) {
     try {
-      return { type: 'run', ...record, load, result: await measure(scenario.program), error: null, queued: null }
+      const result = await measure(scenario.program, peer)
+      return { type: 'run', ...record, load, result, error: null, queued: null }
     } catch (error) {
       return failed(error)
     }
@@ -63,6 +67,7 @@ export async function run(
       ...(scenario.queue ? { queue: scenario.queue.name } : {}),
       ...(settings.pin ? { core: 0 } : {}),
       ...(settings.profiles ? { profile: profileFile(settings.profiles, scenario, number) } : {}),
+      ...(scenario.redis ? { redis: scenario.redis } : {}),
       transport: needOf(scenario).transport,
       dataRoot: settings.dataRoot,
     })
@@ -70,7 +75,7 @@ export async function run(
     return failed(error)
   }
   try {
-    const traffic = await generate({ ...load, port: broker.port, 'broker-pid': broker.pid }, settings.pin)
+    const traffic = await generate({ ...load, ...addressOf(broker) }, settings.pin)
     const result = scenario.asksDisk ? withDisk(traffic, settings.dataRoot) : traffic
     const queued = scenario.queue && broker.queued ? await broker.queued(scenario.queue.name) : null
     return { type: 'run', ...record, load, result, error: shortfall(result, queued), queued }
@@ -79,6 +84,10 @@ export async function run(
   } finally {
     await broker.stop()
   }
+}
+
+function addressOf({ port, subscriberPort = port, pids, redisPids = [] }: RunningBroker): LoadFlags {
+  return { port, 'subscriber-port': subscriberPort, 'broker-pid': pids.join(','), 'redis-pid': redisPids.join(',') }
 }
 
 function withDisk(result: LoadResult, dataRoot: string): LoadResult {
@@ -112,8 +121,9 @@ async function generate(load: LoadFlags, pin: boolean): Promise<LoadResult> {
   return JSON.parse(await output('load.js', args, timeoutMs, pin)) as LoadResult
 }
 
-async function measure(program: Program): Promise<ProgramResult> {
-  return { mode: 'program', figures: program.figures(await output(program.file, program.args, RUN_EXTRA_MS, false)) }
+async function measure(program: Program, peer: Peer): Promise<ProgramResult> {
+  const args = program.eachPeer ? [...program.args, '--peers', peer.name] : program.args
+  return { mode: 'program', figures: program.figures(await output(program.file, args, PROGRAM_MS, false)) }
 }
 
 /** What a program of the benchmark writes to stdout. Rejects with its last words when it fails. */

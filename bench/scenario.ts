@@ -27,14 +27,26 @@ export interface Scenario {
   readonly baseline?: string
   /** Brokers that take part; all when absent. */
   readonly peers?: readonly string[]
-  /** A program of the benchmark that measures a part of SluiceMQ by itself, once, instead of `load`. */
+  /**
+   * Brokers keep their data in a Redis server, which writes to disk before it answers (`always`) or not at all (`no`). With two nodes
+   * publishers connect to the first and subscribers to the second.
+   */
+  readonly redis?: RedisNeed
+  /** A program of the benchmark that measures by itself, once, instead of `load`. */
   readonly program?: Program
+}
+
+export interface RedisNeed {
+  readonly appendfsync: 'no' | 'always'
+  readonly nodes: 1 | 2
 }
 
 export interface Program {
   /** File beside run.ts, as built. */
   readonly file: string
   readonly args: readonly string[]
+  /** Run once for each broker, whose name follows `--peers`; else only for SluiceMQ. */
+  readonly eachPeer?: true
   /** The figures in what it printed. */
   figures(stdout: string): Readonly<Record<string, number>>
 }

@@ -3,6 +3,7 @@ import type { Scenario } from './scenario.ts'
 import { latency } from './scenarios/latency.ts'
 import { mqttbs } from './scenarios/mqttbs.ts'
 import { payloads } from './scenarios/payloads.ts'
+import { redis } from './scenarios/redis.ts'
 import { scale } from './scenarios/scale.ts'
 import { throughput } from './scenarios/throughput.ts'
 import { variants } from './scenarios/variants.ts'
@@ -16,6 +17,7 @@ export const scenarios: readonly Scenario[] = [
   ...scale,
   ...mqttbs,
   ...work,
+  ...redis,
 ]
 
 export function scenarioOf(name: string): Scenario {

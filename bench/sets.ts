@@ -9,7 +9,7 @@ export interface Choice {
   readonly peers: readonly string[] | null
 }
 
-export const SETS = ['core', 'all', 'issue3', 'issue4', 'queues'] as const
+export const SETS = ['core', 'all', 'issue3', 'issue4', 'queues', 'redis'] as const
 export type SetName = (typeof SETS)[number]
 
 /** The loads most people ask about; about 25 minutes with every broker. */
@@ -41,6 +41,7 @@ const QUEUES: readonly string[] = ['queue-qos1', 'queue-work']
 export function choicesOfSet(name: SetName): Choice[] {
   if (name === 'issue3') return issueChoices(3)
   if (name === 'issue4') return issueChoices(4)
+  if (name === 'redis') return issueChoices(6)
   const chosen = name === 'all' ? scenarios : (name === 'queues' ? QUEUES : CORE).map(scenarioOf)
   return chosen.map((scenario) => ({ scenario, peers: scenario.peers ?? null }))
 }

@@ -15,10 +15,11 @@ import { type Choice, choicesOfSet, groups, SETS } from './sets.ts'
 export const USAGE = `npm run bench -- [options]
 
   --set NAME         core (default), all, queues, or issue3, issue4: the figures that issue has targets for, each against the
-                     brokers the targets name; with it 5 runs of 2 s are the default (issue4: about 16 minutes)
+                     brokers the targets name; with it 5 runs of 2 s are the default (issue4: about 16 minutes);
+                     redis: one and two nodes beside stock Aedes over Redis, 3 runs of 2 s (about 6 minutes)
   --scenario NAMES   comma-separated, instead of a set (--list shows them)
-  --peers NAMES      comma-separated; default: every broker found here
-                     (also: sluicemq-redis; mirror, the ceiling of the load generator)
+  --peers NAMES      comma-separated; default: every broker found here that the scenarios are for
+                     (also: mirror, the ceiling of the load generator)
   --runs N           runs of each pair, interleaved; default 3
   --seconds N        measured seconds of a run; default 4
   --warmup N         seconds before them; default 1
@@ -45,7 +46,7 @@ export interface BenchSettings {
 }
 
 const DEFAULT_PEERS: readonly Peer[] = [sluicemq, mosquitto, aedes, nats, rabbitmq, aedesLevel, aedesRedis]
-const ALL_PEERS: readonly Peer[] = [...DEFAULT_PEERS, sluicemqRedis, mirror]
+const ALL_PEERS: readonly Peer[] = [sluicemq, sluicemqRedis, ...DEFAULT_PEERS.slice(1), mirror]
 
 /** Throws an Error that names the option and what it expects. */
 export function parseSettings(args: readonly string[], temporary: string, defaultOut: string): BenchSettings {
@@ -77,7 +78,7 @@ export function parseSettings(args: readonly string[], temporary: string, defaul
           peers: scenario.peers ?? null,
         }))
   const runs = Number(values.runs ?? (set.startsWith('issue') ? 5 : 3))
-  const seconds = Number(values.seconds ?? (set.startsWith('issue') ? 2 : 4))
+  const seconds = Number(values.seconds ?? (set.startsWith('issue') || set === 'redis' ? 2 : 4))
   const warmupSeconds = Number(values.warmup)
   if (!Number.isInteger(runs) || runs < 1) throw new Error('--runs expects a whole number from 1')
   if (!(seconds >= 0.1)) throw new Error('--seconds expects a number from 0.1')
@@ -87,11 +88,17 @@ export function parseSettings(args: readonly string[], temporary: string, defaul
     run: { seconds, warmupSeconds, pin: values.pin, dataRoot: values['data-root'], profiles },
     runs,
     groups: groups(choices),
-    peers: values.peers === undefined ? DEFAULT_PEERS : choose('--peers', values.peers, ALL_PEERS),
+    peers: values.peers === undefined ? peersFor(choices) : choose('--peers', values.peers, ALL_PEERS),
     peersNamed: values.peers !== undefined,
     out: values.out === 'none' ? null : values.out,
     list: values.list,
   }
+}
+
+/** All usual brokers, and those that a scenario is limited to; only these where every scenario is. */
+function peersFor(choices: readonly Choice[]): Peer[] {
+  const named = new Set(choices.flatMap(({ peers }) => peers ?? DEFAULT_PEERS.map(({ name }) => name)))
+  return ALL_PEERS.filter(({ name }) => named.has(name))
 }
 
 function choose<T extends { readonly name: string }>(option: string, wanted: string, from: readonly T[]): T[] {

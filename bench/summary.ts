@@ -3,8 +3,13 @@ import { advantage, type Metric, median } from './metrics.ts'
 import type { RunRecord } from './run.ts'
 import type { Scenario } from './scenario.ts'
 
-/** The peer every ratio is about. */
+/** The peer every ratio is about, but for scenarios over Redis. */
 export const OURS = 'sluicemq'
+
+/** The peer the scenario's ratios are about. */
+export function oursIn(scenario: Scenario): string {
+  return scenario.redis === undefined ? OURS : 'sluicemq-redis'
+}
 
 export interface Cell {
   readonly peer: string
@@ -29,7 +34,7 @@ export function rowsOf(scenario: Scenario, peers: readonly string[], runs: reado
         .filter((run) => run.peer === peer && run.scenario === scenario.name && run.error === null)
         .map((run) => (run.result ? metric.of(run.result) : null))
         .filter((value) => value !== null)
-    const ours = median(values(OURS))
+    const ours = median(values(oursIn(scenario)))
     const cells = peers.map((peer): Cell => {
       const own = values(peer)
       const value = median(own)
@@ -38,7 +43,7 @@ export function rowsOf(scenario: Scenario, peers: readonly string[], runs: reado
         value,
         least: own.length > 0 ? Math.min(...own) : null,
         most: own.length > 0 ? Math.max(...own) : null,
-        advantage: peer === OURS || ours === null || value === null ? null : advantage(metric, ours, value),
+        advantage: peer === oursIn(scenario) || ours === null || value === null ? null : advantage(metric, ours, value),
       }
     })
     return { scenario, metric, cells }

@@ -1,5 +1,6 @@
 /** What this project promises, by the issue that promises it, and the judgement of a run. */
-import { medianOf, OURS, type Row } from './summary.ts'
+import { scenarioOf } from './scenarios.ts'
+import { medianOf, oursIn, type Row } from './summary.ts'
 
 /** How a figure is judged. */
 export type Bound =
@@ -11,14 +12,14 @@ export type Bound =
   | { readonly most: number }
 
 export interface Target {
-  readonly issue: 2 | 3 | 4
+  readonly issue: 2 | 3 | 4 | 6
   readonly scenario: string
   /** Name of the figure; absent: the first of the scenario. */
   readonly metric?: string
   readonly bound: Bound
 }
 
-const times = (issue: 2 | 4, scenario: string, factor: number, ...better: string[]): Target => {
+const times = (issue: 2 | 4 | 6, scenario: string, factor: number, ...better: string[]): Target => {
   return { issue, scenario, bound: { times: factor, better } }
 }
 
@@ -55,11 +56,18 @@ export const targets: readonly Target[] = [
   { issue: 4, scenario: 'million-subs', metric: 'memory per subscription', bound: { most: 300 } },
   { issue: 4, scenario: 'million-subs', bound: { share: 0.8 } },
   { issue: 4, scenario: 'topic-tree', bound: { most: 5 } },
+
+  times(6, 'redis-persistent-qos1', 8, 'aedes-redis'),
+  times(6, 'redis-persistent-qos1-fsync', 8, 'aedes-redis'),
+  times(6, 'redis-nodes-10to10-qos0', 8, 'aedes-redis'),
+  times(6, 'redis-nodes-1to50-qos0', 8, 'aedes-redis'),
+  { issue: 6, scenario: 'redis-filters-100k', bound: { share: 0.9 } },
+  times(6, 'redis-drain', 50, 'aedes-redis'),
 ]
 
 /** Brokers a target is about, ours first. */
 export function peersOf(target: Target): string[] {
-  return [OURS, ...('better' in target.bound ? target.bound.better : [])]
+  return [oursIn(scenarioOf(target.scenario)), ...('better' in target.bound ? target.bound.better : [])]
 }
 
 export interface Verdict {
@@ -98,13 +106,13 @@ function wanted({ bound }: Target, row: Row): string {
 }
 
 function judge(bound: Bound, row: Row, rows: readonly Row[]): Pick<Verdict, 'reached' | 'met'> {
-  const ours = medianOf(row, OURS)
+  const ours = medianOf(row, oursIn(row.scenario))
   if (ours === null) return NOT_MEASURED
   const unit = row.metric.unit
   if ('most' in bound) return { reached: `${digits(ours)} ${unit}`, met: ours <= bound.most }
   if ('share' in bound) {
     const baseline = rows.find(({ scenario }) => scenario.name === row.scenario.baseline)
-    const whole = baseline === undefined ? null : medianOf(baseline, OURS)
+    const whole = baseline === undefined ? null : medianOf(baseline, oursIn(row.scenario))
     if (whole === null) return NOT_MEASURED
     return {
       reached: `${percent(ours / whole)} (${digits(ours)} of ${digits(whole)} ${unit})`,

@@ -19,10 +19,11 @@ const SETTLE_MS = 1_500
  * Filter `index` of a mixed tree: half of ten exact, three with `+`, two with `#`. They lie beside the topics of the
  * traffic (`<prefix>/dev<i>/…`), some in the same first levels and below the same `+`, so that every match has to look
  * at their nodes; none of them matches.
+ * @param wildcards leaves the exact ones out
  */
-export function backgroundFilter(prefix: string, index: number): string {
+export function backgroundFilter(prefix: string, index: number, wildcards = false): string {
   const unit = `unit${index}`
-  switch (index % 10) {
+  switch (index % (wildcards ? 5 : 10)) {
     case 0:
       return `${prefix}/${unit}/+`
     case 1:
@@ -51,22 +52,23 @@ export class BackgroundLoad {
 
   /** Resolves once every subscription is acknowledged; at once when none is wanted. Rejects when the gate fails. */
   async open(): Promise<void> {
-    const { backgroundConnections: count, backgroundSubscriptions: each, connectsAtOnce, brokerPid } = this.#options
+    const { backgroundConnections: count, backgroundSubscriptions: each, connectsAtOnce, brokerPids } = this.#options
+    const { prefix, backgroundWildcards: wildcards } = this.#options
     if (count === 0) return
-    const own = { clean: true, receiveMaximum: 0 }
+    const own = { clean: true, receiveMaximum: 0, port: this.#options.subscriberPort }
     await this.#gate.openAll(count, connectsAtOnce, (index, watcher) => {
       this.#clients.push(new BackgroundClient({ ...this.#options, ...own, clientId: `bench-b-${index}` }, watcher))
     })
     await this.#gate.race(delay(SETTLE_MS))
-    const before = residentBytes(brokerPid)
+    const before = residentBytes(brokerPids)
     const started = microseconds()
     await this.#gate.openAll(count, connectsAtOnce, (index, watcher) => {
-      const filters = Array.from({ length: each }, (_, i) => backgroundFilter(this.#options.prefix, index * each + i))
+      const filters = Array.from({ length: each }, (_, i) => backgroundFilter(prefix, index * each + i, wildcards))
       this.#clients[index]!.subscribe(filters, watcher)
     })
     const seconds = (microseconds() - started) / 1e6
     await this.#gate.race(delay(SETTLE_MS))
-    const after = residentBytes(brokerPid)
+    const after = residentBytes(brokerPids)
     const subscriptions = count * each
     this.result = {
       subscriptions,

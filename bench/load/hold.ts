@@ -12,7 +12,7 @@ import type { HoldResult } from './result.ts'
 import { microseconds } from './stopwatch.ts'
 
 export async function hold(options: LoadOptions): Promise<{ result: HoldResult; close: () => void }> {
-  const { connections, brokerPid, connectRate } = options
+  const { connections, brokerPids, connectRate } = options
   const gate = new Gate()
   const latency = new Histogram()
   const clients: IdleClient[] = []
@@ -20,15 +20,15 @@ export async function hold(options: LoadOptions): Promise<{ result: HoldResult; 
     const own = { clientId: `idle-${index}`, clean: true, receiveMaximum: 0 }
     clients.push(new IdleClient({ ...options, ...own }, watcher))
   }
-  const before = residentBytes(brokerPid)
-  const cpuBefore = cpuSeconds(brokerPid)
+  const before = residentBytes(brokerPids)
+  const cpuBefore = cpuSeconds(brokerPids)
   const started = microseconds()
   if (connectRate > 0) await openByClock(gate, connections, connectRate, latency, open)
   else await gate.openAll(connections, options.connectsAtOnce, open)
   const connectSeconds = (microseconds() - started) / 1e6
-  const cpuAfter = cpuSeconds(brokerPid)
+  const cpuAfter = cpuSeconds(brokerPids)
   await gate.race(delay(options.seconds * 1000))
-  const after = residentBytes(brokerPid)
+  const after = residentBytes(brokerPids)
   return {
     result: {
       mode: 'hold',

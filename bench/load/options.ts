@@ -10,6 +10,8 @@ export interface LoadOptions {
   readonly mode: Mode
   readonly host: string
   readonly port: number
+  /** Where subscribers and background connections connect: another node of the broker, or the same port. */
+  readonly subscriberPort: number
   /** `websocket`: MQTT inside WebSocket messages (path /mqtt). `tls`: any certificate is accepted. */
   readonly transport: Transport
   readonly version: Version
@@ -43,13 +45,17 @@ export interface LoadOptions {
   readonly backgroundConnections: number
   /** Subscriptions of each of them. */
   readonly backgroundSubscriptions: number
+  /** All of them have wildcards; else half of them. */
+  readonly backgroundWildcards: boolean
   /** Connections that may be waiting for their CONNACK or SUBACK at the same time. */
   readonly connectsAtOnce: number
   readonly keepAliveSeconds: number
   readonly warmupSeconds: number
   readonly seconds: number
-  /** Process whose CPU and memory are reported; 0: none. */
-  readonly brokerPid: number
+  /** Processes of the broker whose CPU and memory are reported together; empty: none. */
+  readonly brokerPids: readonly number[]
+  /** Its Redis server, whose CPU and memory are reported beside; empty: none. */
+  readonly redisPids: readonly number[]
 }
 
 const PUBLISH_HEADER_MAX = 64
@@ -62,6 +68,7 @@ export function parseLoadOptions(args: readonly string[]): LoadOptions {
       mode: { type: 'string', default: 'flood' },
       host: { type: 'string', default: '127.0.0.1' },
       port: { type: 'string' },
+      'subscriber-port': { type: 'string' },
       transport: { type: 'string', default: 'tcp' },
       version: { type: 'string', default: '4' },
       publishers: { type: 'string', default: '1' },
@@ -81,11 +88,13 @@ export function parseLoadOptions(args: readonly string[]): LoadOptions {
       'connect-rate': { type: 'string', default: '0' },
       'background-connections': { type: 'string', default: '0' },
       'background-subscriptions': { type: 'string', default: '1000' },
+      'background-wildcards': { type: 'boolean', default: false },
       'connects-at-once': { type: 'string', default: '50' },
       'keep-alive': { type: 'string', default: '0' },
       warmup: { type: 'string', default: '1' },
       seconds: { type: 'string', default: '4' },
-      'broker-pid': { type: 'string', default: '0' },
+      'broker-pid': { type: 'string', default: '' },
+      'redis-pid': { type: 'string', default: '' },
     },
   })
   const number = (name: keyof typeof values, least: number, most: number, whole = true): number => {
@@ -111,6 +120,7 @@ export function parseLoadOptions(args: readonly string[]): LoadOptions {
     mode,
     host: values.host,
     port: number('port', 1, 65_535),
+    subscriberPort: number(values['subscriber-port'] === undefined ? 'port' : 'subscriber-port', 1, 65_535),
     transport,
     version,
     publishers: number('publishers', 0, 10_000),
@@ -134,8 +144,17 @@ export function parseLoadOptions(args: readonly string[]): LoadOptions {
     keepAliveSeconds: number('keep-alive', 0, 65_535),
     warmupSeconds: number('warmup', 0, 3_600, false),
     seconds: number('seconds', 0.1, 86_400, false),
-    brokerPid: number('broker-pid', 0, 2 ** 31),
+    backgroundWildcards: values['background-wildcards'],
+    brokerPids: pids('broker-pid', values['broker-pid']),
+    redisPids: pids('redis-pid', values['redis-pid']),
   }
+}
+
+/** Comma-separated process ids; 0 is none. */
+function pids(name: string, text: string): number[] {
+  const all = text.split(',').filter(Boolean).map(Number)
+  if (!all.every((pid) => Number.isInteger(pid) && pid >= 0)) throw new Error(`--${name} expects process ids`)
+  return all.filter((pid) => pid > 0)
 }
 
 /**

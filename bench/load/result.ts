@@ -32,8 +32,10 @@ export interface TrafficResult {
   /** What the disk alone took for a commit's writes right after the run (disk-flush.ts), where the scenario asks for it. */
   readonly diskFlushMicroseconds?: Latency
   readonly broker: ProcessCost | null
+  /** The broker's Redis server, where there is one. */
+  readonly redis?: ProcessCost | null
   readonly load: ProcessCost
-  /** Cores that processes other than these two kept busy meanwhile; null where the system does not tell. */
+  /** Cores that other processes kept busy meanwhile; null where the system does not tell. */
   readonly othersCores: number | null
   /** Null without background subscriptions. */
   readonly background: Background | null

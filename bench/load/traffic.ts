@@ -25,6 +25,7 @@ interface Snapshot {
   readonly acknowledged: number
   readonly received: number
   readonly brokerCpu: number | null
+  readonly redisCpu: number | null
   readonly loadCpu: number
   readonly machineCpu: number | null
 }
@@ -72,17 +73,20 @@ export class Traffic {
 
   async #connect(): Promise<void> {
     const options = this.#options
-    const { host, port, transport, version, keepAliveSeconds, clean, window, connectsAtOnce } = options
-    const shared = { host, port, transport, version, keepAliveSeconds }
+    const { host, port, subscriberPort, transport, version, keepAliveSeconds, clean, window, connectsAtOnce } = options
+    const shared = { host, transport, version, keepAliveSeconds }
     await this.#gate.openAll(options.subscribers, connectsAtOnce, (index, watcher) => {
-      const own = { clientId: `bench-s-${index}`, clean, receiveMaximum: clean ? 0 : window }
+      const own = { port: subscriberPort, clientId: `bench-s-${index}`, clean, receiveMaximum: clean ? 0 : window }
       const topicFilter = topicFilterOf(options, index)
       this.#subscribers.push(new Subscriber({ ...shared, ...own, topicFilter, qos: options.subscribeQos }, watcher))
     })
     await this.#gate.openAll(options.publishers, connectsAtOnce, (index, watcher) => {
-      const own = { clientId: `bench-p-${index}`, clean: true, receiveMaximum: 0, topics: topicsOf(options, index) }
+      const own = { port, clientId: `bench-p-${index}`, clean: true, receiveMaximum: 0 }
       const { qos, payloadBytes, userProperties } = options
-      this.#publishers.push(new Publisher({ ...shared, ...own, qos, payloadBytes, userProperties, window }, watcher))
+      const topics = topicsOf(options, index)
+      this.#publishers.push(
+        new Publisher({ ...shared, ...own, topics, qos, payloadBytes, userProperties, window }, watcher),
+      )
     })
   }
 
@@ -143,7 +147,8 @@ export class Traffic {
       sent: sum(this.#publishers, (publisher) => publisher.sentCount),
       acknowledged: sum(this.#publishers, (publisher) => publisher.acknowledgedCount),
       received: sum(this.#subscribers, (subscriber) => subscriber.receivedCount),
-      brokerCpu: cpuSeconds(this.#options.brokerPid),
+      brokerCpu: cpuSeconds(this.#options.brokerPids),
+      redisCpu: cpuSeconds(this.#options.redisPids),
       loadCpu: (used.user + used.system) / 1e6,
       machineCpu: machineCpuSeconds(),
     }
@@ -183,12 +188,14 @@ export class Traffic {
     const owed = this.#owed()
     const elapsedSeconds = (end.at - begin.at) / 1e6
     const counted = this.#subscribers.length > 0 ? end.received - begin.received : end.acknowledged - begin.acknowledged
-    const cost = (pid: number, cpu: number): ProcessCost => ({
+    const cost = (pids: readonly number[], cpu: number): ProcessCost => ({
       cores: cpu / elapsedSeconds,
       cpuMicrosecondsPerMessage: counted > 0 ? (cpu * 1e6) / counted : 0,
-      residentBytes: residentBytes(pid) ?? 0,
-      peakResidentBytes: residentBytes(pid, 'peak') ?? 0,
+      residentBytes: residentBytes(pids) ?? 0,
+      peakResidentBytes: residentBytes(pids, 'peak') ?? 0,
     })
+    const between = (pids: readonly number[], from: number | null, to: number | null): ProcessCost | null =>
+      from === null || to === null ? null : cost(pids, to - from)
     const rate = this.#options.mode === 'rate'
     return {
       mode: rate ? 'rate' : 'flood',
@@ -207,11 +214,9 @@ export class Traffic {
       payloadBytes: this.#options.payloadBytes,
       latencyMicroseconds: rate ? percentiles(this.#latency) : null,
       sendLagMicroseconds: rate ? percentiles(this.#lag) : null,
-      broker:
-        begin.brokerCpu === null || end.brokerCpu === null
-          ? null
-          : cost(this.#options.brokerPid, end.brokerCpu - begin.brokerCpu),
-      load: cost(process.pid, end.loadCpu - begin.loadCpu),
+      broker: between(this.#options.brokerPids, begin.brokerCpu, end.brokerCpu),
+      redis: between(this.#options.redisPids, begin.redisCpu, end.redisCpu),
+      load: cost([process.pid], end.loadCpu - begin.loadCpu),
       othersCores: othersCores(begin, end),
       background: this.#background.result,
     }
@@ -222,7 +227,9 @@ function othersCores(begin: Snapshot, end: Snapshot): number | null {
   if (begin.machineCpu === null || end.machineCpu === null || begin.brokerCpu === null || end.brokerCpu === null) {
     return null
   }
-  const others = end.machineCpu - begin.machineCpu - (end.brokerCpu - begin.brokerCpu) - (end.loadCpu - begin.loadCpu)
+  const redis = (end.redisCpu ?? 0) - (begin.redisCpu ?? 0)
+  const own = end.brokerCpu - begin.brokerCpu + redis + (end.loadCpu - begin.loadCpu)
+  const others = end.machineCpu - begin.machineCpu - own
   return Math.max(0, (others * 1e6) / (end.at - begin.at))
 }
 

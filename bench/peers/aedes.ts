@@ -1,8 +1,8 @@
 /** Stock Aedes: the library SluiceMQ extends, in memory and with the two stores its users choose. */
 import { packageVersion } from './installed.ts'
 import { startNodeBroker } from './node-broker.ts'
-import type { Need, Peer, RunningBroker, StartOptions } from './peer.ts'
-import { redisVersion, startRedisServer } from './redis-server.ts'
+import type { Need, Peer } from './peer.ts'
+import { redisVersion, startOverRedis } from './redis-server.ts'
 
 function refuses(need: Need): string | null {
   if (need.version === 5) return 'no MQTT 5'
@@ -28,7 +28,8 @@ export const aedesLevel: Peer = {
 
 export const aedesRedis: Peer = {
   name: 'aedes-redis',
-  settings: 'mqemitter-redis and aedes-persistence-redis, defaults; redis-server with appendfsync always',
+  settings:
+    'mqemitter-redis and aedes-persistence-redis, defaults; redis-server with appendfsync always, or without appendonly where it is said',
   async version() {
     const server = await redisVersion()
     const packages = await versions('aedes', 'aedes-persistence-redis', 'mqemitter-redis')
@@ -36,23 +37,8 @@ export const aedesRedis: Peer = {
   },
   refuses,
 
-  /** The CPU and memory of the Redis server are not in the figures. */
-  async start(options: StartOptions): Promise<RunningBroker> {
-    const redis = await startRedisServer(options.dataRoot)
-    try {
-      const broker = await startNodeBroker('aedes-server.js', options, ['--redis', String(redis.port)])
-      return {
-        ...broker,
-        stop: async () => {
-          await broker.stop()
-          await redis.stop()
-        },
-      }
-    } catch (error) {
-      await redis.stop()
-      throw error
-    }
-  },
+  start: (options) =>
+    startOverRedis(options, (port, own) => startNodeBroker('aedes-server.js', own, ['--redis', String(port)])),
 }
 
 /** `1.2.0, aedes-persistence-level 9.2.0, …`, or null when one of the packages is not there. */

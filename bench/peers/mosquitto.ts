@@ -23,7 +23,7 @@ export const mosquitto: Peer = {
       return { command: 'mosquitto', args: ['-c', file], core: options.core }
     }
     const { broker } = await BrokerProcess.start(options.dataRoot, command, (starting) => starting.listening(port))
-    return { port, pid: broker.pid, stop: () => broker.stop() }
+    return { port, pids: [broker.pid], stop: () => broker.stop() }
   },
 }
 

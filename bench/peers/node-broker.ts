@@ -15,5 +15,5 @@ export async function startNodeBroker(
   const { broker, facts } = await BrokerProcess.start(options.dataRoot, command, (starting) =>
     starting.line(/^ready (\d+)$/m),
   )
-  return { port: Number(facts[1]), pid: broker.pid, stop: () => broker.stop() }
+  return { port: Number(facts[1]), pids: [broker.pid], stop: () => broker.stop() }
 }

@@ -1,5 +1,6 @@
 /** A broker the benchmark can start, by the same contract whoever wrote it. */
 import type { Transport } from '../load/link.ts'
+import type { RedisNeed } from '../scenario.ts'
 
 /** What a scenario asks of the broker beyond its defaults. */
 export interface StartOptions {
@@ -7,6 +8,8 @@ export interface StartOptions {
   readonly queue?: string
   /** What `port` listens for. */
   readonly transport: Transport
+  /** For brokers over Redis; default: one node, `appendfsync always`. */
+  readonly redis?: RedisNeed
   /** CPU core to run on; undefined: wherever the system likes. */
   readonly core?: number
   /** File a CPU profile is written to when the broker stops. Only SluiceMQ makes one; it runs slower for it. */
@@ -18,7 +21,11 @@ export interface StartOptions {
 export interface RunningBroker {
   /** The port the load connects to, on 127.0.0.1. */
   readonly port: number
-  readonly pid: number
+  /** The port subscribers connect to, where it is another node's. */
+  readonly subscriberPort?: number
+  /** Processes of the broker. */
+  readonly pids: readonly number[]
+  readonly redisPids?: readonly number[]
   /** Messages waiting in a work queue, for a broker that has queues. */
   queued?(queue: string): Promise<number>
   /** Stops the process and removes its data. Never rejects. */

@@ -54,7 +54,7 @@ export const rabbitmq: Peer = {
       })
       return {
         port,
-        pid,
+        pids: [pid],
         stop: async () => {
           // The server may be a child of the script that was started.
           if (pid > 0 && pid !== broker.pid) end(pid)

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { BrokerProcess, freePort } from './broker-process.ts'
 import { type Certificate, makeCertificate } from './certificate.ts'
 import type { Peer, RunningBroker, StartOptions } from './peer.ts'
-import { redisVersion, startRedisServer } from './redis-server.ts'
+import { redisVersion, startOverRedis } from './redis-server.ts'
 
 /** From dist/bench/peers to the program and to the manifest of the project. */
 const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
@@ -31,7 +31,7 @@ export const sluicemq: Peer = {
 
 export const sluicemqRedis: Peer = {
   name: 'sluicemq-redis',
-  settings: 'store: redis; redis-server with appendfsync always',
+  settings: 'store: redis; redis-server with appendfsync always, or without appendonly where it is said',
 
   async version(): Promise<string | null> {
     const [own, redis] = await Promise.all([sluicemq.version(), redisVersion()])
@@ -40,20 +40,10 @@ export const sluicemqRedis: Peer = {
 
   refuses: () => null,
 
-  async start(options: StartOptions): Promise<RunningBroker> {
-    const redis = await startRedisServer(options.dataRoot)
-    try {
-      const broker = await start(options, ['--store', 'redis', '--redis-url', `redis://127.0.0.1:${redis.port}`])
-      const stop = async (): Promise<void> => {
-        await broker.stop()
-        await redis.stop()
-      }
-      return { ...broker, stop }
-    } catch (error) {
-      await redis.stop()
-      throw error
-    }
-  },
+  start: (options) =>
+    startOverRedis(options, (port, own) =>
+      start(own, ['--store', 'redis', '--redis-url', `redis://127.0.0.1:${port}`]),
+    ),
 }
 
 async function start(options: StartOptions, more: readonly string[] = []): Promise<RunningBroker> {
@@ -84,7 +74,7 @@ async function start(options: StartOptions, more: readonly string[] = []): Promi
   const [, mqttPort, webSocketPort, http] = facts
   return {
     port: tlsPort ?? Number(options.transport === 'websocket' ? webSocketPort : mqttPort),
-    pid: broker.pid,
+    pids: [broker.pid],
     queued: async (queue) => {
       const response = await fetch(`${http}/api/v1/queues/${encodeURIComponent(queue)}`)
       if (!response.ok) throw new Error(`GET queue ${queue}: HTTP ${response.status}`)

@@ -88,6 +88,29 @@ describe('the sets', () => {
     expect(measured.get('ws-p2p-qos0')).toEqual([OURS])
   })
 
+  test('redis measures every target of issue 6 with our nodes over Redis, and only brokers that have one', () => {
+    const { groups: measured, peers, run } = parseSettings(['--set', 'redis'], '/tmp', 'x')
+    const choices = new Map(measured.flat().map(({ scenario, peers: names }) => [scenario.name, names]))
+    const wanted = targets.filter(({ issue }) => issue === 6)
+    expect(wanted.length).toBeGreaterThanOrEqual(6)
+    for (const { scenario, bound } of wanted) {
+      expect(choices.get(scenario)).toContain('sluicemq-redis')
+      if ('better' in bound) expect(choices.get(scenario)).toContain('aedes-redis')
+    }
+    expect(choices.get('redis-filters-10')).toEqual(['sluicemq-redis'])
+    expect(peers.map(({ name }) => name)).toEqual(['sluicemq-redis', 'aedes-redis'])
+    expect(run.seconds).toBe(2)
+  })
+
+  test('over Redis a ratio is about our nodes there', () => {
+    const persistent = row('redis-persistent-qos1', {})
+    const cells: Cell[] = [
+      { peer: 'sluicemq-redis', value: 80_000, least: 1, most: 1, advantage: null },
+      { peer: 'aedes-redis', value: 10_000, least: 1, most: 1, advantage: 8 },
+    ]
+    expect(verdictsOf([{ ...persistent, cells }])).toMatchObject([{ met: true, wanted: 'at least 8 × aedes-redis' }])
+  })
+
   test('a baseline comes first in the group of those that need it', () => {
     const [group] = parseSettings(['--scenario', 'tls-p2p-qos0,ws-p2p-qos0'], '/tmp', 'x').groups
     expect(group!.map(({ scenario }) => scenario.name)).toEqual(['p2p-qos0', 'tls-p2p-qos0', 'ws-p2p-qos0'])
