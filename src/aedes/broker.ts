@@ -17,6 +17,7 @@ import { AedesHooks } from './hooks.ts'
 import { LaterStream } from './later-stream.ts'
 import { checkOptions, mqtt3LimitsFor } from './options.ts'
 import { type AedesPacket, type PublishRequest, packetOf, publicationOf } from './packets.ts'
+import { watchProperties } from './watched.ts'
 
 export type { AedesOptions } from 'aedes'
 
@@ -72,7 +73,9 @@ export class Broker extends Aedes {
       owner?.state === 'connected' ? this.#hooks.clientOf(owner) : undefined,
     )
     this.#watchListeners()
-    this.#watchForward()
+    // Hooks may be assigned while clients are connected.
+    watchProperties(this, ['authorizePublish', 'published'], () => this.#hooks.look())
+    watchProperties(this, ['authorizeForward'], () => this.#rehook())
     this.handle = (stream: Duplex, request?: IncomingMessage) => {
       const peer: Peer = request === undefined ? peerOf(stream) : { ...peerOf(stream), request }
       const bytes = parts.wrap(stream, peer)
@@ -82,12 +85,17 @@ export class Broker extends Aedes {
   }
 
   readonly #listenerAdded = (event: string | symbol): void => {
-    if (event === 'publish') this.#publishListeners++
+    if (event === 'publish') this.#publishes(1)
     if (event === 'ack') this.#rehook(true)
   }
   readonly #listenerRemoved = (event: string | symbol): void => {
-    if (event === 'publish') this.#publishListeners--
+    if (event === 'publish') this.#publishes(-1)
     if (event === 'ack') this.#rehook()
+  }
+
+  #publishes(listeners: number): void {
+    this.#publishListeners += listeners
+    this.#hooks.look()
   }
 
   /** Whether anybody listens to `publish` is asked for each message, so it is counted and not looked up. */
@@ -98,6 +106,7 @@ export class Broker extends Aedes {
     on.call(this, 'newListener', this.#listenerAdded)
     on.call(this, 'removeListener', this.#listenerRemoved)
     this.#publishListeners = this.listenerCount('publish')
+    this.#hooks.look()
     this.#rehook()
   }
 
@@ -107,20 +116,6 @@ export class Broker extends Aedes {
     else super.removeAllListeners(event)
     if (event === undefined || event === 'newListener' || event === 'removeListener') this.#watchListeners()
     return this
-  }
-
-  /** Connections keep whether `authorizeForward` is hooked; it may be assigned while clients are connected. */
-  #watchForward(): void {
-    let authorizeForward = this.authorizeForward
-    Object.defineProperty(this, 'authorizeForward', {
-      configurable: true,
-      enumerable: true,
-      get: () => authorizeForward,
-      set: (hook: Broker['authorizeForward']) => {
-        authorizeForward = hook
-        this.#rehook()
-      },
-    })
   }
 
   #rehook(acks?: boolean): void {

@@ -28,10 +28,23 @@ type Callback = (error?: Error | null) => void
 export class AedesHooks implements Hooks {
   readonly #broker: Broker
   readonly mqtt3: Mqtt3Limits
+  // Read for each message: see `look`.
+  authorizePublish: Hooks['authorizePublish'] = null
+  published: Hooks['published'] = null
 
   constructor(broker: Broker, mqtt3: Mqtt3Limits) {
     this.#broker = broker
     this.mqtt3 = mqtt3
+  }
+
+  /**
+   * Looks whether the hooks about messages are there. The broker tells when that may have changed: to ask it for each message is
+   * slow, an object of so many properties being a hash table to V8.
+   */
+  look(): void {
+    const { authorizePublish, published, hasPublishListeners } = this.#broker
+    this.authorizePublish = authorizePublish === unhooked.authorizePublish ? null : this.#authorizePublish
+    this.published = published === unhooked.published && !hasPublishListeners ? null : this.#published
   }
 
   /** The client that hooks and events show for the connection. Made when it is asked for: most are never. */
@@ -63,9 +76,6 @@ export class AedesHooks implements Hooks {
     })
   }
 
-  get authorizePublish(): Hooks['authorizePublish'] {
-    return this.#broker.authorizePublish === unhooked.authorizePublish ? null : this.#authorizePublish
-  }
   readonly #authorizePublish: NonNullable<Hooks['authorizePublish']> = (connection, publication, done) => {
     const packet = publishPacketOf(publication)
     this.#broker.authorizePublish(this.clientOf(connection) as never, packet as never, (error) => {
@@ -126,9 +136,6 @@ export class AedesHooks implements Hooks {
     return publicationOf(answer, publication.publisherId, this.#broker.core.clock.now())
   }
 
-  get published(): Hooks['published'] {
-    return this.#broker.published === unhooked.published && !this.#broker.hasPublishListeners ? null : this.#published
-  }
   readonly #published: NonNullable<Hooks['published']> = (connection, publication, done) => {
     const packet = this.#broker.packetOf(publication)
     if (publication.packetId > 0) packet.messageId = publication.packetId

@@ -1,19 +1,17 @@
 import type { Counters } from '../telemetry/counters.ts'
 import type { ByteStream } from '../transport.ts'
-import type { EncodedPublish } from '../wire/publish.ts'
+import { copyBytes } from '../wire/copy.ts'
+import type { PublishFrame } from '../wire/publish.ts'
+import { type EncodedPublish, encodePublish, patchPublish, publishBytes, writePublish } from '../wire/publish-writer.ts'
 import { copyByWords } from '../wire/words.ts'
 import type { Flusher } from './flusher.ts'
 import type { Memory } from './memory.ts'
 import { LARGEST_SLAB_CLASS, returnSlab, type Slab, slabBytes, takeSlab } from './slabs.ts'
 
-/** Up to so many bytes a loop is faster than a call into native code, over words or over bytes. */
+/** Up to so many bytes a loop over words is faster than a call into native code. */
 const COPY_BY_WORDS_MAX = 192
-const COPY_BY_BYTES_MAX = 48
 
-/**
- * So much at once is not gathered with more: the slab is free for the next of many receivers, instead of one slab for each
- * until the turn ends.
- */
+/** So much is not gathered with more: the slab is free for the next receiver, instead of one for each until the turn ends. */
 const SEND_AT_ONCE_BYTES = 16 * 1024
 
 /** Whose packets are sent. */
@@ -62,7 +60,6 @@ export class Outbound {
   #countedPackets = 0
   /** Bytes of PUBLISH packets that are not in the broker's counters yet. */
   #publishBytes = 0
-
   /** Bytes given to the stream since the connection opened. */
   #givenBytes = 0
 
@@ -117,19 +114,28 @@ export class Outbound {
     if (!whole && !this.#room(head - start)) {
       // A topic as long as a slab.
       const copy = Buffer.from(buf.subarray(start, end))
-      patch(copy, 0, firstByte, packetIdOffset, packetId)
+      patchPublish(copy, 0, firstByte, packetIdOffset, packetId)
       this.#large(copy)
       return
     }
     const at = this.#used
     this.#copy(buf, start, head)
-    patch(this.#slab!.bytes, at, firstByte, packetIdOffset, packetId)
+    patchPublish(this.#slab!.bytes, at, firstByte, packetIdOffset, packetId)
     if (!whole) this.#large(buf.subarray(head, end))
     else if (this.#memory.level > 0) this.#sendAtOnce()
   }
 
-  #sendAtOnce(): void {
-    if (!this.#full && !this.#closed && this.#slab !== null) this.#send()
+  /** Appends a PUBLISH of QoS 1 or 2 that is encoded for this receiver alone, where it is sent from. */
+  encode(frame: PublishFrame, version5: boolean, prefix: Buffer | null, firstByte: number, packetId: number): void {
+    const bytes = publishBytes(frame, version5, true, prefix, true)
+    if (!this.#room(bytes)) return this.publish(encodePublish(frame, version5, true, prefix), firstByte, packetId)
+    this.packets++
+    this.#publishBytes += bytes
+    const slab = this.#slab!.bytes
+    const at = this.#used
+    patchPublish(slab, at, firstByte, writePublish(frame, version5, true, prefix, true, slab, at), packetId)
+    this.#used = at + bytes
+    if (this.#memory.level > 0) this.#sendAtOnce()
   }
 
   /** Appends the four-byte form of PUBACK, PUBREC, PUBREL or PUBCOMP. */
@@ -196,10 +202,8 @@ export class Outbound {
 
   /** Makes room for n bytes in the slab; false when no slab is large enough (or the connection is closed). */
   #room(n: number): boolean {
-    if (this.#closed) {
-      // Writing on costs less than asking everywhere: the bytes go into a slab that is never sent.
-      this.#used = 0
-    }
+    // Writing on costs less than asking everywhere: the bytes go into a slab that is never sent.
+    if (this.#closed) this.#used = 0
     if (!this.#dirty) {
       this.#dirty = true
       this.#flusher.add(this)
@@ -223,11 +227,9 @@ export class Outbound {
   #copy(src: Buffer, start: number, end: number): void {
     const { bytes, view } = this.#slab!
     const count = end - start
-    let at = this.#used
+    const at = this.#used
     this.#used = at + count
-    if (count <= COPY_BY_WORDS_MAX && copyByWords(src, start, end, view, at)) return
-    if (count <= COPY_BY_BYTES_MAX) for (let i = start; i < end; i++) bytes[at++] = src[i]!
-    else src.copy(bytes, at, start, end)
+    if (count > COPY_BY_WORDS_MAX || !copyByWords(src, start, end, view, at)) copyBytes(src, start, end, bytes, at)
   }
 
   #large(bytes: Buffer): void {
@@ -256,6 +258,10 @@ export class Outbound {
   unsentBytes(): number {
     this.#measure()
     return this.waitingBytes
+  }
+
+  #sendAtOnce(): void {
+    if (!this.#full && !this.#closed && this.#slab !== null) this.#send()
   }
 
   #measure(): void {
@@ -290,11 +296,4 @@ export class Outbound {
     }
     this.#measure()
   }
-}
-
-function patch(target: Buffer, at: number, firstByte: number, packetIdOffset: number, packetId: number): void {
-  target[at] = firstByte
-  if (packetIdOffset === 0) return
-  target[at + packetIdOffset] = packetId >> 8
-  target[at + packetIdOffset + 1] = packetId & 255
 }

@@ -49,6 +49,8 @@ export class Commits {
   #scheduled = false
   /** Something waits in the open group that nobody waits for. */
   #lazy = false
+  /** `time` while `#scheduled`; 0: nobody has asked. */
+  #time = 0
   /** The timer for it runs. */
   #timed = false
   readonly #close = (): void => this.flush()
@@ -105,6 +107,16 @@ export class Commits {
     setImmediate(this.#close)
   }
 
+  /**
+   * Broker time, ms since 1970. What waits for the commit at the end of this turn came at one time: to read the clock for each
+   * message costs more than to store one.
+   */
+  time(): number {
+    if (!this.#scheduled) return this.#clock.now()
+    if (this.#time === 0) this.#time = this.#clock.now()
+    return this.#time
+  }
+
   /** Commits soon, or with the next commit anybody waits for. */
   scheduleLazily(): void {
     if (this.#scheduled) return
@@ -121,6 +133,7 @@ export class Commits {
   /** Commits now. */
   flush(): void {
     this.#scheduled = false
+    this.#time = 0
     this.#lazy = false
     const receivers = this.#receivers
     const acks = this.#acks

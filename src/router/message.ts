@@ -14,6 +14,7 @@
  */
 import { ownMemory } from '../base/own-memory.ts'
 import { SluiceError } from '../errors.ts'
+import { copyBytes } from '../wire/copy.ts'
 
 export const HEADER_BYTES = 28
 export const FORMAT = 1
@@ -85,10 +86,10 @@ export function encodeStored(
   )
   writeHeader(out, origin, qos, retain, time, expirySeconds, expiryOffset, topicBytes, propsBytes)
   let at = HEADER_BYTES
-  at += originBytes.copy(out, at)
-  at += topic.copy(out, at, topicStart, topicEnd)
-  if (propsBytes > 0) at += props.copy(out, at, propsStart, propsEnd)
-  buf.copy(out, at, payloadStart, payloadEnd)
+  at = copyBytes(originBytes, 0, originBytes.length, out, at)
+  at = copyBytes(topic, topicStart, topicEnd, out, at)
+  at = copyBytes(props, propsStart, propsEnd, out, at)
+  copyBytes(buf, payloadStart, payloadEnd, out, at)
   return out
 }
 
@@ -186,6 +187,11 @@ export function storedTopicStart(stored: Buffer): number {
 
 export function storedTime(stored: Buffer): number {
   return get32(stored, 8) * 0x100000000 + get32(stored, 12)
+}
+
+/** Whether it has a Message Expiry Interval. */
+export function expires(stored: Buffer): boolean {
+  return get32(stored, 16) !== NO_EXPIRY
 }
 
 /** Seconds left of the Message Expiry Interval; Infinity: none; 0 or less: expired [v5 MQTT-3.3.2-5]. */

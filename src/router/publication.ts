@@ -1,5 +1,6 @@
 import type { PropertyMemory } from '../wire/property-memory.ts'
-import { type EncodedPublish, encodePublish, PublishFrame } from '../wire/publish.ts'
+import { PublishFrame } from '../wire/publish.ts'
+import { type EncodedPublish, encodePublish } from '../wire/publish-writer.ts'
 import { encodeStored, get32, NO_EXPIRY, type Origin, offsets, secondsLeft, storedClientId } from './message.ts'
 import type { Publisher } from './router.ts'
 

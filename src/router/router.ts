@@ -169,7 +169,7 @@ export class Router {
     let durable = false
     let stored: Buffer | null = null
     if (publication.retain) {
-      stored = publication.store(publisher.origin, this.#c.clock.now())
+      stored = publication.store(publisher.origin, this.#c.commits.time())
       durable = this.#retain(match.topic, publication, stored)
     }
     const lanes = match.lanes(publication.qos, publication.retain)
@@ -180,7 +180,7 @@ export class Router {
         // Those of QoS 1 and 2 were refused before (`refusal`); what the broker itself publishes is let in.
         this.#c.dropped(null, 'store_full', targets.length)
       } else if (targets.length > 0) {
-        stored ??= publication.store(publisher.origin, this.#c.clock.now())
+        stored ??= publication.store(publisher.origin, this.#c.commits.time())
         this.#c.store.append(stored, targets)
         durable = true
       }
@@ -202,7 +202,7 @@ export class Router {
     for (const { node, reliable } of match.nodes) {
       const live = node.takes(this.#publications) && (publication.qos === 0 || !reliable)
       if (!live) continue
-      stored ??= publication.store(publisher.origin, this.#c.clock.now())
+      stored ??= publication.store(publisher.origin, this.#c.commits.time())
       node.live(stored, '')
     }
     return stored

@@ -2,7 +2,7 @@ import { SLOW_DOWN_BYTES } from '../connection/backpressure.ts'
 import type { Publication } from '../router/publication.ts'
 import type { Chunk, Lane } from '../store.ts'
 import type { DropCause } from '../telemetry/events.ts'
-import type { EncodedPublish } from '../wire/publish.ts'
+import type { EncodedPublish } from '../wire/publish-writer.ts'
 import { aliased, encodeFor, pubrelUnknown } from './encoding.ts'
 import { Exchange, Inflight, wrongAck } from './inflight.ts'
 import { LaneReader } from './lane-reader.ts'
@@ -211,12 +211,17 @@ export class Delivery {
 
   /** Sends a PUBLISH of QoS 1 or 2 (`opens` was asked); returns its Packet Identifier. */
   send(link: Link, encoded: EncodedPublish, firstByte: number, seq: number): number {
+    const packetId = this.begin(firstByte, seq)
+    link.out.publish(encoded, firstByte, packetId)
+    return packetId
+  }
+
+  /** A PUBLISH of QoS 1 or 2 with this first byte is about to be sent; returns its Packet Identifier. */
+  begin(firstByte: number, seq: number): number {
     this.#inflight ??= new Inflight(seq)
     const qos = (firstByte >> 1) & 3
-    const packetId = this.#inflight.open(seq, qos === 1 ? Exchange.awaitingPuback : Exchange.awaitingPubrec)
-    link.out.publish(encoded, firstByte, packetId)
     this.#context.counters.delivered[qos as 1 | 2]++
-    return packetId
+    return this.#inflight.open(seq, qos === 1 ? Exchange.awaitingPuback : Exchange.awaitingPubrec)
   }
 
   /** The client answered PUBREC on an earlier connection: goes on with PUBREL, once [v5 MQTT-4.4.0-1]. */

@@ -1,7 +1,7 @@
 import type { Publication } from '../router/publication.ts'
 import { encodeAck } from '../wire/ack.ts'
 import { PacketType } from '../wire/control.ts'
-import type { EncodedPublish } from '../wire/publish.ts'
+import type { EncodedPublish } from '../wire/publish-writer.ts'
 import type { Link } from './link.ts'
 
 /** The packet for this connection's version. */

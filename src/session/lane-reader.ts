@@ -1,7 +1,8 @@
-import { secondsLeft } from '../router/message.ts'
+import { expires, secondsLeft } from '../router/message.ts'
 import { Publication } from '../router/publication.ts'
 import type { Chunk, Lane } from '../store.ts'
 import type { DropCause } from '../telemetry/events.ts'
+import { publishBytes } from '../wire/publish-writer.ts'
 import { Backlog } from './backlog.ts'
 import type { Delivery } from './delivery.ts'
 import { aliased, encodeFor } from './encoding.ts'
@@ -108,7 +109,8 @@ export class LaneReader {
 
   #send(link: Link, seq: number): void {
     const { message: stored, tag, extra } = this.#backlog
-    const now = this.#context.now()
+    // The clock is asked when somebody wants to know.
+    const now = expires(stored) ? this.#context.now() : 0
     const sentBefore = seq < this.#maybeSentBefore
     const qos = tag & TAG_QOS
     // The exchange of a QoS 2 message that was begun goes on [v5 MQTT-4.3.3-7].
@@ -126,8 +128,9 @@ export class LaneReader {
       }
       message = replaced
     }
-    const encoded = encodeFor(link, message, extra, true)
-    if (encoded.end - encoded.start > link.maximumPacketSize) {
+    const { version5 } = link
+    const prefix = version5 ? extra : null
+    if (publishBytes(message, version5, true, prefix, true) > link.maximumPacketSize) {
       // [v5 MQTT-3.1.2-25]: act as if the delivery were complete.
       this.#discard(seq, 'packet_too_large')
       return
@@ -135,7 +138,12 @@ export class LaneReader {
     // [v5 MQTT-3.3.1-1]
     const dup = sentBefore ? 8 : 0
     const firstByte = 0x30 | dup | (qos << 1) | ((tag & TAG_RETAIN) !== 0 ? 1 : 0)
-    const packetId = this.#delivery.send(link, aliased(link, message, extra, encoded) ?? encoded, firstByte, seq)
+    const packetId = this.#delivery.begin(firstByte, seq)
+    if (link.aliases === null) link.out.encode(message, version5, prefix, firstByte, packetId)
+    else {
+      const plain = encodeFor(link, message, prefix, true)
+      link.out.publish(aliased(link, message, prefix, plain) ?? plain, firstByte, packetId)
+    }
     link.acks?.sent(packetId, stored)
   }
 

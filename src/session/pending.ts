@@ -1,7 +1,7 @@
 import type { Memory } from '../connection/memory.ts'
 import { put32 } from '../router/message.ts'
 import type { Publication } from '../router/publication.ts'
-import type { EncodedPublish } from '../wire/publish.ts'
+import type { EncodedPublish } from '../wire/publish-writer.ts'
 import type { Loan } from './loan.ts'
 
 /** A PUBLISH kept until the in-flight window of a connection opens. */

@@ -1,7 +1,7 @@
 import { SluiceError } from '../errors.ts'
 import { PublishScan, scanPublishProperties } from './properties.ts'
 import type { PropertyMemory } from './property-memory.ts'
-import { readVarint, varintBytes, writeVarint } from './varint.ts'
+import { readVarint, varintBytes } from './varint.ts'
 
 const EMPTY = Buffer.alloc(0)
 const scan = new PublishScan()
@@ -147,61 +147,4 @@ export class PublishFrame {
     this.propsStart = 0
     this.propsEnd = this.propsBuf.length
   }
-}
-
-/** A PUBLISH packet ready to be copied, but for the bits and bytes that differ by receiver. */
-export interface EncodedPublish {
-  readonly buf: Buffer
-  readonly start: number
-  readonly end: number
-  /** Offset of the Packet Identifier from `start`; 0 for QoS 0. */
-  readonly packetIdOffset: number
-}
-
-/**
- * Encodes a PUBLISH with DUP, QoS and RETAIN bits clear and Packet Identifier 0.
- * @param withTopic false: a Topic Alias among `prefix` stands for the topic
- * @param prefix property bytes that go before those of the message (Subscription Identifiers, Topic Alias), or null
- */
-export function encodePublish(
-  frame: PublishFrame,
-  version5: boolean,
-  withPacketId: boolean,
-  prefix: Buffer | null,
-  withTopic = true,
-): EncodedPublish {
-  const topicBytes = withTopic ? frame.topicEnd - frame.topicStart : 0
-  const payloadBytes = frame.payloadEnd - frame.payloadStart
-  const prefixBytes = prefix === null ? 0 : prefix.length
-  const propsBytes = version5 ? frame.propsEnd - frame.propsStart + prefixBytes : 0
-  const remaining =
-    2 + topicBytes + (withPacketId ? 2 : 0) + (version5 ? varintBytes(propsBytes) + propsBytes : 0) + payloadBytes
-  const buf = Buffer.allocUnsafe(1 + varintBytes(remaining) + remaining)
-  buf[0] = 0x30
-  let at = writeVarint(buf, 1, remaining)
-  buf[at++] = topicBytes >> 8
-  buf[at++] = topicBytes & 255
-  if (withTopic) at += frame.topicBuf.copy(buf, at, frame.topicStart, frame.topicEnd)
-  let packetIdOffset = 0
-  if (withPacketId) {
-    packetIdOffset = at
-    buf[at++] = 0
-    buf[at++] = 0
-  }
-  if (version5) {
-    at = writeVarint(buf, at, propsBytes)
-    if (prefix !== null) at += prefix.copy(buf, at)
-    const propsAt = at
-    at += frame.propsBuf.copy(buf, at, frame.propsStart, frame.propsEnd)
-    if (frame.expiryOffset >= 0) {
-      const seconds = frame.expirySeconds
-      const p = propsAt + frame.expiryOffset
-      buf[p] = seconds >>> 24
-      buf[p + 1] = (seconds >>> 16) & 255
-      buf[p + 2] = (seconds >>> 8) & 255
-      buf[p + 3] = seconds & 255
-    }
-  }
-  frame.buf.copy(buf, at, frame.payloadStart, frame.payloadEnd)
-  return { buf, start: 0, end: buf.length, packetIdOffset }
 }

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { systemClock } from '../../src/base/clock.ts'
 import { type AckReceiver, Commits } from '../../src/router/commits.ts'
 import type { Store } from '../../src/store.ts'
 
@@ -72,4 +73,22 @@ test('what nobody waits for is committed within 20 ms, or with the next commit',
   expect(under).toHaveLength(3)
   await new Promise((resolve) => setTimeout(resolve, 30))
   expect(under).toHaveLength(3)
+})
+
+test('what waits for one commit came at one time; the next turn asks the clock again', async () => {
+  const { store, commits: under } = manualStore()
+  let now = 1000
+  const clock = { ...systemClock, now: () => now++ }
+  const commits = new Commits(store, health, () => {}, clock)
+  expect(commits.time()).toBe(1000)
+  // Nothing waits: the turn may have ended meanwhile.
+  expect(commits.time()).toBe(1001)
+  commits.ack(receiver([], 'a'), 0x40, 1)
+  const time = commits.time()
+  now = 5000
+  expect(commits.time()).toBe(time)
+  await turn()
+  under[0]!.resolve()
+  commits.ack(receiver([], 'a'), 0x40, 2)
+  expect(commits.time()).toBe(5000)
 })

@@ -5,6 +5,10 @@ import { Memory } from '../../src/connection/memory.ts'
 import { Outbound } from '../../src/connection/outbound.ts'
 import { Counters } from '../../src/telemetry/counters.ts'
 import { type ByteStream, READ_BYTES } from '../../src/transport.ts'
+import { encodePublish as encodePlain } from '../../src/wire/client-packets.ts'
+import { PublishFrame } from '../../src/wire/publish.ts'
+import { encodePublish } from '../../src/wire/publish-writer.ts'
+import { readVarint } from '../../src/wire/varint.ts'
 
 /** Keeps what is written, and gives memory back only when told. */
 class StandInStream implements ByteStream {
@@ -63,3 +67,38 @@ test('what came with one read is copied, because the next read goes into the sam
   out.flush()
   expect(Buffer.concat(stream.writes).equals(Buffer.alloc(READ_BYTES, 'a'))).toBe(true)
 })
+
+describe('a PUBLISH for one receiver', () => {
+  // Larger than a small slab, than the middle ones, and than any.
+  const sizes = [0, 16, 31, 32, 33, 900, 5000, 70_000, READ_BYTES + 1]
+
+  test.each(sizes)('is the same bytes encoded where it is sent from as encoded before, payload of %i bytes', (size) => {
+    for (const version5 of [false, true]) {
+      for (const prefix of version5 ? [null, Buffer.from([0x0b, 7])] : [null]) {
+        const frame = new PublishFrame()
+        const properties = { messageExpiryInterval: 77, userProperties: [['a', 'b'] as [string, string]] }
+        const payload = Buffer.alloc(size, 'p')
+        const fields = { topic: 'some/topic', qos: 1 as const, packetId: 9, payload }
+        const packet = encodePlain(version5 ? 5 : 4, version5 ? { ...fields, properties } : fields)
+        frame.parse(packet, 0, packet.length - remainingOf(packet), packet.length, version5)
+        const plain = start()
+        const direct = start()
+        for (const packetId of [1, 0x1234]) {
+          plain.out.publish(encodePublish(frame, version5, true, prefix), 0x3a, packetId)
+          direct.out.encode(frame, version5, prefix, 0x3a, packetId)
+        }
+        plain.out.flush()
+        direct.out.flush()
+        const sent = Buffer.concat(direct.stream.writes)
+        expect(sent.equals(Buffer.concat(plain.stream.writes))).toBe(true)
+        expect(sent.length).toBeGreaterThan(2 * size)
+        expect(direct.out.packets).toBe(2)
+      }
+    }
+  })
+})
+
+/** The Remaining Length of a packet. */
+function remainingOf(packet: Buffer): number {
+  return readVarint(packet, 1, packet.length)
+}
