@@ -159,6 +159,8 @@ export interface Shared {
   keep(lane: Lane): Promise<void>
   /** Nobody keeps the lane once what this node settled in it is durable. */
   release(lane: Lane): Promise<void>
+  /** Names of all lanes with this prefix that any node has given anything durable by now; `laneNames` knows them from then on. */
+  lanes(prefix: string): Promise<string[]>
   /** The session as it is stored now, whatever this node has heard of it; null: there is none. */
   session(clientId: string): Promise<StoredSession | null>
   /** Names the newest change that this node's committed groups made, for `seen`. */

@@ -54,7 +54,7 @@ export class RuleBook {
   readonly #underway: Underway
   readonly #topic = new Candidate()
   /** Where messages go when another node keeps the queues. */
-  #elsewhere: (() => Destination) | null = null
+  #elsewhere: ((rule: Rule) => Destination) | null = null
   #keeper: TopicTree<Destination> | null = null
   /** Changes are made one after the other. */
   #last: Promise<unknown> = Promise.resolve()
@@ -91,7 +91,7 @@ export class RuleBook {
    * From now on all that rules take goes to this place; null: into the queues.
    * @param keeper tree of what leaves that place for the queues; null: another node sees to it
    */
-  linkTo(elsewhere: (() => Destination) | null, keeper: TopicTree<Destination> | null): void {
+  linkTo(elsewhere: ((rule: Rule) => Destination) | null, keeper: TopicTree<Destination> | null): void {
     for (const name of this.#rules.keys()) this.#unlink(name)
     this.#elsewhere = elsewhere
     this.#keeper = keeper
@@ -193,7 +193,7 @@ export class RuleBook {
     const { tree, intakeOf } = this.#o
     const { topicFilter } = rule.filter
     if (this.#elsewhere !== null) {
-      linked.target = this.#elsewhere()
+      linked.target = this.#elsewhere(rule)
       tree.add(topicFilter, linked.target)
       if (this.#keeper === null) return
     }

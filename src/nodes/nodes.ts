@@ -222,7 +222,7 @@ export class Nodes implements ClusterListener, SharedWatcher {
     wills.orphan(isThere, cluster.nodeId)
     for (const nodeId of interest.nodes())
       if (!isThere(nodeId)) for (const key of interest.keysOf(nodeId)) store.deleteMeta(key)
-    for (const name of store.laneNames(mailboxOf(''))) {
+    for (const name of await store.shared!.lanes(mailboxOf(''))) {
       const nodeId = name.slice(mailboxOf('').length)
       if (!isThere(nodeId)) await emptyMailbox(this.#mail(), nodeId)
     }

@@ -8,7 +8,8 @@ import { type Destination, NodeInterest } from '../router/destinations.ts'
 import { TopicTree } from '../router/topic-tree.ts'
 import type { Store } from '../store.ts'
 import type { Drops } from '../telemetry/drops.ts'
-import { Inbox, InboxReader, type InboxReaderContext } from './inbox.ts'
+import { Inbox } from './inbox.ts'
+import { InboxReader, type InboxReaderContext } from './inbox-reader.ts'
 import type { Nodes } from './nodes.ts'
 import { answerQueueQuestion, QUEUE_QUESTION, RemoteQueue } from './remote-queue.ts'
 
@@ -68,7 +69,9 @@ export class QueueKeeping {
   }
 
   #link(): void {
-    this.#c.rules.linkTo(() => new NodeInterest(this.#inbox, true), this.#keeps ? this.#tree : null)
+    const inbox = (rule: { deduplicatesRetransmissions: boolean }): NodeInterest =>
+      new NodeInterest(this.#inbox, true, rule.deduplicatesRetransmissions)
+    this.#c.rules.linkTo(inbox, this.#keeps ? this.#tree : null)
   }
 
   stop(): void {

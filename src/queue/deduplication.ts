@@ -24,6 +24,8 @@ export class DeduplicationWindow {
   readonly #targets: readonly LaneTarget[]
   /** When each key came, oldest first. */
   readonly #keys = new Map<string, number>()
+  /** Resolves when the lane is this node's. */
+  readonly #kept: Promise<void>
   #trimming = false
 
   constructor(queue: string, store: Store, clock: Clock, settings: () => Settings, commit: () => Promise<void>) {
@@ -32,7 +34,7 @@ export class DeduplicationWindow {
     this.#settings = settings
     this.#commit = commit
     this.#lane = store.lane(`qd/${queue}`)
-    void keepLane(store, this.#lane)
+    this.#kept = keepLane(store, this.#lane)
     this.#targets = [{ lane: this.#lane, tag: 0, extra: null }]
   }
 
@@ -42,6 +44,7 @@ export class DeduplicationWindow {
 
   /** Reads what a process before this one kept. */
   async open(): Promise<void> {
+    await this.#kept
     let chunk: Chunk | null
     for (let from = 1; ; from = chunk.firstSeq + chunk.count) {
       chunk = await this.#store.read(this.#lane, from)

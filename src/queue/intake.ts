@@ -91,6 +91,7 @@ export class Intake {
 
   /** Reads what a process before this one left: scheduled messages, remembered keys. */
   async restore(): Promise<void> {
+    await this.retained.kept
     await this.window.open()
     await this.schedule.open()
   }

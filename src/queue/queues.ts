@@ -18,6 +18,8 @@ import { TurnCommit } from './turn-commit.ts'
 import { Upkeep } from './upkeep.ts'
 
 const LANE_PREFIX = 'q/'
+/** All lanes of queues begin so, whatever they are for. */
+const LANES = 'q'
 
 /** Pause before a queue that could not be opened is tried again, in ms. */
 const RETRY_MS = 1000
@@ -76,7 +78,11 @@ export class Queues {
 
   /** Opens every queue there is. The store must be open. Rejects when the store cannot be read. */
   async open(): Promise<void> {
-    const { store, names = [] } = this.#options
+    const { store, clock, names = [] } = this.#options
+    // Another node may have kept the queues while this one ran.
+    await store.shared?.lanes(LANES)
+    this.#records.forget()
+    this.#leaseIds.seen(LeaseIds.at(clock.now()))
     this.#priorities = storedPriorities(store)
     const stored = store.laneNames(LANE_PREFIX).map((lane) => lane.slice(LANE_PREFIX.length))
     const scheduled = Schedule.queues(store)

@@ -39,7 +39,12 @@ export class LeaseIds {
   #last: number
 
   constructor(now: number) {
-    this.#last = now * 1024
+    this.#last = LeaseIds.at(now)
+  }
+
+  /** The first id of this wall clock time, ms. */
+  static at(now: number): number {
+    return now * 1024
   }
 
   next(): number {

@@ -41,6 +41,11 @@ export class QueueRecords {
     return this.#known
   }
 
+  /** Reads them anew when they are asked for next: another node may have changed them. */
+  forget(): void {
+    this.#known = null
+  }
+
   change(name: string, change: Partial<QueueRecord>): QueueRecord {
     const known = this.#map()
     const record = { ...(known.get(name) ?? { epoch: this.#random.id(8) }), ...change }

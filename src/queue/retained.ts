@@ -8,6 +8,8 @@ import { trimLane } from './trim.ts'
 /** What a queue keeps for replay: every message that came, done or not, for a time and up to a size. Its bodies are shared. */
 export class Retained {
   readonly lane: Lane
+  /** Resolves when the lane is this node's: only then it is known what it holds. */
+  readonly kept: Promise<void>
   readonly #store: Store
   readonly #clock: Clock
   readonly #settings: () => Retention
@@ -20,7 +22,7 @@ export class Retained {
     this.#settings = settings
     this.#commit = commit
     this.lane = store.lane(`qk/${queue}`)
-    void keepLane(store, this.lane)
+    this.kept = keepLane(store, this.lane)
   }
 
   /** More is kept than there is to be. */

@@ -34,6 +34,8 @@ class Planned implements HeapItem {
 interface Bucket {
   readonly number: number
   readonly lane: Lane
+  /** Resolves when the lane is this node's. */
+  readonly kept: Promise<void>
   /** `far`: only counted. `near`: every message is in the heap. */
   state: 'far' | 'reading' | 'near'
   /** Everything before it has been read. */
@@ -96,6 +98,7 @@ export class Schedule {
       const slash = name.indexOf('/', PREFIX.length)
       if (name.slice(slash + 1) !== queue) continue
       const bucket = this.#bucket(Number(name.slice(PREFIX.length, slash)))
+      await bucket.kept
       for (const { seq } of await store.marks(bucket.lane)) store.settle(bucket.lane, seq)
     }
     await this.#approach()
@@ -119,8 +122,8 @@ export class Schedule {
     const known = this.#buckets.get(number)
     if (known !== undefined) return known
     const lane = this.#parts.store.lane(`${PREFIX}${number}/${this.#parts.queue}`)
-    void keepLane(this.#parts.store, lane)
-    const bucket: Bucket = { number, lane, state: 'far', end: 1, planned: 0 }
+    const kept = keepLane(this.#parts.store, lane)
+    const bucket: Bucket = { number, lane, kept, state: 'far', end: 1, planned: 0 }
     lane.onCommitted = (chunk) => {
       if (bucket.state === 'near') this.#plan(bucket, chunk)
     }
@@ -164,6 +167,7 @@ export class Schedule {
   }
 
   async #read(bucket: Bucket): Promise<void> {
+    await bucket.kept
     for (;;) {
       const chunk = await this.#parts.store.read(bucket.lane, bucket.end)
       if (chunk !== null) {

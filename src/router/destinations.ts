@@ -174,9 +174,12 @@ export class NodeInterest {
   readonly node: Elsewhere
   /** Messages of QoS 1 and 2 have to arrive. */
   readonly reliable: boolean
-  constructor(node: Elsewhere, reliable: boolean) {
+  /** Who takes the messages there asks for Packet Identifier and DUP of the PUBLISH. */
+  readonly numbered: boolean
+  constructor(node: Elsewhere, reliable: boolean, numbered = false) {
     this.node = node
     this.reliable = reliable
+    this.numbered = numbered
   }
 }
 

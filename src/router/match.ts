@@ -74,6 +74,8 @@ export class Match {
   readonly bridges: BridgeTarget[] = []
   /** Other nodes, each once. */
   readonly nodes: NodeInterest[] = []
+  /** The target that has to know how the PUBLISH was numbered; null: none. */
+  numbered: LaneTarget | null = null
   /** By QoS × 2 + RETAIN. */
   readonly #laneSets: (LaneSet | null)[] = [null, null, null, null, null, null]
   #intakeGeneration = 0
@@ -173,6 +175,7 @@ export class Match {
   }
 
   #node(interest: NodeInterest): void {
+    if (interest.numbered) this.numbered = interest.node.target
     const at = this.nodes.findIndex(({ node }) => node === interest.node)
     if (at === -1) this.nodes.push(interest)
     else if (interest.reliable) this.nodes[at] = interest

@@ -14,6 +14,7 @@ import { admit, type Entering } from './entering.ts'
 import { type LaneSet, laneTarget, Match, type Receiver } from './match.ts'
 import { MatchCache } from './match-cache.ts'
 import type { Origin } from './message.ts'
+import { withPacketTag } from './packet-tag.ts'
 import { Publication } from './publication.ts'
 import { isSys, type RetainedIndex } from './retained.ts'
 import type { RetainedJournal } from './retained-journal.ts'
@@ -176,6 +177,7 @@ export class Router {
     if (lanes.targets.length > 0 || entering !== null) {
       let targets = lanes.anySession ? this.#admit(lanes, match, publication, publisher) : lanes.targets
       if (entering !== null) targets = [...entering.verbatim(), ...targets.slice(lanes.queueTargets)]
+      if (match.numbered !== null && publication.qos > 0) targets = withPacketTag(targets, match.numbered, publication)
       if (targets.length > 0 && publication.qos === 0 && this.#c.storeRoom.shortage !== null) {
         // Those of QoS 1 and 2 were refused before (`refusal`); what the broker itself publishes is let in.
         this.#c.dropped(null, 'store_full', targets.length)

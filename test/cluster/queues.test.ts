@@ -1,12 +1,15 @@
 /** Work queues where there are two nodes: one keeps them, both take messages for them and serve workers. */
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { Producer } from '../../src/bridge/producer.ts'
 import { decodeMessage } from '../../src/router/message.ts'
+import { RawClient } from '../support/raw-client.ts'
 import { type Node, startNode } from '../support/redis-nodes.ts'
 import { hasRedis, RedisProcess } from '../support/redis-process.ts'
 
 const bridge = [
   { name: 'jobs', topicFilter: 'jobs/#', queue: 'jobs' },
+  { name: 'once', topicFilter: 'once/#', queue: 'jobs', deduplicate: '{retransmission}' },
   { name: 'named', topicFilter: 'named/#', queue: 'jobs', transform: { set: { from: '{client}' } } },
 ]
 
@@ -36,6 +39,17 @@ describe.skipIf(!hasRedis)('work queues on two nodes', () => {
     for (const client of clients.splice(0)) client.end(true)
     await Promise.all([keeper.stop(), other.stop()])
   })
+
+  const makeProducer = ({ broker: { core }, queues }: Node): Producer =>
+    new Producer({
+      store: core.store,
+      clock: core.clock,
+      intakeOf: (name) => queues.intake(name),
+      commit: () => core.commits.done(),
+    })
+
+  const texts = (deliveries: readonly { message: Buffer }[]): string[] =>
+    deliveries.map(({ message }) => decodeMessage(message).payload.toString())
 
   const pullAll = async (node: Node, count: number): Promise<string[]> => {
     const got: string[] = []
@@ -94,6 +108,72 @@ describe.skipIf(!hasRedis)('work queues on two nodes', () => {
     const { clientId, payload } = decodeMessage(delivery!.message)
     expect(clientId).toBe('b')
     expect(JSON.parse(payload.toString())).toEqual({ celsius: 21, from: 'b' })
+  })
+
+  test('what a device sends again on the other node reaches workers once; what only looks like it is another message', async () => {
+    const publish = async (node: Node, payload: string, dup: boolean) => {
+      const device = await RawClient.connected(node.mqtt, { clientId: 'device', clean: false })
+      await device.publish({ topic: 'once/1', qos: 1, payload, packetId: 7, dup })
+      await device.drop()
+    }
+    await publish(other, 'a', false)
+    await publish(keeper, 'a', true)
+    await publish(keeper, 'b', false)
+    await publish(other, 'b', true)
+    // Not sent again: the device has come round to this Packet Identifier.
+    await publish(other, 'b', false)
+    // Only the second try has arrived.
+    await publish(other, 'c', true)
+    expect(await pullAll(keeper, 4)).toEqual(['a', 'b', 'b', 'c'])
+    await expect.poll(() => redis.admin.xlen('sluicemq:lane:qi')).toBe(0)
+    expect(await keeper.queues.get('jobs').pull(1, 1000)).toEqual([])
+  })
+
+  test('a retransmission is known to the node that keeps the queues next', async () => {
+    const publish = async (dup: boolean) => {
+      const device = await RawClient.connected(other.mqtt, { clientId: 'device', clean: false })
+      await device.publish({ topic: 'once/1', qos: 1, payload: 'a', packetId: 7, dup })
+      await device.drop()
+    }
+    await publish(false)
+    await expect.poll(async () => (await keeper.queues.get('jobs').info()).ready).toBe(1)
+    await keeper.stop()
+    await publish(true)
+    await expect.poll(() => other.queues.find('jobs')?.ready, { timeout: 5000 }).toBe(1)
+    const b = await connect(other, { clientId: 'b' })
+    await b.publishAsync('jobs/1', 'last', { qos: 1 })
+    expect(await pullAll(other, 2)).toEqual(['a', 'last'])
+    keeper = await startNode(redis.url, 'keeper-2', { bridge })
+  })
+
+  test('the next keeper finds what the one before made: scheduled messages, priorities, groups, a pause, ids, leases', async () => {
+    const { queues } = keeper
+    await queues.define('made', { ...queues.settingsOf('jobs'), maxAttempts: 1 })
+    await queues.addGroup('made', 'g')
+    await queues.define('held', queues.settingsOf('jobs'))
+    await queues.pause('held', true)
+    const producer = makeProducer(keeper)
+    const payload = (text: string) => ({ payload: Buffer.from(text) })
+    await producer.produce('made', [payload('a'), payload('b'), { ...payload('first'), priority: 9 }])
+    await producer.produce('made', [{ ...payload('later'), delayMs: 1500 }])
+    await producer.produce('made', [{ ...payload('much later'), delayMs: 3_600_000 }])
+    await producer.produce('held', [payload('x')])
+    const [first, a] = await queues.get('made').pull(2, 30_000)
+    await queues.get('made').nack([{ receipt: first!.receipt, reject: true }])
+    await expect.poll(() => queues.find('made.dead')?.waiting).toBe(1)
+    await keeper.stop()
+    await expect.poll(() => other.queues.find('made')?.waiting, { timeout: 5000 }).toBe(2)
+    const mine = other.queues.get('made')
+    expect(mine.idOf(1)).toBe(queues.get('made').idOf(1))
+    expect(await mine.ack([a!.receipt])).toEqual([{ receipt: a!.receipt, ok: true }])
+    expect(texts(await mine.pull(10, 30_000))).toEqual(['b'])
+    expect(texts(await mine.pull(10, 30_000, 5000))).toEqual(['later'])
+    expect(other.queues.intake('made').schedule.waiting).toBe(1)
+    expect(texts(await other.queues.get('made@g').pull(10, 30_000))).toEqual(['first', 'a', 'b', 'later'])
+    expect(texts(await other.queues.get('made.dead').pull(10, 30_000))).toEqual(['first'])
+    expect(other.queues.get('held').paused).toBe(true)
+    expect(other.queues.settingsOf('made').maxAttempts).toBe(1)
+    keeper = await startNode(redis.url, 'keeper-2', { bridge })
   })
 
   test('when the keeper leaves, the other node keeps the queues, with what is in them', async () => {

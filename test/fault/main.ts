@@ -10,7 +10,8 @@
  *     walk          the n-th store call of every operation fails, for n = 1, 2, 3 …
  *     points        kill -9 at every commit and every turn of one script
  *     sim           a simulated broker, clients, disk and network: thousands of seeds
- *     workers       SIGKILL for the broker and for workers over HTTP and MQTT; devices that send again
+ *     workers       SIGKILL for the broker and for workers over HTTP and MQTT; devices that send again; with
+ *                   --store redis on two nodes
  *
  *     --overload [--minutes 10]        publishers at three times what subscribers read
  *     --frozen-readers 10000 [--seconds 60] [--memory-mib 1024] [--qos 0|1]

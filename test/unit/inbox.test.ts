@@ -1,7 +1,7 @@
 import os from 'node:os'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
-import { InboxReader } from '../../src/nodes/inbox.ts'
+import { InboxReader } from '../../src/nodes/inbox-reader.ts'
 import type { Intake } from '../../src/queue/intake.ts'
 import { Commits } from '../../src/router/commits.ts'
 import { BridgeTarget, type Destination } from '../../src/router/destinations.ts'

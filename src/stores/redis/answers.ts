@@ -39,6 +39,7 @@ function hear(state: State, writes: LaneWrites, answer: LaneAnswer): void {
   if (writes.drops) state.dropped(lane.name, -1)
   lane.settledEntries -= writes.countedEntries
   lane.settledBytes -= writes.countedBytes
+  lane.heard++
   lane.entries = answer.entries
   lane.bytes = answer.bytes
   lane.last = Math.max(lane.last, answer.firstSeq + writes.messages.length - 1)

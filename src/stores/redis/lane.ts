@@ -15,6 +15,8 @@ export class RedisLane implements Lane {
   /** Entries and bytes that wait, as last heard. */
   entries = 0
   bytes = 0
+  /** How often the numbers above followed the answer to a group. */
+  heard = 0
   /** Of groups that have not been answered. */
   pendingEntries = 0
   pendingBytes = 0

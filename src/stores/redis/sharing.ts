@@ -10,6 +10,9 @@ import type { State } from './state.ts'
 import type { Tables } from './tables.ts'
 import { Wakes } from './wakes.ts'
 
+/** Names of lanes asked about in one step. */
+const SLICE = 1000
+
 export interface SharingParts {
   readonly state: State
   readonly link: Link
@@ -86,6 +89,7 @@ export class Sharing implements Shared {
     // Nobody else has given it an entry: what this node appends is heard without waiting for the answer.
     if (lane.last === 0) lane.kept = true
     const { keys, writer } = this.#parts.state
+    const { heard } = lane
     const reply = (await this.#parts.link.run('keep', keys.keepers, keys.prefix, lane.name, writer)) as [
       Buffer,
       number,
@@ -94,10 +98,28 @@ export class Sharing implements Shared {
     const [last, entries, bytes] = reply
     if (lane.dropped) return
     lane.kept = true
+    // A group that was sent after this question may have been heard before it.
+    const older = lane.heard !== heard && Number(String(last)) <= lane.last
     lane.last = Math.max(lane.last, Number(String(last)))
     lane.told = Math.max(lane.told, Number(String(last)))
+    if (older) return
     lane.entries = Number(entries)
     lane.bytes = Number(String(bytes))
+  }
+
+  async lanes(prefix: string): Promise<string[]> {
+    const { keys, laneNames } = this.#parts.state
+    const pattern = `${prefix.replace(/[\\*?[\]]/g, '\\$&')}*`
+    let cursor = '0'
+    do {
+      const from = cursor
+      const [next, flat] = await this.#parts.link.ask((client) =>
+        client.hscan(keys.lanes, from, 'MATCH', pattern, 'COUNT', SLICE),
+      )
+      cursor = next
+      for (let i = 0; i < flat.length; i += 2) laneNames.add(flat[i]!)
+    } while (cursor !== '0')
+    return [...laneNames].filter((name) => name.startsWith(prefix))
   }
 
   async release(handle: Lane): Promise<void> {

@@ -1,18 +1,22 @@
 /**
  * SIGKILL for the broker and for workers at random moments under load. Then the account: every message whose PUBACK came
  * was worked at least once or is a dead letter, nothing waits any more, and a message that its device sent again is one
- * message for the workers.
+ * message for the workers. On one node with its own disk, or on several over one Redis, where devices and workers go to whatever
+ * node there is.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import path from 'node:path'
 import { BrokerProcess, projectRoot } from '../../support/broker-process.ts'
+import { RedisProcess } from '../../support/redis-process.ts'
 import { SeededRandom } from '../../support/seeded-random.ts'
 import { Device } from './device.ts'
 
 export interface WorkersOptions {
   seed: number
   rounds: number
+  /** More than one: over Redis. Default 1. */
+  nodes?: number
   report?: (line: string) => void
 }
 
@@ -62,15 +66,40 @@ class WorkerSlot {
   }
 }
 
-export async function runWorkers({ seed, rounds, report = () => {} }: WorkersOptions): Promise<WorkersAccount> {
-  const random = new SeededRandom(seed)
+export async function runWorkers(options: WorkersOptions): Promise<WorkersAccount> {
+  const { nodes = 1 } = options
   const settings = { leaseMs: 500, maxAttempts: 1000, backoff: { minMs: 1, maxMs: 50 } }
-  const broker = await BrokerProcess.start({
-    config: {
-      bridge: [{ topicFilter: 'w/{device}', queue: QUEUE, deduplicate: '{retransmission}' }],
-      queues: { [QUEUE]: settings },
-    },
-  })
+  const config = {
+    bridge: [{ topicFilter: 'w/{device}', queue: QUEUE, deduplicate: '{retransmission}' }],
+    queues: { [QUEUE]: settings },
+  }
+  if (nodes === 1) {
+    const broker = await BrokerProcess.start({ config })
+    return run(options, [broker]).finally(() => broker.stop())
+  }
+  const redis = await RedisProcess.start()
+  const brokers: BrokerProcess[] = []
+  const shared = { ...config, redisUrl: redis.url, nodes: { timeoutMs: 2000, surrenderTimeoutMs: 1000 } }
+  try {
+    for (let i = 0; i < nodes; i++) brokers.push(await BrokerProcess.start({ config: shared, store: 'redis' }))
+    return await run(options, brokers, () => redis.admin.xlen('sluicemq:lane:qi'))
+  } finally {
+    await Promise.all(brokers.map((broker) => broker.stop()))
+    await redis.stop()
+  }
+}
+
+/** @param inbox messages on their way to the queue */
+async function run(
+  { seed, rounds, report = () => {} }: WorkersOptions,
+  brokers: BrokerProcess[],
+  inbox: () => Promise<number> = async () => 0,
+): Promise<WorkersAccount> {
+  const random = new SeededRandom(seed)
+  const any = (): BrokerProcess => {
+    const running = brokers.filter((broker) => broker.running)
+    return random.pick(running.length > 0 ? running : brokers)
+  }
   /** Ids under which each payload was worked, and how often. */
   const ids = new Map<string, Set<string>>()
   let deliveries = 0
@@ -81,9 +110,9 @@ export async function runWorkers({ seed, rounds, report = () => {} }: WorkersOpt
     ids.set(payload, known.add(line.slice(0, space)))
     deliveries++
   }
-  const urls = [() => broker.http, () => `mqtt://${broker.mqtt.host}:${broker.mqtt.port}`]
+  const urls = [() => any().http, () => mqttUrl(any())]
   const workers = [...urls, ...urls].map((url) => new WorkerSlot(url, onLine))
-  const devices = ['d1', 'd2', 'd3'].map((name) => new Device(name, () => broker.mqtt, random.fork(name)))
+  const devices = ['d1', 'd2', 'd3'].map((name) => new Device(name, () => any().mqtt, random.fork(name)))
   let brokerKills = 0
   let workerKills = 0
   try {
@@ -100,6 +129,7 @@ export async function runWorkers({ seed, rounds, report = () => {} }: WorkersOpt
         workerKills++
       }
       if (victims === 'broker' || victims === 'both') {
+        const broker = random.pick(brokers)
         await broker.kill('SIGKILL')
         await broker.start()
         brokerKills++
@@ -110,10 +140,12 @@ export async function runWorkers({ seed, rounds, report = () => {} }: WorkersOpt
     for (const device of devices) device.producing = false
     await until('every PUBLISH is acknowledged', () => devices.every(({ unacknowledged }) => unacknowledged === 0))
     await until('the queue is empty', async () => {
-      const { ready, leased, delayed } = await counts(broker, QUEUE)
-      return ready + leased + delayed === 0
+      const { ready, leased, delayed } = await counts(any(), QUEUE)
+      return ready + leased + delayed + (await inbox()) === 0
     })
-    const dead = await deadLetters(broker)
+    // A node that was killed last may not keep the queues again at once.
+    const dead = new Map<string, Set<string>>()
+    await until('the dead letters are read', () => readDeadLetters(any(), dead))
     // What the workers wrote may still lie in a pipe.
     await pause(200)
     const violations: string[] = []
@@ -135,7 +167,6 @@ export async function runWorkers({ seed, rounds, report = () => {} }: WorkersOpt
     }
   } finally {
     await Promise.all([...devices.map((device) => device.close()), ...workers.map((worker) => worker.kill())])
-    await broker.stop()
   }
 }
 
@@ -150,6 +181,8 @@ export function formatWorkersAccount(account: WorkersAccount): string {
   ].join('\n')
 }
 
+const mqttUrl = ({ mqtt }: BrokerProcess): string => `mqtt://${mqtt.host}:${mqtt.port}`
+
 async function call<T>(broker: BrokerProcess, path: string, body?: object): Promise<T> {
   const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }
   const response = await fetch(`${broker.http}/api/v1${path}`, body === undefined ? {} : init)
@@ -161,18 +194,17 @@ function counts(broker: BrokerProcess, queue: string): Promise<{ ready: number; 
   return call(broker, `/queues/${queue}`)
 }
 
-/** Ids of the dead letters by payload. */
-async function deadLetters(broker: BrokerProcess): Promise<Map<string, Set<string>>> {
-  const found = new Map<string, Set<string>>()
+/** Adds the ids of the dead letters by payload. */
+async function readDeadLetters(broker: BrokerProcess, found: Map<string, Set<string>>): Promise<boolean> {
   const { queues } = await call<{ queues: { name: string }[] }>(broker, '/queues')
-  if (!queues.some(({ name }) => name === `${QUEUE}.dead`)) return found
+  if (!queues.some(({ name }) => name === `${QUEUE}.dead`)) return true
   for (;;) {
     const { messages } = await call<{ messages: { id: string; payload: string; receipt: string }[] }>(
       broker,
       `/queues/${QUEUE}.dead/pull`,
       { max: 1000 },
     )
-    if (messages.length === 0) return found
+    if (messages.length === 0) return true
     for (const { id, payload } of messages) found.set(payload, (found.get(payload) ?? new Set()).add(id))
     await call(broker, `/queues/${QUEUE}.dead/ack`, { receipts: messages.map(({ receipt }) => receipt) })
   }
@@ -184,8 +216,12 @@ function pause(ms: number): Promise<void> {
 
 async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
   const end = Date.now() + 60_000
-  while (!(await holds())) {
-    if (Date.now() > end) throw new Error(`not within a minute: ${what}`)
-    await pause(50)
+  for (let troubled = ''; ; await pause(50)) {
+    try {
+      if (await holds()) return
+    } catch (error) {
+      troubled = ` (${(error as Error).message})`
+    }
+    if (Date.now() > end) throw new Error(`not within a minute: ${what}${troubled}`)
   }
 }
