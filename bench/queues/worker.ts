@@ -44,12 +44,12 @@ if (kind === 'bullmq') {
   })
   await worker.waitUntilReady()
 } else {
-  // Twice the batch is held, so that the next hundred is on its way while one is being answered for.
+  // Up to four pulls of a hundred are on their way while others are being answered for.
   createWorker({
     url,
     queue,
     concurrency: BATCH,
-    batch: 2 * BATCH,
+    batch: 4 * BATCH,
     handler: (message) => take(message.id, message.text()),
   })
 }

@@ -11,6 +11,7 @@ const CANCEL_MS_MAX = 1000
 export class QueueApi implements WorkSource {
   onLost = null
   readonly lingerMs = 4
+  readonly pullsMax = 4
   readonly #root: string
   readonly #base: string
   readonly #request: Request

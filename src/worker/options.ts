@@ -31,7 +31,8 @@ export interface WorkerOptions<T = unknown> {
   concurrency?: number
   /**
    * Messages held at a time, 1 to 1000; at least `concurrency`, which is the default. More than that are fetched ahead
-   * of the handlers, which saves round trips when handlers are fast.
+   * of the handlers, which saves round trips when handlers are fast: with more than one handler at a time over HTTP by up to
+   * four requests at a time, each for a quarter of this or 100.
    */
   batch?: number
   /** Length of a lease in ms, 100 to 43,200,000. Default 30,000. Extended by half-time while the handler runs. */

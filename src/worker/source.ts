@@ -31,6 +31,8 @@ export interface WorkSource {
   onLost: (() => void) | null
   /** Pause after a pull that got less than half of what there was room for, in ms: one request of many messages. 0: none. */
   readonly lingerMs: number
+  /** Pulls it takes at a time; default 1. */
+  readonly pullsMax?: number
   /**
    * Up to `max` messages, leased for `leaseMs`; none when none came within `waitMs` or the signal was aborted.
    * @param poll names this pull for `cancel`

@@ -1,11 +1,12 @@
 import { systemClock } from '../base/clock.ts'
-import { systemRandom } from '../base/random.ts'
+import type { Envelope } from '../bridge/envelope.ts'
 import { asError, BrokerError, LeaseLostError, nackOf } from './errors.ts'
 import { Heart } from './heartbeat.ts'
 import { WorkerMessage } from './message.ts'
 import type { Middleware, WorkerOptions, WorkerStats } from './options.ts'
 import { Outbox } from './outbox.ts'
-import { Retry, sleep } from './retry.ts'
+import { Puller } from './puller.ts'
+import { sleep } from './retry.ts'
 import { parsed } from './schema.ts'
 import type { EntryResult, WorkSource } from './source.ts'
 import { sourceOf } from './source-of.ts'
@@ -36,10 +37,7 @@ export class Worker<T = unknown> {
   readonly #held = new Map<WorkerMessage<T>, number>()
   readonly #stop = new AbortController()
   readonly #giveUp = new AbortController()
-  /** Hangs up on the pull under way. */
-  readonly #hangUp = new AbortController()
-  /** Names the pull under way; null: there is none. */
-  #poll: string | null = null
+  readonly #puller: Puller
   #wake: (() => void) | null = null
   #reportedAway = false
   #quiet = false
@@ -53,10 +51,17 @@ export class Worker<T = unknown> {
     this.#api = sourceOf(options, this.#capacity)
     this.#api.onLost = () => this.#loseAll()
     this.#outbox = new Outbox(this.#api, (error) => this.#report(error), this.#giveUp.signal)
-    this.#stop.signal.addEventListener('abort', () => {
-      this.#wake?.()
-      void this.#endPull()
-    })
+    const { waitMs = 20_000 } = options
+    this.#puller = new Puller(
+      this.#api,
+      { capacity: this.#capacity, concurrency, waitMs, leaseMs: this.#leaseMs },
+      {
+        room: () => this.#room(),
+        took: (envelopes, since) => this.#took(envelopes, since),
+        failed: (error) => this.#report(error),
+      },
+      this.#stop.signal,
+    )
     options.signal?.addEventListener('abort', () => void this.stop(), { once: true })
     if (options.signal?.aborted) this.#stop.abort()
     for (const signal of options.drainOn ?? []) process.once(signal, this.#drain)
@@ -77,7 +82,7 @@ export class Worker<T = unknown> {
     this.#stop.abort()
     const timer = setTimeout(() => {
       this.#giveUp.abort()
-      this.#hangUp.abort()
+      this.#puller.hangUp()
       for (const message of this.#held.keys()) message.lose()
       this.#wake?.()
     }, timeoutMs)
@@ -88,7 +93,7 @@ export class Worker<T = unknown> {
   async #work(): Promise<void> {
     const extending = new AbortController()
     const extended = this.#extendForever(extending.signal)
-    await this.#pullUntilStopped()
+    await this.#puller.run()
     for (const message of this.#buffer.splice(0)) {
       this.#held.delete(message)
       this.#outbox.nack({ receipt: message.receipt, release: true })
@@ -101,59 +106,21 @@ export class Worker<T = unknown> {
     await this.#api.close()
   }
 
-  async #pullUntilStopped(): Promise<void> {
-    const { signal } = this.#stop
-    const retry = new Retry()
-    const ahead = this.#capacity - this.#concurrency
-    while (!signal.aborted) {
-      const room = this.#capacity - this.#held.size
-      if (this.#quiet || room < Math.max(1, ahead >> 1) || this.#outbox.size >= OUTBOX_MAX) {
-        await this.#changed()
-        // Handlers that need no time end in the same turn: one pull for all of them.
-        await new Promise((resolve) => setImmediate(resolve))
-        continue
-      }
-      try {
-        // Read before the request: the lease may have started at any time since.
-        const since = systemClock.monotonic()
-        this.#poll = systemRandom.id(8)
-        const waitMs = this.#options.waitMs ?? 20_000
-        const envelopes = await this.#api.pull(room, waitMs, this.#leaseMs, this.#poll, this.#hangUp.signal)
-        retry.succeeded()
-        this.#reportedAway = false
-        this.stats.pulled += envelopes.length
-        const received = systemClock.monotonic()
-        for (const envelope of envelopes) {
-          const message = new WorkerMessage<T>(envelope)
-          this.#held.set(message, Math.max(since, received - Math.min(ANSWER_LAG_MS, this.#leaseMs / 4)))
-          this.#buffer.push(message)
-        }
-        if (!signal.aborted) this.#startHandlers()
-        // Messages come one by one: a moment's patience makes one request of many.
-        const { lingerMs } = this.#api
-        if (lingerMs > 0 && ahead > 0 && envelopes.length > 0 && envelopes.length < room / 2)
-          await sleep(lingerMs, signal)
-      } catch (error) {
-        if (signal.aborted) return
-        this.#report(error as Error)
-        await retry.pause(signal)
-      } finally {
-        this.#poll = null
-      }
-    }
+  /** Room for messages: none while the broker does not take results. */
+  #room(): number {
+    return this.#quiet || this.#outbox.size >= OUTBOX_MAX ? 0 : this.#capacity - this.#held.size
   }
 
-  /** Has the broker answer the pull under way: hanging up could lose messages that are on their way to a lease's end. */
-  async #endPull(): Promise<void> {
-    while (this.#poll !== null && !this.#hangUp.signal.aborted) {
-      try {
-        await this.#api.cancel(this.#poll)
-        // The answer is on its way, or the pull itself has not arrived yet.
-        await sleep(CANCEL_PAUSE_MS, this.#hangUp.signal)
-      } catch {
-        this.#hangUp.abort()
-      }
+  #took(envelopes: readonly Envelope[], since: number): void {
+    this.#reportedAway = false
+    this.stats.pulled += envelopes.length
+    const received = systemClock.monotonic()
+    for (const envelope of envelopes) {
+      const message = new WorkerMessage<T>(envelope)
+      this.#held.set(message, Math.max(since, received - Math.min(ANSWER_LAG_MS, this.#leaseMs / 4)))
+      this.#buffer.push(message)
     }
+    if (!this.#stop.signal.aborted) this.#startHandlers()
   }
 
   #startHandlers(): void {
@@ -182,6 +149,7 @@ export class Worker<T = unknown> {
     this.#held.delete(message)
     this.stats.running--
     if (!this.#stop.signal.aborted) this.#startHandlers()
+    this.#puller.changed()
     this.#wake?.()
   }
 
@@ -207,9 +175,9 @@ export class Worker<T = unknown> {
       told: (command) => {
         const quiet = command === 'quiet'
         if (command === 'stop') void this.stop()
-        if (quiet && !this.#quiet && this.#poll !== null) void this.#api.cancel(this.#poll).catch(() => {})
+        if (quiet && !this.#quiet) void this.#puller.endWait()
         this.#quiet = quiet
-        this.#wake?.()
+        this.#puller.changed()
       },
     })
   }
@@ -257,7 +225,7 @@ export class Worker<T = unknown> {
     }
   }
 
-  /** Resolves when a handler has finished or the worker is to stop. */
+  /** Resolves when a handler has finished or the worker gives up. */
   #changed(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = () => {
@@ -282,8 +250,6 @@ export class Worker<T = unknown> {
     }
   }
 }
-
-const CANCEL_PAUSE_MS = 10
 
 /** A pull's answer is not older than this when it is received, long polls being answered as soon as messages come. */
 const ANSWER_LAG_MS = 1000
