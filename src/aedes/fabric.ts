@@ -1,5 +1,7 @@
 import type { Redis } from 'ioredis'
-import mqemitterRedis from 'mqemitter-redis'
+import { latePackage } from '../base/late-package.ts'
+
+const mqemitterRedis = latePackage<unknown>('mqemitter-redis')
 
 interface Carried {
   readonly topic: string
@@ -14,7 +16,7 @@ interface Carried {
  */
 export function redisFabric(publishing: Redis, subscribing: Redis, onError: (error: unknown) => void) {
   const emitter = new (
-    mqemitterRedis as unknown as new (
+    mqemitterRedis() as new (
       options: object,
     ) => {
       state: { on(name: 'error', listener: (error: unknown) => void): void }

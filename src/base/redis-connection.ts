@@ -1,7 +1,11 @@
 /** Connections to Redis: one server, Sentinel or Cluster, with or without TLS, from one set of settings. */
 import { readFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
-import { Cluster, Redis, type RedisOptions } from 'ioredis'
+import type { Cluster, Redis, RedisOptions } from 'ioredis'
+import { latePackage } from './late-package.ts'
+
+/** 10 MB of memory and a tenth of a second that a broker with a store of its own can do without. */
+const ioredis = latePackage<typeof import('ioredis')>('ioredis')
 
 export type RedisClient = Redis | Cluster
 
@@ -40,6 +44,7 @@ export function keyPrefix(settings: RedisSettings): string {
  */
 export function connectRedis(settings: RedisSettings, name: string): RedisClient {
   const { connectTimeoutMs = 5000 } = settings
+  const { Redis } = ioredis()
   const secured = settings.tls !== undefined || settings.url.startsWith('rediss:')
   const common: RedisOptions = {
     connectionName: name,
@@ -73,6 +78,7 @@ export function connectRedis(settings: RedisSettings, name: string): RedisClient
 
 function connectCluster(settings: RedisSettings, common: RedisOptions): Cluster {
   const url = new URL(settings.url)
+  const { Cluster } = ioredis()
   const { retryStrategy: _single, ...each } = common
   return new Cluster([{ host: url.hostname, port: Number(url.port || 6379) }], {
     enableOfflineQueue: false,
@@ -100,8 +106,12 @@ function address(text: string): { host: string; port: number } {
 
 /** Ends the connection's sockets now, whatever is under way; it connects again by itself. */
 export function breakConnection(client: RedisClient): void {
-  if (client instanceof Redis) client.stream?.destroy()
-  else for (const node of client.nodes('all')) node.stream?.destroy()
+  for (const server of serversOf(client, 'all')) server.stream?.destroy()
+}
+
+/** The connections to the servers: one, or those of a Cluster in this role. */
+export function serversOf(client: RedisClient, role: 'all' | 'master'): Redis[] {
+  return client.isCluster ? (client as Cluster).nodes(role) : [client as Redis]
 }
 
 /** Resolves when commands can be given. Rejects when that takes longer. */

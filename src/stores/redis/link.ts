@@ -1,8 +1,7 @@
 /** The connection that carries groups and reads, in order, and its scripts. */
 import { createHash } from 'node:crypto'
-import { Cluster } from 'ioredis'
 import type { Clock } from '../../base/clock.ts'
-import { breakConnection, type RedisClient } from '../../base/redis-connection.ts'
+import { breakConnection, type RedisClient, serversOf } from '../../base/redis-connection.ts'
 import { SluiceError } from '../../errors.ts'
 import * as scripts from './scripts.ts'
 
@@ -149,9 +148,8 @@ export class Link {
   }
 
   async #load(): Promise<void> {
-    const { client } = this
-    const nodes = client instanceof Cluster ? client.nodes('master') : [client]
-    await Promise.all(nodes.flatMap((node) => Object.values(scripts).map((text) => node.script('LOAD', text))))
+    const servers = serversOf(this.client, 'master')
+    await Promise.all(servers.flatMap((server) => Object.values(scripts).map((text) => server.script('LOAD', text))))
   }
 
   #again(): void {
