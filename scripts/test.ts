@@ -1,6 +1,7 @@
 /**
  * What `npm test` runs. Says which real servers and clients the tests can speak to, installs missing ones from Debian's
- * packages where it may, runs vitest, and ends with one line: `N passed, N failed, N skipped`.
+ * packages where it may, runs vitest, then the scenarios of one broker again over two nodes (docs/nodes.md), and ends with one
+ * line: `N passed, N failed, N skipped`.
  *
  * With CI=true nothing may be skipped: a missing server or client and a skipped test are failures.
  */
@@ -53,7 +54,12 @@ interface Report {
   readonly testResults: readonly {
     readonly name: string
     readonly status: 'passed' | 'failed'
-    readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[]
+    readonly assertionResults: readonly {
+      readonly ancestorTitles: readonly string[]
+      readonly title: string
+      readonly fullName: string
+      readonly status: string
+    }[]
   }[]
 }
 
@@ -114,6 +120,22 @@ function install(missing: readonly Peer[]): void {
   }
 }
 
+/** One run of vitest. */
+interface Run {
+  /** In front of the names of its tests. */
+  readonly label: string
+  readonly args: readonly string[]
+  /** Tests that are not to be run in it, by file and name; null: all are. */
+  readonly leftOut: ((file: string, name: string) => boolean) | null
+}
+
+interface Counts {
+  passed: number
+  failed: number
+  skipped: string[]
+  code: number
+}
+
 function runVitest(report: string, args: readonly string[]): Promise<number> {
   const vitest = join(createRequire(import.meta.url).resolve('vitest/package.json'), '..', 'vitest.mjs')
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
@@ -132,6 +154,39 @@ function readReport(path: string): Report | null {
   }
 }
 
+/** What one-node.json names. */
+function aboutOneNode(): (file: string, name: string) => boolean {
+  const list = JSON.parse(readFileSync('test/two-nodes/one-node.json', 'utf8')) as { file: string; test: string }[]
+  return (file, name) =>
+    list.some((one) => file.endsWith(`/test/${one.file}`) && (name === one.test || name.startsWith(`${one.test} > `)))
+}
+
+async function run({ label, args, leftOut }: Run): Promise<Counts> {
+  const folder = mkdtempSync(join(tmpdir(), 'sluicemq-test-'))
+  const reportPath = join(folder, 'report.json')
+  const code = await runVitest(reportPath, args)
+  const report = readReport(reportPath)
+  rmSync(folder, { recursive: true })
+  if (report === null) {
+    console.log(`${label}vitest ended without a report`)
+    return { passed: 0, failed: 0, skipped: [], code: code || 1 }
+  }
+  const skipped: string[] = []
+  let left = 0
+  for (const { name: file, assertionResults } of report.testResults)
+    for (const { ancestorTitles, title, fullName, status } of assertionResults) {
+      if (['passed', 'failed'].includes(status)) continue
+      if (leftOut?.(file, [...ancestorTitles, title].join(' > '))) left++
+      else skipped.push(`${label}${file}: ${fullName}`)
+    }
+  if (left > 0) console.log(`${label}${left} scenarios are about one node: test/two-nodes/one-node.json says why`)
+  // A file that cannot even be loaded has no failed test in it and is a failure all the same.
+  const unloadable = report.testResults.filter(
+    ({ status, assertionResults }) => status === 'failed' && !assertionResults.some((test) => test.status === 'failed'),
+  ).length
+  return { passed: report.numPassedTests, failed: report.numFailedTests + unloadable, skipped, code }
+}
+
 async function main(): Promise<number> {
   console.log(`Node ${process.version}, ${availableParallelism()} cores`)
   const absent = missingPeers()
@@ -143,32 +198,29 @@ async function main(): Promise<number> {
     console.log(place === null ? `${name}: missing; ${neededFor} are skipped` : `${name}: ${place}`)
   }
 
-  const folder = mkdtempSync(join(tmpdir(), 'sluicemq-test-'))
-  const reportPath = join(folder, 'report.json')
-  let code = await runVitest(reportPath, process.argv.slice(2))
-  const report = readReport(reportPath)
-  rmSync(folder, { recursive: true })
-  if (report === null) {
-    console.log('vitest ended without a report')
-    return code === 0 ? 1 : code
+  const args = process.argv.slice(2)
+  const runs: Run[] = [{ label: '', args, leftOut: null }]
+  const twoNodes = ['--config', 'vitest.two-nodes.config.ts', '--passWithNoTests']
+  if (find('redis-server') !== null)
+    runs.push({ label: 'two nodes: ', args: [...twoNodes, ...args], leftOut: aboutOneNode() })
+  const all: Counts[] = []
+  for (const one of runs) {
+    if (one.label !== '') console.log(`\n${one.label}the scenarios of one broker, with clients spread over two`)
+    all.push(await run(one))
   }
+  const sum = (count: (one: Counts) => number): number => all.reduce((total, one) => total + count(one), 0)
 
-  const skipped = report.testResults.flatMap(({ name, assertionResults }) =>
-    assertionResults
-      .filter(({ status }) => !['passed', 'failed'].includes(status))
-      .map((test) => `${name}: ${test.fullName}`),
-  )
+  const skipped = all.flatMap((one) => one.skipped)
   for (const name of skipped) console.log(`skipped: ${name}`)
+  let code = all.find((one) => one.code !== 0)?.code ?? 0
   if (strict && (skipped.length > 0 || !complete)) {
     console.log('CI=true: what is skipped counts as failed')
     code ||= 1
   }
-  // A file that cannot even be loaded has no failed test in it and is a failure all the same.
-  const unloadable = report.testResults.filter(
-    ({ status, assertionResults }) => status === 'failed' && !assertionResults.some((test) => test.status === 'failed'),
-  ).length
-  const failed = report.numFailedTests + unloadable
-  console.log(`${report.numPassedTests} passed, ${failed} failed, ${skipped.length} skipped`)
+  for (const [i, { passed, failed }] of all.entries())
+    if (i > 0) console.log(`${runs[i]!.label}${passed} passed, ${failed} failed (counted below)`)
+  const failed = sum((one) => one.failed)
+  console.log(`${sum((one) => one.passed)} passed, ${failed} failed, ${skipped.length} skipped`)
   return code === 0 && failed > 0 ? 1 : code
 }
 

@@ -167,6 +167,8 @@ export interface Shared {
   readonly newestChange: string
   /** Resolves when the watcher has been told of the change of that name, made by any node, and of all before. */
   seen(change: string): Promise<void>
+  /** Resolves when the watcher has been told of everything that any node had changed when this was called. */
+  current(): Promise<void>
 }
 
 export interface Store {

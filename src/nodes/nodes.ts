@@ -32,6 +32,9 @@ export interface NodesContext {
   dropped(count: number): void
 }
 
+/** How long `heardSoon` waits, in ms. */
+const HEARD_MS = 500
+
 /** What one node has to know before it serves clients, and again when it missed something. */
 type Question = 'seen'
 
@@ -111,6 +114,21 @@ export class Nodes implements ClusterListener, SharedWatcher {
   seenByAll(): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#waiting.push({ resolve, reject }) === 1) setImmediate(() => void this.#ask())
+    })
+  }
+
+  /**
+   * As `seenByAll`, but waits no longer than half a second: for what is better known everywhere, and not promised. A node that
+   * hangs does not keep clients from connecting.
+   */
+  heardSoon(): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#c.clock.after(HEARD_MS, resolve)
+      const heard = (): void => {
+        cancel()
+        resolve()
+      }
+      this.seenByAll().then(heard, heard)
     })
   }
 

@@ -109,7 +109,8 @@ export class Claims {
 
   async #adopt(clientId: string): Promise<void> {
     const { store, sessions } = this.#c
-    const stored = await store.shared!.session(clientId)
+    // Of its will, too, what is known here has to be what is true.
+    const [stored] = await Promise.all([store.shared!.session(clientId), store.shared!.current()])
     const known = sessions.find(clientId)
     if (stored !== null) {
       const session = sessions.adopt(stored)

@@ -33,6 +33,8 @@ export interface Opened {
   readonly present: boolean
   /** Something was written: CONNACK waits for the commit. */
   readonly durable: boolean
+  /** Other nodes send what is published by what they know of the session, or of one that ended for it. */
+  readonly changed: boolean
   /** Where nodes share the store: resolves when messages for the session are heard here. Null: they are already. */
   readonly kept: Promise<void> | null
 }
@@ -176,7 +178,7 @@ export class Sessions {
       Object.assign(kept, { version, expirySeconds, disconnectedAt: 0, node: this.#servingNode })
       this.#c.store.putSession(kept.record!)
       this.#own(kept, connection)
-      return { session: kept, present: true, durable: true, kept: null }
+      return { session: kept, present: true, durable: true, changed: true, kept: null }
     }
     const lane = this.#drain.freeName(firstLaneName(clientId))
     const record: SessionRecord = { clientId, version, expirySeconds, disconnectedAt: 0, maybeSentBefore: 0, lane }
@@ -188,7 +190,7 @@ export class Sessions {
     this.#byId.set(clientId, session)
     this.#own(session, connection)
     const keeping = session.lane === null ? undefined : this.#c.store.shared?.keep(session.lane)
-    return { session, present: false, durable: durable || persistent, kept: keeping ?? null }
+    return { session, present: false, durable: durable || persistent, changed: durable, kept: keeping ?? null }
   }
 
   /** What the record says of who serves it: other nodes learn from it where QoS 0 messages go. */

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { Aedes, type EmbedOptions } from '../../src/embed.ts'
-import { serve } from '../support/broker-inline.ts'
+import { serve } from '../support/spread.ts'
 import { RawClient } from '../support/raw-client.ts'
 import type { RawConnect } from '../support/raw-packets.ts'
 

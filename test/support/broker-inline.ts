@@ -5,21 +5,17 @@
  * regression tests named `aedes#N` must fail there, which shows that they can.
  */
 import fs from 'node:fs'
-import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import type { Aedes } from 'aedes'
 import { startSluice } from '../../src/broker.ts'
-import { type Config, type ConfigInput, configSchema } from '../../src/config/schema.ts'
+import { type ConfigInput, configSchema } from '../../src/config/schema.ts'
 import { createBroker } from '../../src/embed.ts'
 import { Events } from '../../src/telemetry/events.ts'
 import { StoreFaults } from './faulty-store.ts'
+import { type Address, nodesOfTests, serve } from './spread.ts'
 import { startStockAedes } from './stock-aedes.ts'
-
-interface Address {
-  host: string
-  port: number
-}
+import { type Configured, embedNodes, startNodes } from './two-nodes.ts'
 
 /** Everything `sluicemq start` serves, in this process. */
 export interface InlineBroker {
@@ -45,26 +41,18 @@ export interface EmbeddedBroker {
   stop(): Promise<void>
 }
 
-function configure(overrides: ConfigInput): { config: Config; removeFiles: () => void } {
+function configure(overrides: ConfigInput): Configured {
   const dataDir = fs.mkdtempSync(path.join(os.tmpdir(), 'sluicemq-inline-'))
   const fixed = { log: { level: 'silent' as const }, dataDir, mqttPort: 0, httpPort: 0 }
   const config = configSchema.parse({ store: 'memory', ...overrides, ...fixed })
   return { config, removeFiles: () => fs.rmSync(dataDir, { recursive: true, force: true }) }
 }
 
-/**
- * `SLUICEMQ_TEST_REDIS` names a Redis (started with `--databases 1000000`) over which brokers run that ask for no store: each
- * in a database of its own, so that they are alone.
- */
-function redisOfTests({ store }: ConfigInput): ConfigInput {
-  const redisUrl = process.env.SLUICEMQ_TEST_REDIS
-  if (redisUrl === undefined || store !== undefined) return {}
-  return { store: 'redis', redisUrl, redis: { database: crypto.getRandomValues(new Uint32Array(1))[0]! % 1_000_000 } }
-}
-
 /** Starts on free loopback ports. The memory store unless the config says otherwise; a temporary data folder. */
 export async function startBroker(overrides: ConfigInput = {}): Promise<InlineBroker> {
-  const { config, removeFiles } = configure({ ...overrides, ...redisOfTests(overrides) })
+  const configured = configure(overrides)
+  if (nodesOfTests > 1) return startNodes(configured)
+  const { config, removeFiles } = configured
   const events = new Events()
   const sluice = await startSluice(config, { events })
   const { mqtt, http, ws } = sluice.addresses
@@ -80,21 +68,13 @@ export async function startBroker(overrides: ConfigInput = {}): Promise<InlineBr
   }
 }
 
-/** Listens on a free loopback port and gives every connection to `handle`. */
-export async function serve(
-  handle: (socket: net.Socket) => void,
-): Promise<{ address: Address; close(): Promise<void> }> {
-  const server = net.createServer(handle)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = { host: '127.0.0.1', port: (server.address() as net.AddressInfo).port }
-  return { address, close: () => new Promise((resolve) => server.close(() => resolve())) }
-}
-
 /** Starts the embedding face over a store that can be broken; `store: memory` does not survive a restart. */
 export async function embedBroker(overrides: ConfigInput = {}): Promise<EmbeddedBroker> {
   const faults = new StoreFaults()
   if (process.env.SLUICEMQ_TEST_TARGET === 'stock-aedes') return startStockAedes(faults)
-  const { config, removeFiles } = configure(overrides)
+  const configured = configure(overrides)
+  if (nodesOfTests > 1) return embedNodes(configured)
+  const { config, removeFiles } = configured
   const events = new Events()
   const start = async () => {
     const store = faults.store(config.store === 'lmdb' ? 'lmdb' : 'memory', config.dataDir)

@@ -7,10 +7,10 @@ import type { Core } from '../../src/connection/core.ts'
 import type { Store } from '../../src/store.ts'
 import { lmdbStore } from '../../src/stores/lmdb.ts'
 import { Events } from '../../src/telemetry/events.ts'
-import { serve } from './broker-inline.ts'
 import { HandClock } from './hand-clock.ts'
 import { RawClient } from './raw-client.ts'
 import type { RawConnect } from './raw-packets.ts'
+import { serve } from './spread.ts'
 
 interface Running {
   readonly target: { host: string; port: number }

@@ -9,7 +9,7 @@ import { type ConfigInput, configSchema } from '../../src/config/schema.ts'
 import { messageCodec } from '../../src/router/message-codec.ts'
 import { redisStore } from '../../src/stores/redis.ts'
 import { Events } from '../../src/telemetry/events.ts'
-import { serve } from './broker-inline.ts'
+import { serve } from './spread.ts'
 
 export interface Node extends Built {
   readonly nodeId: string

@@ -6,8 +6,9 @@
 import { Aedes } from 'aedes'
 import memoryPersistence from 'aedes-persistence'
 import { Events } from '../../src/telemetry/events.ts'
-import { type EmbeddedBroker, serve } from './broker-inline.ts'
+import type { EmbeddedBroker } from './broker-inline.ts'
 import type { StoreFaults } from './faulty-store.ts'
+import { serve } from './spread.ts'
 
 /** The asynchronous store calls that a PUBLISH or a will passes through. */
 const onTheWay = ['subscriptionsByTopic', 'outgoingEnqueueCombi', 'storeRetained', 'delWill', 'putWill']

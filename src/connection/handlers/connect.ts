@@ -236,8 +236,9 @@ function open(c: Connection, packet: ConnectPacket, answer: Properties): void {
       c.release()
     }
     const committed = (): void => {
-      if (opened.kept === null) proceed()
-      else opened.kept.then(proceed, failed)
+      const heard = opened.changed && core.nodes !== null ? core.nodes.heardSoon() : null
+      if (opened.kept === null && heard === null) proceed()
+      else Promise.all([opened.kept, heard]).then(proceed, failed)
     }
     core.commits.wait({
       committed,

@@ -78,7 +78,7 @@ export function subscribe(
     const sendRetained = ordinary && (retainHandling === 0 || (retainHandling === 1 && isNew))
     grants.push({ subscription, sendRetained })
   }
-  announce(c, outcomes, grants)
+  c.core.hooks.subscribed(c, outcomes)
   const { nodes } = c.core
   if (grants.length === 0 || (!session.kept && nodes === null)) {
     effective(c, grants, acknowledge)
@@ -106,6 +106,7 @@ export function subscribe(
 function effective(c: Connection, grants: readonly Grant[], acknowledge: (failure: unknown) => void): void {
   if (c.state === 'closed') return
   acknowledge(null)
+  announce(c, grants)
   const onlyQos0 = c.session!.kept
   for (const { subscription, sendRetained } of grants) if (sendRetained) sendRetainedTo(c, subscription, onlyQos0)
   joinQueues(c, grants)
@@ -128,8 +129,7 @@ export function joinQueue(c: Connection, subscription: Subscription): void {
   c.queues.join(subscription.topicFilter, prefixOf(subscription))
 }
 
-function announce(c: Connection, outcomes: readonly SubscriptionOutcome[], grants: readonly Grant[]): void {
-  c.core.hooks.subscribed(c, outcomes)
+function announce(c: Connection, grants: readonly Grant[]): void {
   if (!c.core.events.has('clientSubscribed')) return
   for (const { subscription } of grants)
     c.core.events.emit('clientSubscribed', {

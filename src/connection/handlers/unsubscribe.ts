@@ -5,7 +5,10 @@ import type { Connection } from '../connection.ts'
 import { reply } from '../goodbye.ts'
 import { joinQueue } from './subscribe.ts'
 
-/** UNSUBSCRIBE ([v5 3.10] [v3 3.10]). The answer waits until a persistent session's change is durable. */
+/**
+ * UNSUBSCRIBE ([v5 3.10] [v3 3.10]). The answer waits until a persistent session's change is durable, and until every node
+ * knows: nothing that is published after it is for the client any more [v5 MQTT-3.10.4-2].
+ */
 export function handleUnsubscribe(c: Connection, buf: Buffer, start: number, end: number): void {
   const packet = decodeUnsubscribe(buf, start, end, c.version)
   const session = c.session!
@@ -24,15 +27,18 @@ export function handleUnsubscribe(c: Connection, buf: Buffer, start: number, end
   for (const topicFilter of topicFilters)
     c.core.events.emit('clientUnsubscribed', { clientId: c.clientId, topicFilter })
   const answer = encodeUnsuback(c.version, packet.packetId, codes)
-  if (!session.kept || removed.length === 0) {
-    reply(c, answer)
+  const { nodes } = c.core
+  const done = (): void => reply(c, answer)
+  if (removed.length === 0 || (!session.kept && nodes === null)) {
+    done()
     return
   }
   c.core.commits.wait({
-    committed: () => reply(c, answer),
+    committed: () => (nodes === null ? done() : void nodes.seenByAll().then(done, done)),
     // The subscriptions are there again. MQTT 3 has no code for it.
     notCommitted: (error) => {
       if (c.state === 'closed') return
+      if (!session.kept) return done()
       if (!c.version5) return c.fail(error)
       for (const subscription of removed) joinQueue(c, subscription)
       const refusals = codes.map((code) => (code === 0 ? 0x80 : code))

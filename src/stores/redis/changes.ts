@@ -37,9 +37,17 @@ export class Changes {
 
   /** From here on the watcher hears of changes. */
   async begin(watcher: SharedWatcher): Promise<void> {
-    const last = await this.#link.ask((client) => client.xrevrange(this.#state.keys.changes, '+', '-', 'COUNT', 1))
-    this.#seen = last.length === 0 ? 0 : idOf(last[0]![0])
+    this.#seen = await this.#newest()
     this.#watcher = watcher
+  }
+
+  async current(): Promise<void> {
+    await this.seen(String(await this.#newest()))
+  }
+
+  async #newest(): Promise<number> {
+    const last = await this.#link.ask((client) => client.xrevrange(this.#state.keys.changes, '+', '-', 'COUNT', 1))
+    return last.length === 0 ? 0 : idOf(last[0]![0])
   }
 
   seen(change: string): Promise<void> {

@@ -40,6 +40,10 @@ export class Sharing implements Shared {
     return this.#parts.changes.seen(change)
   }
 
+  current(): Promise<void> {
+    return this.#parts.changes.current()
+  }
+
   session(clientId: string): Promise<StoredSession | null> {
     return this.#parts.tables.session(clientId)
   }

@@ -1,0 +1,21 @@
+/** The scenarios of one broker, run over two nodes that share a Redis: docs/nodes.md. */
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    name: 'two nodes',
+    include: [
+      'test/conformance/{v3,v5,regression}/*.test.ts',
+      'test/conformance/sys-topics.test.ts',
+      'test/interop/{mosquitto-clients,mqttjs,paho,raw-client}.test.ts',
+      'test/unit/api.test.ts',
+    ],
+    env: { TEST_NODES: '2' },
+    runner: './test/two-nodes/runner.ts',
+    globalSetup: ['test/two-nodes/setup.ts'],
+    testTimeout: 20_000,
+    hookTimeout: 60_000,
+    pool: 'forks',
+    maxWorkers: 2,
+  },
+})
