@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { Aedes, type EmbedOptions } from '../../src/embed.ts'
-import { serve } from '../support/spread.ts'
 import { RawClient } from '../support/raw-client.ts'
 import type { RawConnect } from '../support/raw-packets.ts'
+import { serve } from '../support/spread.ts'
 
 export interface Embedded {
   readonly broker: Aedes

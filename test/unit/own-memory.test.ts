@@ -5,8 +5,8 @@ import { configSchema } from '../../src/config/schema.ts'
 import { createBroker } from '../../src/embed.ts'
 import { identifierProperty } from '../../src/router/match.ts'
 import { Origin } from '../../src/router/message.ts'
-import { serve } from '../support/spread.ts'
 import { RawClient } from '../support/raw-client.ts'
+import { serve } from '../support/spread.ts'
 
 let broker: Awaited<ReturnType<typeof createBroker>>
 let server: Awaited<ReturnType<typeof serve>>

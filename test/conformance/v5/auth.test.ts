@@ -5,10 +5,10 @@ import { configSchema } from '../../../src/config/schema.ts'
 import { createBroker } from '../../../src/embed.ts'
 import { SluiceError } from '../../../src/errors.ts'
 import { Events } from '../../../src/telemetry/events.ts'
-import { serve } from '../../support/spread.ts'
 import { RawClient } from '../../support/raw-client.ts'
 import { encodeRawProperties, encodeRawPublish, frame, pingreq, type RawProperties } from '../../support/raw-packets.ts'
 import { ScramClient, scramUser } from '../../support/scram-client.ts'
+import { serve } from '../../support/spread.ts'
 
 const SCRAM = 'SCRAM-SHA-256'
 const CONTINUE = 0x18
