@@ -20,6 +20,7 @@ import { scramSha256 } from './authenticators/scram-sha-256.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { type Random, systemRandom } from './base/random.ts'
 import { connectRedis, keyPrefix, untilReady } from './base/redis-connection.ts'
+import { keepPulse } from './base/redis-pulse.ts'
 import { steadyClock } from './base/steady-clock.ts'
 import { packageVersion } from './base/version.ts'
 import { RuleBook } from './bridge/rule-book.ts'
@@ -46,6 +47,7 @@ import { lmdbStore } from './stores/lmdb.ts'
 import { lmdbTools } from './stores/lmdb-tools.ts'
 import { memoryStore } from './stores/memory.ts'
 import { redisStore } from './stores/redis.ts'
+import { ClusterHealth } from './telemetry/cluster-health.ts'
 import { Counters } from './telemetry/counters.ts'
 import { Drops } from './telemetry/drops.ts'
 import { Events } from './telemetry/events.ts'
@@ -233,13 +235,14 @@ function makeCluster(config: Config, clock: Clock, random: Random, events: Event
   const settings = redisSettings(redisUrl, redis)
   // Different for every process: what an older one of this name left is not taken for ours.
   const nodeId = `${config.nodeId ?? hostname().replace(/[^A-Za-z0-9._-]/g, '-')}.${random.id(3)}`
-  const onError = (where: string, error: unknown): void =>
-    events.emit('clusterTroubled', { where, error: String(error) })
+  const health = new ClusterHealth(events, clock)
+  const onError = (where: string, error: unknown): void => health.failed(where, error)
   const [commands, publishing, subscribing] = ['commands', 'messages out', 'messages in'].map((name) =>
     connectRedis(settings, `sluicemq ${nodeId} ${name}`),
   ) as [Redis, Redis, Redis]
   const connections = [commands, publishing, subscribing]
   for (const connection of connections) connection.on('error', (error) => onError('connection', error))
+  const pulses = connections.map((connection) => keepPulse(connection, clock, redis.answerTimeoutMs))
   return new RedisCluster({
     nodeId,
     version: packageVersion(),
@@ -253,10 +256,13 @@ function makeCluster(config: Config, clock: Clock, random: Random, events: Event
     nodeTimeoutMs: nodes.timeoutMs,
     surrenderTimeoutMs: nodes.surrenderTimeoutMs,
     unsentBytesMax: nodes.unsentBytesMax,
+    patienceMs: redis.commitTimeoutMs,
     close: () => {
+      for (const stop of pulses) stop()
       for (const connection of connections) connection.disconnect()
     },
     onError,
+    onHeard: () => health.succeeded(),
   })
 }
 

@@ -74,6 +74,13 @@ export interface Cluster {
   claimVacant(clientId: string): Promise<boolean>
   /** This node no longer serves it. */
   release(clientId: string): void
+  /**
+   * Client Identifiers that other nodes took while this one, alive, did not surrender them in time. Until it concedes them, the
+   * store refuses all it writes: what it has of them is not the truth any more.
+   */
+  passedOver(): Promise<string[]>
+  /** This node has forgotten what it knew of them. */
+  concede(clientIds: readonly string[]): Promise<void>
 
   /** Sends to one node at most once, after what was sent to it before. False: it cannot be sent now. */
   send(nodeId: string, frames: Buffer): boolean

@@ -146,6 +146,8 @@ export interface SharedWatcher {
   lost(lane: Lane): void
   /** Others declared this node dead: its groups are refused (`node_fenced`) until it joins again. */
   fenced(): void
+  /** Others took sessions that this node did not let go of: its groups are refused until it has forgotten them. */
+  passedOver(): void
 }
 
 /**
@@ -161,6 +163,11 @@ export interface Shared {
   release(lane: Lane): Promise<void>
   /** Names of all lanes with this prefix that any node has given anything durable by now; `laneNames` knows them from then on. */
   lanes(prefix: string): Promise<string[]>
+  /**
+   * Resolves when it is known of every commit that was given up whether it is in Redis, and what was refused is out of it. Rejects
+   * when that cannot be found out now.
+   */
+  certain(): Promise<void>
   /** The session as it is stored now, whatever this node has heard of it; null: there is none. */
   session(clientId: string): Promise<StoredSession | null>
   /** Names the newest change that this node's committed groups made, for `seen`. */

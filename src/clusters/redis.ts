@@ -12,6 +12,8 @@ export interface RedisCommands {
   hgetall(key: string): Promise<Record<string, string>>
   get(key: string): Promise<string | null>
   exists(key: string): Promise<number>
+  smembers(key: string): Promise<string[]>
+  srem(key: string, ...members: string[]): Promise<number>
 }
 
 export interface RedisClusterOptions {
@@ -28,11 +30,15 @@ export interface RedisClusterOptions {
   readonly nodeTimeoutMs: number
   /** How long a client waits for another node to surrender its identifier before it is taken. */
   readonly surrenderTimeoutMs: number
+  /** How long a client that connects waits for Redis to come back. */
+  readonly patienceMs: number
   /** Bytes of live messages to one node that Redis has not taken yet; beyond, they are not sent. */
   readonly unsentBytesMax: number
   /** Lets go of the connections. */
   close(): void
   onError(where: string, error: unknown): void
+  /** Redis has answered. */
+  onHeard(): void
 }
 
 /**
@@ -122,10 +128,20 @@ export class RedisCluster implements Cluster {
   }
 
   release(clientId: string): void {
-    const { redis, onError } = this.#options
-    redis
-      .eval(scripts.release, 1, this.#key('owners'), clientId, this.nodeId, this.incarnation)
-      .catch((error: unknown) => onError('release', error))
+    this.#release(clientId).catch((error: unknown) => this.#options.onError('release', error))
+  }
+
+  async #release(clientId: string): Promise<void> {
+    const keys = [this.#key('owners'), this.#passed(this.nodeId)]
+    await this.#options.redis.eval(scripts.release, 2, ...keys, clientId, this.nodeId, this.incarnation)
+  }
+
+  passedOver(): Promise<string[]> {
+    return this.#options.redis.smembers(this.#passed(this.nodeId))
+  }
+
+  async concede(clientIds: readonly string[]): Promise<void> {
+    if (clientIds.length > 0) await this.#options.redis.srem(this.#passed(this.nodeId), ...clientIds)
   }
 
   send(nodeId: string, frames: Buffer): boolean {
@@ -147,23 +163,22 @@ export class RedisCluster implements Cluster {
     )
   }
 
+  /** Asks as long as Redis is away, up to a limit: the answer to the same question is the same. */
   async #claim(clientId: string, passOver: string): Promise<string | null> {
-    const keys = [this.#key('owners'), this.#key('incarnations')]
-    try {
-      const owner = await this.#options.redis.eval(
-        scripts.claim,
-        2,
-        ...keys,
-        clientId,
-        this.nodeId,
-        this.incarnation,
-        passOver,
-      )
-      return owner === null ? null : String(owner)
-    } catch (error) {
-      const fenced = error instanceof Error && error.message.includes('NODE_FENCED')
-      if (fenced) throw new SluiceError('node_fenced', 'this node was declared dead and has not joined again yet')
-      throw new SluiceError('store_unavailable', 'Redis does not answer', { cause: error })
+    const { redis, clock, patienceMs } = this.#options
+    const keys = [this.#key('owners'), this.#key('incarnations'), this.#passed(nodeOf(passOver))]
+    const until = clock.monotonic() + patienceMs
+    for (;;) {
+      try {
+        const owner = await redis.eval(scripts.claim, 3, ...keys, clientId, this.nodeId, this.incarnation, passOver)
+        return owner === null ? null : String(owner)
+      } catch (error) {
+        const fenced = error instanceof Error && error.message.includes('NODE_FENCED')
+        if (fenced) throw new SluiceError('node_fenced', 'this node was declared dead and has not joined again yet')
+        if (clock.monotonic() >= until || !passes(error))
+          throw new SluiceError('store_unavailable', 'Redis does not answer', { cause: error })
+        await this.#wait(CLAIM_AGAIN_MS)
+      }
     }
   }
 
@@ -192,17 +207,13 @@ export class RedisCluster implements Cluster {
     const { from, id, kind, body } = question
     try {
       const answer = await (kind === SURRENDER
-        ? listener.surrender(String(body)).then(() => this.#surrendered(String(body)))
+        ? listener.surrender(String(body)).then(() => this.#release(String(body)))
         : listener.asked(from, kind, body))
       this.#post(from, { is: 'answer', from: this.nodeId, id, body: answer ?? null })
     } catch (error) {
       const code = error instanceof SluiceError ? error.code : 'invariant'
       this.#post(from, { is: 'refusal', from: this.nodeId, id, code, text: String((error as Error).message ?? error) })
     }
-  }
-
-  async #surrendered(clientId: string): Promise<void> {
-    await this.#options.redis.eval(scripts.release, 1, this.#key('owners'), clientId, this.nodeId, this.incarnation)
   }
 
   #post(nodeId: string, message: FabricMessage, sent: (error: unknown) => void = () => {}): void {
@@ -213,12 +224,25 @@ export class RedisCluster implements Cluster {
     return new Promise((resolve) => this.#options.clock.after(ms, resolve))
   }
 
+  /** Key of what others took from a node. */
+  #passed(nodeId: string): string {
+    return this.#key(`passed:${nodeId}`)
+  }
+
   #key(name: string): string {
     return this.#options.prefix + name
   }
 }
 
 const SURRENDER = 'surrender'
+/** Pause before a claim that got no answer is made again, in ms. */
+const CLAIM_AGAIN_MS = 50
+
+/** Asking again may help: the connection was lost, or Redis says that it cannot just now. */
+function passes(error: unknown): boolean {
+  if (!(error instanceof Error) || error.name !== 'ReplyError') return true
+  return /^(LOADING|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|UNBLOCKED)/.test(error.message)
+}
 
 function channelOf(prefix: string, nodeId: string): string {
   return `${prefix}node/${nodeId}`

@@ -21,6 +21,8 @@ export function singleNode(nodeId: string): Cluster {
     claim: () => null,
     claimVacant: () => Promise.resolve(true),
     release() {},
+    passedOver: () => Promise.resolve([]),
+    concede: () => done,
     send: () => false,
     request: (other) => Promise.reject(new SluiceError('node_gone', `there is no node named ${other}`)),
   }

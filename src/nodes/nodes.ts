@@ -20,7 +20,7 @@ export interface NodesContext {
   readonly cluster: Cluster
   readonly clock: Clock
   readonly events: Events
-  readonly commits: { scheduleLazily(): void; done(): Promise<void> }
+  readonly commits: { scheduleLazily(): void; done(): Promise<void>; later(again: () => void): void }
   readonly router: { receive(message: Buffer, group: Group | null, done: (() => void) | null): void }
   readonly sessions: Sessions
   readonly subscriptions: Subscriptions
@@ -53,6 +53,7 @@ export class Nodes implements ClusterListener, SharedWatcher {
   /** Who waits until all nodes know what this one has committed. */
   #waiting: { resolve(): void; reject(error: unknown): void }[] = []
   #tending: Promise<void> = Promise.resolve()
+  #conceding = false
   /** Called when others have declared this node dead. */
   onFenced: () => void = () => {}
   /** Answers a question of another node that this room knows nothing of. */
@@ -209,6 +210,34 @@ export class Nodes implements ClusterListener, SharedWatcher {
     const clientId = lane.name.startsWith('s/') ? lane.name.slice(2) : null
     const owner = clientId === null ? null : this.#c.sessions.find(clientId)?.owner
     owner?.takenOver()
+  }
+
+  passedOver(): void {
+    if (this.#conceding) return
+    this.#conceding = true
+    this.#concede().then(
+      () => {
+        this.#conceding = false
+      },
+      () => {
+        this.#conceding = false
+        // Redis is away: it is asked again when it is back.
+        this.#c.commits.later(() => this.passedOver())
+      },
+    )
+  }
+
+  /** Forgets what other nodes took, after which the store takes what this one writes. */
+  async #concede(): Promise<void> {
+    const { cluster, claims } = this.#c
+    for (;;) {
+      const clientIds = await cluster.passedOver()
+      if (clientIds.length === 0) break
+      await Promise.all(clientIds.map((clientId) => claims.passedOver(clientId)))
+      await cluster.concede(clientIds)
+    }
+    // Wills of theirs, and what was not followed while this node thought it served them.
+    this.missed()
   }
 
   missed(): void {

@@ -1,12 +1,11 @@
 import type { Cluster } from '../cluster.ts'
-import { SluiceError } from '../errors.ts'
 import type { Lane, Store, StoredSession } from '../store.ts'
 import type { Session } from './session.ts'
 
 export interface ClaimsContext {
   readonly cluster: Cluster
   readonly store: Store
-  readonly commits: { done(): Promise<void> }
+  readonly commits: { done(): Promise<void>; later(again: () => void): void }
   readonly sessions: {
     find(clientId: string): Session | undefined
     adopt(stored: StoredSession): Session
@@ -45,8 +44,8 @@ export class Claims {
         return
       }
       go()
-      if (this.#isUnserved(clientId)) await this.#letGo(clientId, null)
-    })
+      if (this.#isUnserved(clientId)) await this.#letGoInTime(clientId, null)
+    }).catch(failed)
   }
 
   /** Takes the session as the store has it, to end it. False: another node serves it. */
@@ -58,12 +57,15 @@ export class Claims {
       this.#ours.add(clientId)
       await this.#adopt(clientId)
       go()
-      await this.#letGo(clientId, null)
+      await this.#letGoInTime(clientId, null)
     })
     return vacant
   }
 
-  /** Another node's client connects with the identifier. Resolves when what happened here is durable. */
+  /**
+   * Another node's client connects with the identifier. Resolves when what happened here is durable. Rejects when that is not known:
+   * the other node passes this one over then.
+   */
   surrender(clientId: string): Promise<void> {
     return this.#inLine(clientId, async () => {
       const session = this.#c.sessions.find(clientId)
@@ -77,8 +79,29 @@ export class Claims {
     if (!this.#ours.has(clientId)) return
     void this.#inLine(clientId, async () => {
       // Another connection may have come before this step.
-      if (this.#isUnserved(clientId)) await this.#letGo(clientId, lane)
+      if (this.#isUnserved(clientId)) await this.#letGoInTime(clientId, lane)
     })
+  }
+
+  /**
+   * Another node took the identifier although this one had not let go of it: what is known of it here is old, and nothing of
+   * that may be written any more.
+   */
+  async passedOver(clientId: string): Promise<void> {
+    const { sessions, store } = this.#c
+    // Not in line: what is in it may wait for the store, which refuses everything until this is over.
+    this.#ours.delete(clientId)
+    const session = sessions.find(clientId)
+    const owner = session?.owner ?? null
+    if (session !== undefined) sessions.forget(session)
+    if (owner !== null) {
+      // Its will is what the other node knows of it.
+      owner.hasWill = false
+      owner.takenOver()
+    }
+    const stored = await store.shared!.session(clientId)
+    // The client may have come back here meanwhile.
+    if (stored !== null && !this.#ours.has(clientId) && this.#isUnserved(clientId)) sessions.adopt(stored)
   }
 
   /** True while what this node has in memory of the session is the truth. */
@@ -123,21 +146,27 @@ export class Claims {
     }
   }
 
+  /** Lets go of it, now or when the store is back. */
+  async #letGoInTime(clientId: string, lane: Lane | null): Promise<void> {
+    try {
+      await this.#letGo(clientId, lane)
+    } catch {
+      // The store says itself what is wrong with it.
+      this.#c.commits.later(() => this.left(clientId, lane))
+    }
+  }
+
+  /** Rejects when it is not known what of it is durable: then nobody may go on from here yet. */
   async #letGo(clientId: string, lane: Lane | null): Promise<void> {
     if (!this.#ours.has(clientId)) return
     const shared = this.#c.store.shared!
-    try {
-      await this.#c.commits.done()
-      if (lane !== null) await shared.release(lane)
-      // Until then what is heard of the session may be older than what is known of it.
-      await shared.seen(shared.newestChange)
-    } catch (error) {
-      // What is not durable was not promised; the lane's next keeper finds it as it was.
-      if (!(error instanceof SluiceError)) throw error
-    } finally {
-      this.#ours.delete(clientId)
-      this.#c.cluster.release(clientId)
-    }
+    await this.#c.commits.done()
+    await shared.certain()
+    if (lane !== null) await shared.release(lane)
+    // Until then what is heard of the session may be older than what is known of it.
+    await shared.seen(shared.newestChange)
+    this.#ours.delete(clientId)
+    this.#c.cluster.release(clientId)
   }
 
   #inLine(clientId: string, step: () => Promise<void>): Promise<void> {

@@ -112,8 +112,10 @@ export interface EventMap {
   nodeJoined: { nodeId: string }
   /** Another node left, or was declared dead. */
   nodeGone: { nodeId: string }
-  /** Redis could not be asked about the other nodes; it is tried again. */
-  clusterTroubled: { where: string; error: string }
+  /** Redis could not be asked about the other nodes; it is tried again. Told once, then every 10 s with how often. */
+  clusterTroubled: { where: string; error: string; failures: number }
+  /** It answers again. `failures`: those since the last `clusterTroubled`. */
+  clusterRecovered: { failedForMs: number; failures: number }
   /** Others declared this node dead: it serves nobody until it starts again. */
   nodeFenced: { nodeId: string }
   leaseExpired: { queue: string; count: number }

@@ -84,6 +84,7 @@ const sentences: { readonly [K in EventName]: readonly [Level, string] } = {
   nodeJoined: ['info', 'another node is there'],
   nodeGone: ['warn', 'another node is gone'],
   clusterTroubled: ['warn', 'Redis does not answer about the other nodes'],
+  clusterRecovered: ['info', 'Redis answers about the other nodes again'],
   nodeFenced: ['error', 'other nodes declared this one dead; exiting so that it starts anew'],
   leaseExpired: ['info', 'leases ran out; the messages will be tried again'],
   deadLettered: ['warn', 'messages used up their attempts and are dead letters now'],

@@ -23,25 +23,34 @@ export interface NodesFaultOptions {
   faults?: readonly Fault[]
   publishers?: number
   roundMsMax?: number
+  nodeTimeoutMs?: number
   report?: (line: string) => void
 }
 
+type Options = NodesFaultOptions & { nodeTimeoutMs: number }
+
 const leaseMs = 1500
-const nodeTimeoutMs = 2000
 /** How long a node may take to serve again, once it is left alone. */
 const HEALED_MS = 20_000
 
-export async function runNodesFault(options: NodesFaultOptions): Promise<Account> {
+/** A node that is silent for so long is declared dead, unless the options say otherwise. */
+const NODE_TIMEOUT_MS = 2000
+
+export async function runNodesFault(asked: NodesFaultOptions): Promise<Account> {
+  const options = { nodeTimeoutMs: NODE_TIMEOUT_MS, ...asked }
   const redis = await RedisProcess.start()
   const brokers: BrokerProcess[] = []
   const proxies: TcpProxy[] = []
   const partitions = options.faults?.includes('partition') === true
+  const { nodeTimeoutMs } = options
+  // Where a node may be away for long without being dead, what it left half done comes to light afterwards.
+  const surrenderTimeoutMs = nodeTimeoutMs > 3000 ? 700 : 1000
   try {
     const config = {
       log: { level: 'warn', format: 'json' },
       redisUrl: redis.url,
-      nodes: { timeoutMs: nodeTimeoutMs, surrenderTimeoutMs: 1000 },
-      redis: partitions ? { commitTimeoutMs: 1500, answerTimeoutMs: 500 } : {},
+      nodes: { timeoutMs: nodeTimeoutMs, surrenderTimeoutMs },
+      redis: partitions ? { commitTimeoutMs: 1000, answerTimeoutMs: 400 } : {},
       bridge: [
         { topicFilter: 'fault/queue/#', queue: 'fault' },
         { topicFilter: 'fault/both/#', queue: 'fault' },
@@ -70,7 +79,7 @@ export async function runNodesFault(options: NodesFaultOptions): Promise<Account
 }
 
 class NodesFault {
-  readonly #options: NodesFaultOptions
+  readonly #options: Options
   readonly #redis: RedisProcess
   readonly #brokers: BrokerProcess[]
   /** One for each broker, between it and Redis; none where nothing disturbs that. */
@@ -85,7 +94,7 @@ class NodesFault {
   readonly #down = new Set<BrokerProcess>()
   #over = false
 
-  constructor(options: NodesFaultOptions, redis: RedisProcess, brokers: BrokerProcess[], proxies: TcpProxy[]) {
+  constructor(options: Options, redis: RedisProcess, brokers: BrokerProcess[], proxies: TcpProxy[]) {
     this.#options = options
     this.#redis = redis
     this.#brokers = brokers
@@ -205,7 +214,7 @@ class NodesFault {
     const random = this.#random
     const leader = random.chance(0.5) ? await this.#leader() : -1
     const of = leader >= 0 ? leader : random.int(0, this.#brokers.length - 1)
-    const partition = new Partition(this.#proxies[of]!, random, nodeTimeoutMs)
+    const partition = new Partition(this.#proxies[of]!, random, this.#options.nodeTimeoutMs)
     partition.begin()
     const until = performance.now() + partition.durationMs
     while (performance.now() < until) {

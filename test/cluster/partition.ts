@@ -9,8 +9,8 @@ export type PartitionKind = (typeof kinds)[number]
 export class Partition {
   readonly kind: PartitionKind
   readonly durationMs: number
-  /** What was held back never arrives. */
-  readonly lost: boolean
+  /** What becomes of what was under way, and of its connections. */
+  readonly heldBack: 'late' | 'reset' | 'forgotten'
   readonly #proxy: TcpProxy
   readonly #random: SeededRandom
 
@@ -19,7 +19,7 @@ export class Partition {
     this.#proxy = proxy
     this.#random = random
     this.kind = random.pick([...kinds])
-    this.lost = random.chance(0.5)
+    this.heldBack = random.pick(['late', 'reset', 'forgotten'])
     const long = random.chance(0.4)
     this.durationMs = long ? random.int(deadAfterMs * 1.4, deadAfterMs * 2.2) : random.int(100, deadAfterMs * 0.8)
   }
@@ -39,10 +39,10 @@ export class Partition {
   }
 
   end(): void {
-    this.#proxy.heal(this.lost)
+    this.#proxy.heal(this.heldBack)
   }
 
   toString(): string {
-    return `${this.kind} for ${this.durationMs} ms${this.lost ? ', what was under way lost' : ''}`
+    return `${this.kind} for ${this.durationMs} ms, then ${this.heldBack}`
   }
 }

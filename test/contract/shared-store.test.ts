@@ -11,6 +11,7 @@ class Watcher implements SharedWatcher {
   readonly lostLanes: string[] = []
   missedCount = 0
   fencedCount = 0
+  passedCount = 0
   #waiting: (() => void)[] = []
 
   changed(change: Change): void {
@@ -27,6 +28,10 @@ class Watcher implements SharedWatcher {
   }
   fenced(): void {
     this.fencedCount++
+    this.#wake()
+  }
+  passedOver(): void {
+    this.passedCount++
     this.#wake()
   }
   #wake(): void {
@@ -258,6 +263,20 @@ describe.skipIf(!hasRedis)('two stores on one Redis', async () => {
     a.append(body('three'), [target(a.lane('s/x'))])
     await a.commit()
     expect(await redis.admin.xlen('sluicemq:lane:s/x')).toBe(2)
+  })
+
+  it('refuses what a node writes while others have taken sessions it did not let go of', async () => {
+    await redis.admin.sadd('sluicemq:passed:a', 'x')
+    a.append(body('of a client that is elsewhere'), [target(a.lane('s/y'))])
+    a.putInboundPacketId('x', 1)
+    await expect(a.commit()).rejects.toMatchObject({ code: 'store_unavailable' })
+    expect(watcherA.passedCount).toBe(1)
+    expect(await redis.admin.exists('sluicemq:lane:s/y', 'sluicemq:inbound:x')).toBe(0)
+    await redis.admin.srem('sluicemq:passed:a', 'x')
+    await new Promise((resolve) => setTimeout(resolve, 10))
+    a.append(body('of others'), [target(a.lane('s/y'))])
+    await a.commit()
+    expect(await redis.admin.xlen('sluicemq:lane:s/y')).toBe(1)
   })
 
   it('says that changes were missed when the stream was trimmed beyond its place', async () => {

@@ -20,8 +20,21 @@ export interface Node extends Built {
   kill(): Promise<void>
 }
 
+/** In ms; see `nodes` and `redis` in the config. */
+export interface NodeTiming {
+  nodeTimeoutMs?: number
+  surrenderTimeoutMs?: number
+  commitTimeoutMs?: number
+  answerTimeoutMs?: number
+}
+
 /** Starts a node. Heartbeats are fast, so that a dead node is noticed within a second or two. */
-export async function startNode(url: string, nodeId: string, overrides: ConfigInput = {}): Promise<Node> {
+export async function startNode(
+  url: string,
+  nodeId: string,
+  overrides: ConfigInput = {},
+  { nodeTimeoutMs = 1000, surrenderTimeoutMs = 1000, commitTimeoutMs, answerTimeoutMs }: NodeTiming = {},
+): Promise<Node> {
   const config = configSchema.parse({ bridge: [], ...overrides, store: 'memory', nodeId })
   const events = new Events()
   const settings = { url }
@@ -39,12 +52,21 @@ export async function startNode(url: string, nodeId: string, overrides: ConfigIn
     close: () => {},
     fabric: redisFabric(publishing, subscribing, () => {}),
     prefix: keyPrefix(settings),
-    nodeTimeoutMs: 1000,
-    surrenderTimeoutMs: 1000,
+    nodeTimeoutMs,
+    surrenderTimeoutMs,
     unsentBytesMax: 64 * 1024 * 1024,
+    patienceMs: 5000,
     onError: () => {},
+    onHeard: () => {},
   })
-  const store = redisStore({ redis: settings, clock: systemClock, random: systemRandom, codec: messageCodec })
+  const store = redisStore({
+    redis: settings,
+    clock: systemClock,
+    random: systemRandom,
+    codec: messageCodec,
+    commitTimeoutMs,
+    answerTimeoutMs,
+  })
   const built = build({ config, events, store, cluster })
   await built.broker.listen()
   const server = await serve((socket) => void built.broker.handle(socket))

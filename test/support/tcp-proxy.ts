@@ -72,6 +72,8 @@ interface Pair {
 export class TcpProxy {
   readonly #server: net.Server
   readonly #pairs = new Set<Pair>()
+  /** Stand, and nothing comes through any more. */
+  readonly #forgotten = new Set<Pair>()
   #cut = false
   #held: Direction | null = null
   #delayMs = 0
@@ -89,9 +91,6 @@ export class TcpProxy {
   get port(): number {
     return (this.#server.address() as net.AddressInfo).port
   }
-  get connections(): number {
-    return this.#pairs.size
-  }
 
   #accept(near: net.Socket, target: number): void {
     near.on('error', () => {})
@@ -104,6 +103,7 @@ export class TcpProxy {
     this.#pairs.add(pair)
     const end = (): void => {
       this.#pairs.delete(pair)
+      this.#forgotten.delete(pair)
       near.destroy()
       far.destroy()
     }
@@ -128,9 +128,9 @@ export class TcpProxy {
     this.reset()
   }
 
-  /** Every connection is reset; new ones are welcome. */
-  reset(): void {
-    for (const { near, far } of [...this.#pairs]) {
+  /** Every connection is reset, with `all` also those that are forgotten; new ones are welcome. */
+  reset(all = false): void {
+    for (const { near, far } of [...this.#pairs, ...(all ? this.#forgotten : [])]) {
       near.resetAndDestroy()
       far.resetAndDestroy()
     }
@@ -153,9 +153,20 @@ export class TcpProxy {
     for (const pair of this.#pairs) pair[direction].end()
   }
 
-  /** Everything goes through again. What was held back arrives late, or, with `lost`, never: those connections are reset. */
-  heal(lost = false): void {
-    if (lost) this.reset()
+  /**
+   * Everything goes through again. What was held back arrives late; or never: those connections are reset, or, as by a firewall
+   * that forgot them, stand for ever without a word.
+   */
+  heal(heldBack: 'late' | 'reset' | 'forgotten' = 'late'): void {
+    if (heldBack === 'reset') this.reset()
+    if (heldBack === 'forgotten') {
+      for (const pair of this.#pairs) {
+        pair.up.hold(true)
+        pair.down.hold(true)
+        this.#forgotten.add(pair)
+      }
+      this.#pairs.clear()
+    }
     this.#cut = false
     this.#held = null
     this.#delayMs = 0
@@ -164,7 +175,7 @@ export class TcpProxy {
 
   async stop(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
-    this.cut()
+    this.reset(true)
     await closed
   }
 }

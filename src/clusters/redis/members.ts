@@ -150,7 +150,10 @@ export class Members {
     const keys = ['incarnations', `alive:${nodeId}`, 'leader', 'led', 'nodes'].map((name) => this.#key(name))
     // Who led before is given the time to say so again: all fall silent together when Redis is away.
     const mayLead = this.#leaderless >= LEADERLESS_BEATS ? 1 : 0
-    const leader = String(await redis.eval(scripts.beat, 5, ...keys, nodeId, this.incarnation, nodeTimeoutMs, mayLead))
+    const leader = String(
+      await redis.eval(scripts.beat, 5, ...keys, nodeId, this.incarnation, nodeTimeoutMs, mayLead, this.#o.prefix),
+    )
+    this.#o.onHeard()
     if (this.#left) return
     this.#leaderless = leader === '' ? this.#leaderless + 1 : 0
     if (leader === '-1') {
@@ -205,8 +208,10 @@ export class Members {
   }
 
   async #remove(nodeId: string, incarnation: number, how: 'leave' | 'reap'): Promise<boolean> {
-    const keys = ['nodes', 'incarnations', `alive:${nodeId}`, 'leader', 'led'].map((name) => this.#key(name))
-    return Number(await this.#o.redis.eval(scripts.remove, 5, ...keys, nodeId, incarnation, how)) === 1
+    const keys = ['nodes', 'incarnations', `alive:${nodeId}`, 'leader', 'led', `passed:${nodeId}`].map((name) =>
+      this.#key(name),
+    )
+    return Number(await this.#o.redis.eval(scripts.remove, 6, ...keys, nodeId, incarnation, how)) === 1
   }
 
   async #write(): Promise<void> {

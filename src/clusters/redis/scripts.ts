@@ -8,6 +8,8 @@
  *     leader         string  node incarnation, with a time to live
  *     led            string  node incarnation of who led last: it is declared dead before another leads, so that two never do
  *     owners         hash    Client Identifier -> node             who serves it
+ *     passed:<node>  set     Client Identifiers that others took from this node, which did not surrender them in time. While there are
+ *                            any, the store refuses the node's groups: it does not know yet that what it has of them is old
  */
 
 /** KEYS nodes, incarnations, alive:<node>. ARGV node, facts, ttl ms. Returns the incarnation. */
@@ -26,7 +28,7 @@ return 1
 `
 
 /**
- * KEYS incarnations, alive:<node>, leader, led, nodes. ARGV node, incarnation, ttl ms, 1 when it may take the lead of another.
+ * KEYS incarnations, alive:<node>, leader, led, nodes. ARGV node, incarnation, ttl ms, 1 when it may take the lead of another, prefix.
  * Returns -1 when fenced, else "node incarnation" of who leads, or nothing: nobody does.
  */
 export const beat = `
@@ -43,6 +45,7 @@ if leader == me or not leader then
     if redis.call('HGET', KEYS[1], node) == string.sub(led, space + 1) then
       redis.call('HINCRBY', KEYS[1], node, 1)
       redis.call('HDEL', KEYS[5], node)
+      redis.call('DEL', ARGV[5] .. 'passed:' .. node)
     end
   end
   redis.call('SET', KEYS[4], me)
@@ -54,7 +57,7 @@ return leader
 
 /**
  * Declares a node dead, or takes leave of it.
- * KEYS nodes, incarnations, alive:<node>, leader, led. ARGV node, incarnation, 'leave' or 'reap'.
+ * KEYS nodes, incarnations, alive:<node>, leader, led, passed:<node>. ARGV node, incarnation, 'leave' or 'reap'.
  * Returns 1 when it is gone by this call.
  */
 export const remove = `
@@ -62,7 +65,7 @@ if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 if ARGV[3] == 'reap' and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
 redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('DEL', KEYS[3])
+redis.call('DEL', KEYS[3], KEYS[6])
 for i = 4, 5 do
   if redis.call('GET', KEYS[i]) == ARGV[1] .. ' ' .. ARGV[2] then redis.call('DEL', KEYS[i]) end
 end
@@ -70,7 +73,7 @@ return 1
 `
 
 /**
- * KEYS owners, incarnations. ARGV Client Identifier, node, incarnation, owner to be passed over or ''.
+ * KEYS owners, incarnations, passed:<node to be passed over>. ARGV Client Identifier, node, incarnation, owner to be passed over or ''.
  * Owners are written as "node incarnation"; one of an incarnation that is gone counts as none.
  * Returns nil when this node serves it now, else the owner; an error NODE_FENCED when this node is.
  */
@@ -78,17 +81,21 @@ export const claim = `
 if redis.call('HGET', KEYS[2], ARGV[2]) ~= ARGV[3] then return redis.error_reply('NODE_FENCED') end
 local me = ARGV[2] .. ' ' .. ARGV[3]
 local owner = redis.call('HGET', KEYS[1], ARGV[1])
-if owner and owner ~= me and owner ~= ARGV[4] then
+if owner and owner ~= me then
   local space = string.find(owner, ' [0-9]+$')
   local node = string.sub(owner, 1, space - 1)
-  if redis.call('HGET', KEYS[2], node) == string.sub(owner, space + 1) then return owner end
+  if redis.call('HGET', KEYS[2], node) == string.sub(owner, space + 1) then
+    if owner ~= ARGV[4] then return owner end
+    redis.call('SADD', KEYS[3], ARGV[1])
+  end
 end
 redis.call('HSET', KEYS[1], ARGV[1], me)
 return nil
 `
 
-/** KEYS owners. ARGV Client Identifier, node, incarnation. */
+/** KEYS owners, passed:<node>. ARGV Client Identifier, node, incarnation. The node is done with it, whoever took it meanwhile. */
 export const release = `
+redis.call('SREM', KEYS[2], ARGV[1])
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] .. ' ' .. ARGV[3] then redis.call('HDEL', KEYS[1], ARGV[1]) end
 return 1
 `

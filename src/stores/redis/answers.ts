@@ -130,6 +130,7 @@ export function undo(group: Group, keep: Group | null): void {
       if (before === undefined) chunk.marks?.delete(seq - chunk.firstSeq)
       else chunk.marks?.set(seq - chunk.firstSeq, before)
     }
+    if (keep === null) writes.doubted = writes.marks
     writes.marks = null
     if (keep !== null) carryOver(writes, keep)
   }
@@ -156,24 +157,38 @@ export function carryOver(writes: LaneWrites, into: Group): void {
 }
 
 /**
- * A group that had been given up was applied after all: what it appended is settled again by `into`.
+ * A group that had been given up was applied after all: what it appended is settled again by `into`, marks become what they are in
+ * memory.
+ * @param stays of a message: it was acknowledged all the same
  * @returns how many entries
  */
-export function takeBack(state: State, group: Group, answer: GroupAnswer, into: Group): number {
+export function takeBack(
+  state: State,
+  group: Group,
+  answer: GroupAnswer,
+  into: Group,
+  stays: (message: Buffer) => boolean,
+): number {
   let taken = 0
   for (const [i, writes] of group.lanes.entries()) {
     const of = answer.lanes[i]!
     hear(state, writes, of)
-    if (writes.messages.length === 0) continue
     const back = new LaneWrites(writes.lane)
     for (const [k, message] of writes.messages.entries())
-      back.settle(of.firstSeq + k, message.length, writes.shared?.[k]?.id ?? '', true)
+      if (!stays(message)) back.settle(of.firstSeq + k, message.length, writes.shared?.[k]?.id ?? '', true)
+    for (const [seq, { chunk }] of writes.doubted ?? []) {
+      if (chunk === undefined || chunk.isSettled(seq - chunk.firstSeq)) continue
+      back.marks ??= new Map()
+      const bytes = chunk.markOf(seq - chunk.firstSeq) ?? null
+      back.marks.set(seq, { bytes, before: bytes ?? undefined, chunk })
+    }
+    if (back.settled.length === 0 && back.marks === null) continue
     writes.lane.settledEntries += back.countedEntries
     writes.lane.settledBytes += back.countedBytes
     writes.lane.addWrites(back)
     into.lanes.push(back)
     into.touched = true
-    taken += writes.messages.length
+    taken += back.settled.length
   }
   return taken
 }

@@ -9,6 +9,8 @@ import type { State } from './state.ts'
 import type { Tables } from './tables.ts'
 
 const SLICE = 500
+/** Pause before Redis, which did not answer, is asked again, in ms. */
+const AGAIN_MS = 500
 
 /** One line of the stream. */
 interface Line {
@@ -57,6 +59,10 @@ export class Changes {
     return new Promise((resolve) => this.#waiting.push({ id, resolve }))
   }
 
+  close(): void {
+    this.#watcher = null
+  }
+
   /** There may be something new. */
   read(): void {
     if (this.#watcher === null) return
@@ -68,8 +74,9 @@ export class Changes {
     this.#readAll().then(
       () => this.#done(),
       () => {
-        // The connection was lost; what comes back reads on.
         this.#reading = false
+        // Redis is away. The connection that brings notices may have stood: nobody else would ask again.
+        this.#state.clock.after(AGAIN_MS, () => this.read())
       },
     )
   }
@@ -91,10 +98,12 @@ export class Changes {
       const lines = found.map(([id, fields]) => lineOf(id.toString(), fields))
       // Own ones that are not known are of a commit that was given up and applied: as if others had made them.
       const values = await this.#values(lines.filter(({ id }) => !this.#state.ownChanges.has(id)))
-      if (lines[0]!.id !== this.#seen + 1) this.#watcher!.missed()
+      const watcher = this.#watcher
+      if (watcher === null) return
+      if (lines[0]!.id !== this.#seen + 1) watcher.missed()
       for (const line of lines) {
         this.#seen = line.id
-        this.#watcher!.changed(this.#own(line) ?? this.#change(line, values))
+        watcher.changed(this.#own(line) ?? this.#change(line, values))
       }
       this.#wake()
     }

@@ -40,10 +40,13 @@ export class Commits {
   readonly #link: Link
   readonly #options: CommitOptions
   readonly #sender: Sender
+  readonly #codec: MessageCodec | null
   readonly #catchUp: (lane: RedisLane) => void
   readonly #doomed: (lanes: number) => void
   readonly #underWay: Group[] = []
   #doubtful: Group[] = []
+  /** Client Identifiers that other nodes took without this one's letting go, when the doubtful groups were asked about. */
+  #passed: ReadonlySet<string> = new Set()
   #repair: Group | null = null
   open = new Group()
   #awaySince = 0
@@ -67,6 +70,7 @@ export class Commits {
     this.#state = state
     this.#link = link
     this.#options = options
+    this.#codec = codec
     this.#sender = new Sender(state, link, options, codec)
     this.#catchUp = on.catchUp
     this.#doomed = on.doomed
@@ -94,6 +98,14 @@ export class Commits {
     return open.done
   }
 
+  /** See `Shared.certain`. */
+  async certain(): Promise<void> {
+    while (this.#doubtful.length > 0 || this.#repair !== null || this.#underWay.some(({ repairs }) => repairs)) {
+      this.open.touched = true
+      await this.commit()
+    }
+  }
+
   async finish(): Promise<void> {
     while (this.#lately !== null) await setImmediate()
     await this.commit().finally(() => {
@@ -105,7 +117,13 @@ export class Commits {
   async synchronise(): Promise<void> {
     try {
       const answerOf = await this.#sender.synchronise()
-      if (answerOf !== null) this.#resume(answerOf)
+      if (answerOf === null) return
+      if (this.#doubtful.length > 0) {
+        const generation = this.#sender.generation
+        this.#passed = await this.#sender.passedOver()
+        if (!this.#sender.current(generation)) return
+      }
+      this.#resume(answerOf)
     } catch {
       // The connection is gone again, or Redis is not ready.
       this.#again()
@@ -145,17 +163,38 @@ export class Commits {
     })
   }
 
+  /** Its publisher went on from there on another node: what is stored of it was not refused to it. */
+  readonly #stays = (message: Buffer): boolean =>
+    this.#passed.size > 0 && this.#passed.has(this.#codec?.parts(message)?.clientId ?? '')
+
   #settleDoubts(answerOf: (group: Group) => GroupAnswer | null): void {
     let entries = 0
     for (const group of this.#doubtful) {
       const answer = answerOf(group)
       this.#repair ??= newRepair()
-      if (answer === null) for (const writes of group.lanes) carryOver(writes, this.#repair)
-      else entries += takeBack(this.#state, group, answer, this.#repair)
+      if (answer === null) {
+        for (const writes of group.lanes) carryOver(writes, this.#repair)
+        continue
+      }
+      entries += takeBack(this.#state, group, answer, this.#repair, this.#stays)
+      this.#takeBackPacketIds(group, this.#repair)
+      // What stays has not been told to the lane's keeper.
+      if (this.#passed.size > 0) for (const { lane } of group.lanes) if (lane.kept) this.#catchUp(lane)
     }
     this.#doubtful = []
     if (this.#repair !== null && !this.#repair.touched) this.#repair = null
     if (entries > 0) this.#state.onEvent({ type: 'taken-back', entries })
+  }
+
+  /** Else the PUBLISH that was refused would be taken for stored when it is sent again, to another node. */
+  #takeBackPacketIds({ tables }: Group, into: Group): void {
+    for (const { op, key, value } of tables) {
+      if (op !== 'I' || this.#passed.has(key)) continue
+      const anew = [...this.#underWay, this.open].some((later) =>
+        later.tables.some((write) => write.op === 'I' && write.key === key && write.value === value),
+      )
+      if (!anew) into.takeOut('i', key, value)
+    }
   }
 
   #closeIfPossible(): void {
@@ -256,6 +295,9 @@ export class Commits {
       if (judged.code === 'node_fenced') this.#fenced = judged
       this.#fail(judged)
       if (judged === this.#fenced) this.#state.watcher?.fenced()
+    } else if (judged === 'passed over') {
+      this.#fail(unavailable('other nodes took over sessions that this one did not let go of'))
+      this.#state.watcher?.passedOver()
     } else {
       if (judged === 'elsewhere') this.#link.break()
       this.#again()
@@ -273,6 +315,8 @@ export class Commits {
       if (unknown) this.#doubtful.push(group)
       else this.#repair ??= newRepair()
       undo(group, unknown ? null : this.#repair)
+      if (group.repairs && !unknown)
+        for (const { op, key, value } of group.tables) this.#repair?.takeOut(op, key, value)
       this.#reject(group, error)
     }
     if (!repairFailed) {

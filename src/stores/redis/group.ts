@@ -31,6 +31,8 @@ export class LaneWrites {
   countedBytes = 0
   marks: Map<number, Mark> | null = null
   drops = false
+  /** Marks that were taken back in memory, of a group that may be stored all the same. */
+  doubted: Map<number, Mark> | null = null
 
   constructor(lane: RedisLane) {
     this.lane = lane
@@ -176,6 +178,12 @@ export class Group {
     this.tables.push({ op, key, more, value, other })
     this.touched = true
     this.grows = true
+  }
+
+  /** Writes nothing but what makes room: such a write is not refused for want of memory. */
+  takeOut(op: string, key: string, value: string | Buffer): void {
+    this.tables.push({ op, key, more: '', value, other: '' })
+    this.touched = true
   }
 
   change(change: Change): void {

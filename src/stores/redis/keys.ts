@@ -22,6 +22,10 @@ export class Keys {
   writer(id: string): string {
     return `${this.prefix}writer:${id}`
   }
+  /** Client Identifiers that others took from the node: see `clusters/redis/scripts.ts`. */
+  passed(node: string): string {
+    return `${this.prefix}passed:${node}`
+  }
   inbound(clientId: string): string {
     return `${this.prefix}inbound:${clientId}`
   }

@@ -49,7 +49,10 @@ end
 export const group = `
 local P, A, me = ARGV[1], ARGV[2], ARGV[3]
 ${entry}
-if ARGV[4] ~= '' and call('HGET', P .. 'incarnations', ARGV[4]) ~= ARGV[5] then return redis.error_reply('NODE_FENCED') end
+if ARGV[4] ~= '' then
+  if call('HGET', P .. 'incarnations', ARGV[4]) ~= ARGV[5] then return redis.error_reply('NODE_FENCED') end
+  if call('EXISTS', P .. 'passed:' .. ARGV[4]) == 1 then return redis.error_reply('NODE_PASSED_OVER') end
+end
 local writer, number = KEYS[1], tonumber(ARGV[6])
 local known = call('HMGET', writer, 'n', 's')
 if known[2] ~= ARGV[10] then return redis.error_reply('GROUP_STALE') end

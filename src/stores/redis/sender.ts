@@ -50,6 +50,16 @@ export class Sender {
     return generation === this.#generation
   }
 
+  get generation(): number {
+    return this.#generation
+  }
+
+  /** Client Identifiers that other nodes took from this one without its letting go. */
+  async passedOver(): Promise<ReadonlySet<string>> {
+    const { keys, node } = this.#state
+    return new Set(node === '' ? [] : await this.#link.client.smembers(keys.passed(node)))
+  }
+
   /** Nothing of what was sent and not answered counts: numbers go on after the last known. */
   restart(): void {
     this.#sent = this.#applied

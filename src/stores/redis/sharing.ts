@@ -22,6 +22,7 @@ export interface SharingParts {
   readonly changes: Changes
   /** Makes the connection on which notices come. */
   connect(): RedisClient
+  readonly answerTimeoutMs: number
 }
 
 export class Sharing implements Shared {
@@ -48,7 +49,12 @@ export class Sharing implements Shared {
     return this.#parts.tables.session(clientId)
   }
 
+  certain(): Promise<void> {
+    return this.#parts.commits.certain()
+  }
+
   close(): void {
+    this.#parts.changes.close()
     this.#wakes?.close()
   }
 
@@ -61,12 +67,17 @@ export class Sharing implements Shared {
     this.#parts.commits.joined()
     if (first) for (const lane of state.lanes.values()) lane.kept = false
     if (this.#wakes === null) {
-      this.#wakes = new Wakes(this.#parts.connect(), state, {
-        appended: (name) => this.#appended(name),
-        taken: (name) => this.#taken(name),
-        changed: () => this.#parts.changes.read(),
-        missed: () => this.#missed(),
-      })
+      this.#wakes = new Wakes(
+        this.#parts.connect(),
+        state,
+        {
+          appended: (name) => this.#appended(name),
+          taken: (name) => this.#taken(name),
+          changed: () => this.#parts.changes.read(),
+          missed: () => this.#missed(),
+        },
+        this.#parts.answerTimeoutMs,
+      )
       await this.#wakes.open()
     }
     await this.#parts.changes.begin(watcher)

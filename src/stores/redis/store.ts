@@ -118,6 +118,7 @@ export class RedisStore implements Store {
       tables: this.#tables,
       changes,
       connect: () => connect(options.redis, 'sluicemq-wakes'),
+      answerTimeoutMs,
     })
   }
 

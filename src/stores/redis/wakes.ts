@@ -1,5 +1,6 @@
 /** The second connection: notices that a kept lane got entries, that another process took one, that records changed. */
 import type { RedisClient } from '../../base/redis-connection.ts'
+import { keepPulse } from '../../base/redis-pulse.ts'
 import type { State } from './state.ts'
 
 export interface WakeListener {
@@ -16,9 +17,12 @@ export class Wakes {
   readonly #client: RedisClient
   readonly #state: State
   readonly #listener: WakeListener
+  readonly #stopPulse: () => void
   #subscribed = false
 
-  constructor(client: RedisClient, state: State, listener: WakeListener) {
+  /** @param answerTimeoutMs a connection that is silent for this long when it is asked is made anew */
+  constructor(client: RedisClient, state: State, listener: WakeListener, answerTimeoutMs: number) {
+    this.#stopPulse = keepPulse(client, state.clock, answerTimeoutMs)
     this.#state = state
     this.#listener = listener
     this.#client = client
@@ -41,6 +45,7 @@ export class Wakes {
   }
 
   close(): void {
+    this.#stopPulse()
     this.#client.disconnect()
   }
 

@@ -1,0 +1,76 @@
+/** A client moves to another node while the one that served it cannot be reached, and is alive. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { RawClient } from '../support/raw-client.ts'
+import { type Node, startNode } from '../support/redis-nodes.ts'
+import { hasRedis, RedisProcess } from '../support/redis-process.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
+
+const timing = { nodeTimeoutMs: 60_000, surrenderTimeoutMs: 200, commitTimeoutMs: 400, answerTimeoutMs: 5000 }
+
+describe.skipIf(!hasRedis)('a node that is passed over', () => {
+  let redis: RedisProcess
+  let line: TcpProxy
+  let a: Node
+  let b: Node
+
+  beforeEach(async () => {
+    redis = await RedisProcess.start({ appendfsync: 'no' })
+    line = await TcpProxy.start(redis.port)
+    a = await startNode(`redis://127.0.0.1:${line.port}`, 'a', {}, timing)
+    b = await startNode(redis.url, 'b', {}, timing)
+  })
+  afterEach(async () => {
+    await Promise.all([a.stop(), b.stop()])
+    await line.stop()
+    await redis.stop()
+  })
+
+  /** Payloads that a session waiting for `topic` has got. */
+  async function waiting(clientId: string): Promise<string[]> {
+    const reader = await RawClient.connected(b.mqtt, { clientId, clean: false })
+    reader.autoAck = true
+    await reader.publish({ topic: 'probe', payload: 'end', qos: 2 })
+    const payloads: string[] = []
+    while (payloads.at(-1) !== 'end') payloads.push((await reader.expect('publish')).payload.toString())
+    await reader.disconnect()
+    return payloads.slice(0, -1)
+  }
+
+  test.each([
+    ['never reached Redis in time', 'both', 'pubrec'],
+    ['is in Redis, unknown to the node', 'down', 'closed'],
+  ] as const)('a QoS 2 message that %s is delivered once when it is sent again elsewhere', async (_, held, end) => {
+    const sleeper = await RawClient.connected(b.mqtt, { clientId: 'sleeper', clean: false })
+    await sleeper.subscribe(['m', 2], ['probe', 2])
+    await sleeper.disconnect()
+    const writer = await RawClient.connected(a.mqtt, { clientId: 'writer', clean: false })
+    await writer.publish({ topic: 'm', payload: 'before', qos: 2 })
+    line.silence(held)
+    const packetId = writer.startPublish({ topic: 'm', payload: 'moved', qos: 2 })
+    // Where the commit is given up before the client goes, the node has closed the connection without an answer.
+    if (end === 'closed') await writer.closed
+    const again = await RawClient.connected(b.mqtt, { clientId: 'writer', clean: false })
+    again.startPublish({ topic: 'm', payload: 'moved', qos: 2, packetId, dup: true })
+    await again.expect('pubrec')
+    line.heal('late')
+    await writer.closed
+    again.ack('pubrel', packetId)
+    await again.expect('pubcomp')
+    // The node serves again, and has understood that it lost the client.
+    await expect.poll(() => redis.admin.exists('sluicemq:passed:a'), { timeout: 10_000 }).toBe(0)
+    const other = await RawClient.connected(a.mqtt, { clientId: 'other' })
+    await expect
+      .poll(() =>
+        other.publish({ topic: 'm', payload: 'after', qos: 1 }).then(
+          () => true,
+          () => false,
+        ),
+      )
+      .toBe(true)
+    await other.disconnect()
+    expect(await waiting('sleeper')).toEqual(['before', 'moved', 'after'])
+    await again.publish({ topic: 'm', payload: 'more', qos: 2, packetId })
+    expect(await waiting('sleeper')).toEqual(['more'])
+    await again.disconnect()
+  })
+})
