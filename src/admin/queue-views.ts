@@ -3,6 +3,7 @@ import { isUtf8 } from 'node:buffer'
 import type { Page, Seen } from '../queue/browse.ts'
 import type { Outlook } from '../queue/control.ts'
 import type { Failure } from '../queue/entry.ts'
+import type { Job } from '../queue/job-records.ts'
 import type { Found } from '../queue/selection.ts'
 
 /** A message without a receipt: looked at, not taken. Times are ISO 8601; payloads that are no UTF-8 are base64. */
@@ -43,6 +44,18 @@ export function messageView(found: Found | Seen): object {
 /** `next` goes into `after` for the next page; null: there is none. */
 export function pageView({ messages, next }: Page<Found | Seen>): object {
   return { messages: messages.map(messageView), next: next === undefined ? null : String(next) }
+}
+
+/** A redrive or replay, without how it remembers where it is. */
+export function jobView({ startedAt, endedAt, selection, ...job }: Job): object {
+  const { from, to, ...more } = selection
+  const times = { ...(from !== undefined && { from: iso(from) }), ...(to !== undefined && { to: iso(to) }) }
+  return {
+    ...job,
+    selection: { ...more, ...times },
+    startedAt: iso(startedAt),
+    ...(endedAt !== undefined && { endedAt: iso(endedAt) }),
+  }
 }
 
 /** Infinity is null: never, or without end. */

@@ -2,6 +2,8 @@
 import type { Command, Option } from 'commander'
 import { forecastQueue } from './forecast.ts'
 import {
+  cancelJob,
+  listJobs,
   listMessages,
   listQueues,
   pauseQueue,
@@ -66,12 +68,25 @@ export function addQueueCommands(
       .addOption(url())
       .option('--queue <name>', 'where they go')
       .option('--rate <per second>', 'no faster than this')
-      .action(async (name: string, options: Url & Selected & { queue?: string; rate?: string }) => {
-        const { url: at, queue: to, rate, ...selected } = options
-        const what = { selected, ...(to !== undefined && { queue: to }), ...(rate !== undefined && { rate }) }
+      .option('--no-wait', 'print the id of the job and return; see queue job')
+      .action(async (name: string, options: Url & Selected & { queue?: string; rate?: string; wait: boolean }) => {
+        const { url: at, queue: to, rate, wait, ...selected } = options
+        const what = { selected, wait, ...(to !== undefined && { queue: to }), ...(rate !== undefined && { rate }) }
         done(await runJob(at, name, kind, what, process))
       })
   }
+
+  const job = queue.command('job').description('redrives and replays; they go on after a restart')
+  job
+    .command('list')
+    .description('newest first')
+    .addOption(url())
+    .action(async (options: Url) => done(await listJobs(options.url, process)))
+  job
+    .command('cancel <id>')
+    .description('what it moved stays moved')
+    .addOption(url())
+    .action(async (id: string, options: Url) => done(await cancelJob(options.url, id, process)))
 
   const dead = queue.command('dead').description('look at dead letters, or the messages of any queue')
   selecting(dead.command('list <queue>').description('messages, oldest first'))

@@ -18,8 +18,12 @@ interface Info {
 interface Job {
   id: string
   kind: string
+  from: string
+  to?: string
   state: string
   count: number
+  perSecond: number
+  startedAt: string
   error?: string
 }
 
@@ -80,12 +84,30 @@ export function purgeQueue(url: string, name: string, process: Port): Promise<nu
   })
 }
 
-/** Starts a redrive or replay and waits for its end. */
+/** Every redrive and replay that the broker knows of. */
+export function listJobs(url: string, process: Port): Promise<number> {
+  return speaking(process, async () => {
+    const { jobs } = (await callApi(url, 'GET', '/queue-jobs')) as { jobs: Job[] }
+    const rows = jobs.map(({ id, kind, from, to = '', state, count, perSecond, startedAt, error = '' }) => {
+      return [id, kind, from, to, state, `${count}`, perSecond === 0 ? '' : `${perSecond}/s`, startedAt, error]
+    })
+    process.out(table(['ID', 'KIND', 'FROM', 'TO', 'STATE', 'COUNT', 'RATE', 'STARTED', ''], rows))
+  })
+}
+
+export function cancelJob(url: string, id: string, process: Port): Promise<number> {
+  return speaking(process, async () => {
+    const { state, count } = (await callApi(url, 'DELETE', `/queue-jobs/${encodeURIComponent(id)}`)) as Job
+    process.out(`${id} is ${state}; ${count} messages stay where they went\n`)
+  })
+}
+
+/** Starts a redrive or replay and waits for its end, unless it is not to. The job goes on when the command is ended. */
 export function runJob(
   url: string,
   name: string,
   kind: 'redrive' | 'replay',
-  { selected, queue, rate }: { selected: Selected; queue?: string; rate?: string },
+  { selected, queue, rate, wait }: { selected: Selected; queue?: string; rate?: string; wait: boolean },
   process: Port,
 ): Promise<number> {
   return speaking(process, async () => {
@@ -93,6 +115,10 @@ export function runJob(
     const perSecond = rate === undefined ? undefined : Number(rate)
     const body = { ...rest, topicFilter, clientId, ids, queue, perSecond }
     let job = (await callApi(url, 'POST', `${pathOf(name)}/${kind}`, body)) as Job
+    if (!wait) {
+      process.out(`${job.id}\n`)
+      return
+    }
     while (job.state === 'running') job = (await callApi(url, 'GET', `/queue-jobs/${job.id}?waitMs=${WAIT_MS}`)) as Job
     const said = kind === 'redrive' ? 'moved' : 'replayed'
     process.out(

@@ -5,11 +5,13 @@ import type { Store } from '../store.ts'
 import { browseLane, browseQueue, type Page, type Seen } from './browse.ts'
 import { Capacity, TARGET_WAIT_SECONDS } from './capacity.ts'
 import type { Forecast, Measured } from './forecast.ts'
-import { type Job, Jobs } from './jobs.ts'
+import type { Job, JobFacts } from './job-records.ts'
+import { type Course, Jobs } from './jobs.ts'
 import type { Queues } from './queues.ts'
-import { redriveStep } from './redrive.ts'
-import { replayStep } from './replay.ts'
+import { type RedriveProgress, redriveCourse } from './redrive.ts'
+import { type ReplayProgress, replayCourse } from './replay.ts'
 import type { Found, Selection } from './selection.ts'
+import type { EntryTerms } from './terms.ts'
 import { Upkeep } from './upkeep.ts'
 
 export interface ControlParts {
@@ -36,7 +38,9 @@ export class QueueControl {
 
   constructor(parts: ControlParts) {
     this.#parts = parts
-    this.jobs = new Jobs(parts.clock, parts.random)
+    const { store, clock, random, commit } = parts
+    const course = (facts: JobFacts, progress: unknown): Course => this.#course(facts, progress)
+    this.jobs = new Jobs({ store, clock, random, commit, course })
     this.#measuring = new Upkeep(parts.clock, async () => this.sample())
   }
 
@@ -76,40 +80,55 @@ export class QueueControl {
   }
 
   /**
-   * Moves messages back into the queue they came from, or all of them into `to`. Goes on after it has returned.
+   * Moves messages back into the queue they came from, or all of them into `to`. Resolves when it is durable that this is to be
+   * done; goes on from there, whatever happens to the process.
    * @param perSecond 0: as fast as it goes
-   * @throws SluiceError queue_unknown, topic_filter_invalid
+   * @throws SluiceError queue_unknown, topic_filter_invalid, quota_exceeded, store_unavailable, store_full
    */
-  redrive(from: string, selection: Selection, perSecond = 0, to?: string): Job {
-    const { queues, store, commit } = this.#parts
-    const queue = queues.get(from)
+  async redrive(from: string, selection: Selection, perSecond = 0, to?: string): Promise<Job> {
+    const { queues } = this.#parts
+    queues.get(from)
     if (to !== undefined) queues.get(to)
-    const target = (name: string) => queues.ensure(name)
-    const step = redriveStep(queue, selection, to, { store, commit, target })
-    return this.jobs.start({ kind: 'redrive', from, ...(to !== undefined && { to }) }, perSecond, step)
+    return this.jobs.start({ kind: 'redrive', from, selection, perSecond, ...(to !== undefined && { to }) })
   }
 
   /**
    * Copies messages that a queue kept into it once more, or into another: a queue with its groups, or one group alone.
-   * Goes on after it has returned.
-   * @throws SluiceError queue_unknown, topic_filter_invalid, nothing_retained
+   * Otherwise as `redrive`.
+   * @throws SluiceError as `redrive`; nothing_retained
    */
-  replay(from: string, selection: Selection, perSecond = 0, to = from): Job {
-    const { queues, store, clock, commit } = this.#parts
+  async replay(from: string, selection: Selection, perSecond = 0, to = from): Promise<Job> {
+    const { queues } = this.#parts
     const intake = queues.intake(from)
-    const queue = queues.get(to)
+    queues.get(to)
     if (intake.retained.lane.waiting === 0)
       throw new SluiceError('nothing_retained', `the queue ${intake.name} keeps nothing: see queues.*.retention`)
-    const step = replayStep(intake, selection, {
-      store,
-      clock,
-      commit,
-      targets: (terms) => {
-        const into = queues.intake(to)
-        return into.targetsOf(terms, into.name === to ? undefined : queue)
-      },
-    })
-    return this.jobs.start({ kind: 'replay', from, to }, perSecond, step)
+    return this.jobs.start({ kind: 'replay', from, to, selection, perSecond })
+  }
+
+  /** Jobs that were running go on. The queues must be open. */
+  open(): void {
+    this.jobs.open()
+  }
+
+  #course({ kind, from, to, selection }: JobFacts, progress: unknown): Course {
+    const { queues, store, clock, commit } = this.#parts
+    if (kind === 'redrive') {
+      const target = (name: string) => queues.ensure(name)
+      return redriveCourse(
+        queues.get(from),
+        selection,
+        to,
+        { store, commit, target },
+        progress as RedriveProgress | null,
+      )
+    }
+    const intake = queues.intake(from)
+    const targets = (terms: EntryTerms) => {
+      const into = queues.intake(to ?? from)
+      return into.targetsOf(terms, into.name === (to ?? from) ? undefined : queues.get(to ?? from))
+    }
+    return replayCourse(intake, selection, { store, clock, commit, targets }, progress as ReplayProgress | null)
   }
 
   /**

@@ -1,43 +1,78 @@
 import type { Clock } from '../base/clock.ts'
 import type { Random } from '../base/random.ts'
 import { SluiceError } from '../errors.ts'
+import type { Store } from '../store.ts'
+import { type Job, type JobFacts, JobRecords } from './job-records.ts'
 
 /** Messages between two commits of a job that goes as fast as it can. */
 export const BATCH = 500
 /** A job with a rate moves what is due this often, in ms. */
 const BEAT_MS = 100
+/** Pause before a job goes on whose store failed, in ms. */
+const RETRY_MS = 1000
 /** Finished jobs that can still be asked for. */
 const REMEMBERED_MAX = 100
+/** Jobs at one time. */
+const RUNNING_MAX = 100
 
-export type JobKind = 'redrive' | 'replay'
+/** Where a job goes on: JSON, of the job's own kind. */
+export type Progress = unknown
 
-/** Something that goes through many messages while the queues run on. It lives as long as the process. */
-export interface Job {
-  readonly id: string
-  readonly kind: JobKind
-  readonly from: string
-  /** Absent: each message goes back to the queue it came from. */
-  readonly to?: string
-  state: 'running' | 'done' | 'cancelled' | 'failed'
-  /** Messages moved or copied so far; durable. */
-  count: number
-  error?: string
+/**
+ * What a job does: up to `max` messages more, durable when it resolves with their number; null when nothing is left.
+ * @param note to be called in the turn in which the messages are written: says how far the job is then, in the same group
+ */
+export type JobStep = (max: number, note: (progress: Progress, count: number) => void) => Promise<number | null>
+
+/** A job from its beginning, or from where it had come. */
+export interface Course {
+  /** Where it begins; what it is to look at is settled with that. */
+  readonly progress: Progress
+  readonly step: JobStep
 }
 
-/** What a job does: up to `max` messages more, durable when it resolves; null when nothing is left. */
-export type JobStep = (max: number) => Promise<number | null>
+export interface JobsParts {
+  readonly store: Store
+  readonly clock: Clock
+  readonly random: Random
+  commit(): Promise<void>
+  /**
+   * @param progress null: from the beginning
+   * @throws SluiceError what it needs is not there
+   */
+  course(facts: JobFacts, progress: Progress): Course
+}
 
-/** The jobs of this process. */
+/**
+ * Jobs go through many messages while the queues run on. How far each is stands in the store, in one group with what it
+ * moved: after a restart, or on the node that keeps the queues next, it goes on there, and moves nothing twice.
+ *
+ *     running ──nothing left──▶ done
+ *        │ ├────cancel───────▶ cancelled
+ *        │ └────cannot go on─▶ failed
+ *        └ while the store fails it waits and tries again
+ */
 export class Jobs {
-  readonly #clock: Clock
-  readonly #random: Random
+  readonly #parts: JobsParts
+  readonly #records: JobRecords
   readonly #jobs = new Map<string, Job>()
   readonly #running = new Map<string, Promise<void>>()
+  /** Wake those who sleep, for `close`. */
+  readonly #sleepers = new Set<() => void>()
   #closed = false
 
-  constructor(clock: Clock, random: Random) {
-    this.#clock = clock
-    this.#random = random
+  constructor(parts: JobsParts) {
+    this.#parts = parts
+    this.#records = new JobRecords(parts.store)
+  }
+
+  /** Reads what there is; jobs that were running go on. */
+  open(): void {
+    for (const { job, progress } of this.#records.all()) {
+      if (this.#jobs.has(job.id)) continue
+      this.#jobs.set(job.id, job)
+      if (job.state === 'running') this.#begin(job, progress)
+    }
   }
 
   /** Newest first. */
@@ -52,10 +87,15 @@ export class Jobs {
     return job
   }
 
-  /** What it has moved stays moved. */
-  cancel(id: string): Job {
+  /**
+   * What it has moved stays moved. Resolves when it is durable that it does not go on.
+   * @throws SluiceError job_unknown, store_unavailable, store_full
+   */
+  async cancel(id: string): Promise<Job> {
     const job = this.get(id)
-    if (job.state === 'running') job.state = 'cancelled'
+    if (job.state !== 'running' && job.state !== 'cancelled') return job
+    this.#end(job, 'cancelled')
+    await this.#parts.commit()
     return job
   }
 
@@ -68,62 +108,118 @@ export class Jobs {
     }
     let cancel = (): void => {}
     const over = new Promise<void>((resolve) => {
-      cancel = this.#clock.after(ms, resolve)
+      cancel = this.#parts.clock.after(ms, resolve)
     })
     await Promise.race([running, over])
     cancel()
     return this.get(id)
   }
 
-  /** @param perSecond messages a second; 0: as fast as it goes */
-  start(what: { kind: JobKind; from: string; to?: string }, perSecond: number, step: JobStep): Job {
-    const job: Job = { ...what, id: this.#random.id(6), state: 'running', count: 0 }
+  /**
+   * Resolves when it is durable that the job is to be done.
+   * @throws SluiceError quota_exceeded; store_unavailable, store_full; as `course`
+   */
+  async start(what: Omit<JobFacts, 'id' | 'startedAt'>): Promise<Job> {
+    if (this.#running.size >= RUNNING_MAX)
+      throw new SluiceError('quota_exceeded', `${RUNNING_MAX} jobs are running; cancel one, or wait`)
+    const { clock, random, commit } = this.#parts
+    const job: Job = { ...what, id: random.id(6), startedAt: clock.now(), state: 'running', count: 0 }
+    const { progress } = this.#parts.course(job, null)
+    this.#records.put(job, progress)
+    await commit()
     this.#jobs.set(job.id, job)
-    for (const [id, { state }] of this.#jobs) {
-      if (this.#jobs.size <= REMEMBERED_MAX) break
-      if (state !== 'running') this.#jobs.delete(id)
-    }
-    const running = this.#run(job, perSecond, step).finally(() => this.#running.delete(job.id))
-    this.#running.set(job.id, running)
+    this.#forget()
+    if (!this.#closed) this.#begin(job, progress)
     return job
   }
 
-  /** Ends all of them where they are. */
+  /** Ends all of them where they are; they go on at the next start. */
   async close(): Promise<void> {
     this.#closed = true
-    for (const job of this.#jobs.values()) if (job.state === 'running') job.state = 'cancelled'
+    for (const wake of this.#sleepers) wake()
     await Promise.all(this.#running.values())
   }
 
-  async #run(job: Job, perSecond: number, step: JobStep): Promise<void> {
-    let allowance = 0
-    try {
-      while (job.state === 'running' && !this.#closed) {
-        if (perSecond > 0) {
-          allowance = Math.min(allowance + (perSecond * BEAT_MS) / 1000, Math.max(1, perSecond))
-          if (allowance < 1) {
-            await this.#beat()
-            continue
-          }
-        }
-        const moved = await step(perSecond > 0 ? Math.min(BATCH, Math.floor(allowance)) : BATCH)
-        if (moved === null) {
-          job.state = 'done'
-          return
-        }
-        job.count += moved
-        allowance -= moved
-        if (perSecond > 0) await this.#beat()
-      }
-    } catch (error) {
-      job.state = 'failed'
-      job.error = (error as Error).message
+  #begin(job: Job, progress: Progress): void {
+    const running = this.#run(job, progress).finally(() => this.#running.delete(job.id))
+    this.#running.set(job.id, running)
+  }
+
+  #forget(): void {
+    for (const [id, { state }] of this.#jobs) {
+      if (this.#jobs.size <= REMEMBERED_MAX) break
+      if (state === 'running') continue
+      this.#jobs.delete(id)
+      this.#records.remove(id)
     }
   }
 
-  #beat(): Promise<void> {
+  #end(job: Job, state: 'done' | 'cancelled' | 'failed'): void {
+    job.state = state
+    job.endedAt = this.#parts.clock.now()
+    this.#records.advance(job, null)
+  }
+
+  async #run(job: Job, progress: Progress): Promise<void> {
+    let at = progress
+    while (job.state === 'running' && !this.#closed) {
+      try {
+        const { step } = this.#parts.course(job, at)
+        const done = await this.#walk(job, step, (reached) => {
+          at = reached
+        })
+        if (done && job.state === 'running') this.#end(job, 'done')
+        await this.#parts.commit().catch(() => {})
+        return
+      } catch (error) {
+        job.error = (error as Error).message
+        if (error instanceof SluiceError && error.kind === 'dependency') {
+          await this.#sleep(RETRY_MS)
+        } else {
+          this.#end(job, 'failed')
+          await this.#parts.commit().catch(() => {})
+        }
+      }
+    }
+  }
+
+  /** True when nothing is left. */
+  async #walk(job: Job, step: JobStep, reached: (progress: Progress) => void): Promise<boolean> {
+    const { perSecond } = job
+    let allowance = 0
+    while (job.state === 'running' && !this.#closed) {
+      if (perSecond > 0) {
+        allowance = Math.min(allowance + (perSecond * BEAT_MS) / 1000, Math.max(1, perSecond))
+        if (allowance < 1) {
+          await this.#sleep(BEAT_MS)
+          continue
+        }
+      }
+      let noted: Progress
+      const moved = await step(perSecond > 0 ? Math.min(BATCH, Math.floor(allowance)) : BATCH, (progress, count) => {
+        noted = progress
+        this.#records.advance({ ...job, count: job.count + count }, progress)
+      })
+      delete job.error
+      if (moved === null) return true
+      job.count += moved
+      if (noted !== undefined) reached(noted)
+      allowance -= moved
+      if (perSecond > 0) await this.#sleep(BEAT_MS)
+    }
+    return false
+  }
+
+  #sleep(ms: number): Promise<void> {
+    if (this.#closed) return Promise.resolve()
     return new Promise((resolve) => {
-      this.#clock.after(BEAT_MS, resolve)
+      const wake = (): void => {
+        this.#sleepers.delete(wake)
+        cancel()
+        resolve()
+      }
+      this.#sleepers.add(wake)
+      const cancel = this.#parts.clock.after(ms, wake)
     })
   }
 }

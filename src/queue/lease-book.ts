@@ -105,11 +105,15 @@ export class LeaseBook {
     return entry
   }
 
-  /** It did not get there: the message is ready again. */
-  revive(entry: Entry): void {
+  /**
+   * It did not get there: the message is ready again.
+   * @param marked the open group, or one that was refused, has the mark of `markBuried`
+   */
+  revive(entry: Entry, marked = true): void {
     this.dying--
     this.#makeReady(entry)
     if (entry.history !== null) this.#mark(entry)
+    else if (marked) this.#store.mark(this.#lane, entry.seq, null)
   }
 
   /** Gives up a message that nobody holds: it waits for its next attempt, or to be handed out again. */

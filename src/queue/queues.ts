@@ -92,6 +92,7 @@ export class Queues {
     for (const name of this.#queues.keys()) if (this.#settings.parentOf(name) === null) this.intake(name)
     await Promise.all([...this.#intakes.values()].map((intake) => intake.restore()))
     this.#startUpkeep()
+    this.control.open()
     // The epochs of new queues: no id may be given that a restart would change.
     await this.#commit()
   }

@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import type { LaneTarget, Store } from '../store.ts'
 import { walkLane } from './browse.ts'
 import type { Intake } from './intake.ts'
-import type { JobStep } from './jobs.ts'
+import type { Course, JobStep } from './jobs.ts'
 import { compileSelection, type Found, type Selection } from './selection.ts'
 import type { EntryTerms } from './terms.ts'
 
@@ -14,22 +14,33 @@ export interface ReplayParts {
   targets(terms: EntryTerms): readonly LaneTarget[]
 }
 
+/** How far a replay is. */
+export interface ReplayProgress {
+  /** Number among what is kept from which it goes on. */
+  readonly from: number
+  /** And before which it ends: what comes while it runs is not meant. */
+  readonly end: number
+}
+
 /**
  * Copies messages that a queue kept into a queue once more: with the id and the deduplication key of the first time, and
- * marked as replayed. Neither limits nor the deduplication window of the queue stand in their way.
+ * marked as replayed. Neither limits nor the deduplication window of the queue stand in their way. The copies and how far the
+ * job is are one group, so that a crash makes none of them twice.
+ * @param begun where an earlier process had come; null: from the beginning
+ * @throws SluiceError topic_filter_invalid
  */
-export function replayStep(
+export function replayCourse(
   intake: Intake,
   selection: Selection,
   { store, clock, commit, targets }: ReplayParts,
-): JobStep {
+  begun: ReplayProgress | null,
+): Course {
   const select = compileSelection(selection)
   const { lane } = intake.retained
-  // What comes while the job runs is not meant.
-  const end = lane.nextSeq
-  let from: number | null = 1
-  return async (max) => {
-    if (from === null) return null
+  let progress: ReplayProgress = begun ?? { from: 1, end: lane.nextSeq }
+  const step: JobStep = async (max, note) => {
+    const { from, end } = progress
+    if (from >= end) return null
     const found: { found: Found; stored: Buffer }[] = []
     const next = await walkLane(store, lane, from, (seq, chunk, i) => {
       if (found.length >= max || seq >= end) return false
@@ -38,13 +49,29 @@ export function replayStep(
       return true
     })
     const now = clock.now()
+    let reached: ReplayProgress = { from: next ?? end, end }
+    let count = 0
+    let failure: unknown = null
     for (const { found: one, stored } of found) {
       // Its time is that of the first time: what was to wait or to expire then is neither now.
       const { deliverAt: _, expiresAt: __, ...terms } = one.terms
-      store.append(stored, targets({ ...terms, id: one.id, replayedAt: now }))
+      try {
+        store.append(stored, targets({ ...terms, id: one.id, replayedAt: now }))
+      } catch (error) {
+        // What was written before it is in the open group, whoever commits that.
+        failure = error
+        reached = { from: one.seq, end }
+        break
+      }
+      count++
     }
-    if (found.length > 0) await commit()
-    from = next === null || next >= end ? null : next
-    return found.length
+    if (count > 0) {
+      note(reached, count)
+      await commit()
+    }
+    if (failure !== null) throw failure
+    progress = reached
+    return count
   }
+  return { progress, step }
 }

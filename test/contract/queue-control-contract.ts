@@ -1,6 +1,6 @@
 /** What people do with queues: look at messages, move dead letters back, replay. One suite for every store. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Job } from '../../src/queue/jobs.ts'
+import type { Job } from '../../src/queue/job-records.ts'
 import type { QueueSettings } from '../../src/queue/settings.ts'
 import { Bench, payloads, plain, type StoreHarness } from './queue-contract.ts'
 import { enter, pass } from './queue-order-contract.ts'
@@ -23,7 +23,7 @@ export function queueControlContract(name: string, makeHarness: () => StoreHarne
       await harness.dispose()
     })
 
-    const done = (job: Job): Promise<Job> => bench.queues.control.jobs.ended(job.id)
+    const done = async (job: Job | Promise<Job>): Promise<Job> => bench.queues.control.jobs.ended((await job).id)
     const pull = async (queue: string, max = 1000) => bench.queues.get(queue).pull(max, 10_000)
 
     async function kill(count: number, reason = 'broken'): Promise<string[]> {
@@ -120,7 +120,7 @@ export function queueControlContract(name: string, makeHarness: () => StoreHarne
       test('at a rate', async () => {
         await make()
         await kill(10)
-        const job = bench.queues.control.redrive('work.dead', {}, 20)
+        const job = await bench.queues.control.redrive('work.dead', {}, 20)
         const counts = [job.count]
         for (let i = 0; i < 200 && job.state === 'running'; i++) {
           await pass(bench, 100)
@@ -174,7 +174,7 @@ export function queueControlContract(name: string, makeHarness: () => StoreHarne
         const got = await pull('work')
         await pull('work@g')
         const { control } = bench.queues
-        const into = async (job: Job, queue: string): Promise<string[]> => {
+        const into = async (job: Promise<Job>, queue: string): Promise<string[]> => {
           await done(job)
           return payloads(await pull(queue))
         }
@@ -204,10 +204,92 @@ export function queueControlContract(name: string, makeHarness: () => StoreHarne
           await retained.trim()
         }
         expect(retained.lane.waiting).toBe(0)
-        expect(() => bench.queues.control.replay('work', {})).toThrow(
-          expect.objectContaining({ code: 'nothing_retained' }),
-        )
+        await expect(bench.queues.control.replay('work', {})).rejects.toMatchObject({ code: 'nothing_retained' })
         expect(bench.work.waiting).toBe(100)
+      })
+    })
+
+    describe('a job that a restart interrupts', () => {
+      /** Until the job has moved so many. */
+      const moved = async (id: string, count: number): Promise<void> => {
+        for (let i = 0; i < 1000 && bench.queues.control.jobs.get(id).count < count; i++) await pass(bench, 100)
+        expect(bench.queues.control.jobs.get(id).count).toBeGreaterThanOrEqual(count)
+      }
+      const finish = async (id: string): Promise<Job> => {
+        for (let i = 0; i < 1000 && bench.queues.control.jobs.get(id).state === 'running'; i++) await pass(bench, 100)
+        return bench.queues.control.jobs.get(id)
+      }
+
+      test('a redrive goes on where it was, moves every message once, and not what came after it began', async () => {
+        await make()
+        await kill(40)
+        const { id } = await bench.queues.control.redrive('work.dead', { reason: 'broken' }, 50)
+        await moved(id, 5)
+        for (let i = 0; i < 4; i++) enter(bench, 'new')
+        await bench.store.commit()
+        const held = await pull('work')
+        await bench.work.nack(
+          held.map(({ receipt }, i) =>
+            payloads([held[i]!])[0] === 'new' ? { receipt, reason: 'broken' } : { receipt, release: true },
+          ),
+        )
+        await bench.settled()
+        await bench.reopen()
+        const [listed] = bench.queues.control.jobs.list()
+        expect([listed!.id, listed!.state, listed!.selection, listed!.perSecond]).toEqual([
+          ...[id, 'running', { reason: 'broken' }, 50],
+        ])
+        await moved(id, 15)
+        await bench.reopen()
+        const job = await finish(id)
+        expect([job.state, job.count]).toEqual(['done', 40])
+        const got = await pull('work')
+        expect(new Set(got.map((delivery) => delivery.id)).size).toBe(40)
+        expect(got).toHaveLength(40)
+        expect(bench.queues.get('work.dead').waiting).toBe(4)
+        await bench.reopen()
+        expect(bench.queues.control.jobs.get(id)).toMatchObject({ state: 'done', count: 40 })
+      })
+
+      test('a replay goes on where it was and copies every message once', async () => {
+        await make({ retention: { ms: 600_000, bytesMax: 1024 ** 2 } })
+        for (let i = 0; i < 40; i++) enter(bench, String(i))
+        await bench.store.commit()
+        const { id } = await bench.queues.control.replay('work', {}, 50, 'other')
+        await moved(id, 5)
+        enter(bench, 'too late')
+        await bench.store.commit()
+        await bench.reopen()
+        await moved(id, 15)
+        await bench.reopen()
+        const job = await finish(id)
+        expect([job.state, job.count]).toEqual(['done', 40])
+        expect(payloads(await pull('other'))).toEqual(Array.from({ length: 40 }, (_, i) => String(i)))
+      })
+
+      test('one that was cancelled stays so', async () => {
+        await make()
+        await kill(20)
+        const { id } = await bench.queues.control.redrive('work.dead', {}, 10)
+        await moved(id, 2)
+        await bench.queues.control.jobs.cancel(id)
+        await bench.settled()
+        const { count } = bench.queues.control.jobs.get(id)
+        await bench.reopen()
+        for (let i = 0; i < 10; i++) await pass(bench, 100)
+        expect(bench.queues.control.jobs.get(id)).toMatchObject({ state: 'cancelled', count })
+        expect(bench.queues.get('work.dead').waiting).toBe(20 - count)
+      })
+
+      test('those that are over are forgotten when there are a hundred more', async () => {
+        await make()
+        const first = await bench.queues.control.redrive('work', {})
+        await done(first)
+        for (let i = 0; i < 100; i++) await done(bench.queues.control.redrive('work', {}))
+        await bench.settled()
+        await bench.reopen()
+        expect(bench.queues.control.jobs.list()).toHaveLength(100)
+        expect(() => bench.queues.control.jobs.get(first.id)).toThrow(expect.objectContaining({ code: 'job_unknown' }))
       })
     })
 

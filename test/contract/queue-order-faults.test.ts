@@ -81,39 +81,48 @@ describe('a work queue whose store fails', () => {
     expect([bench.work.waiting, bench.queues.intake('work').schedule.waiting]).toEqual([0, 0])
   })
 
-  test('a redrive that fails leaves everything where it is, and another one moves it', async () => {
-    for (const payload of ['1', '2', '3']) enter(bench, payload)
+  test('a redrive whose store fails waits, and moves everything once when it is back', async () => {
+    for (const payload of ['1', '2', '3', '4']) enter(bench, payload)
     await bench.store.commit()
     const got = await bench.work.pull(9, 60_000)
     await bench.work.nack(got.map(({ receipt }) => ({ receipt, reason: 'broken' })))
+    await bench.settled()
     const { control } = bench.queues
     faults.failing = true
-    const failed = control.redrive('work.dead', {})
-    await control.jobs.ended(failed.id)
-    expect([failed.state, failed.count]).toEqual(['failed', 0])
+    await expect(control.redrive('work.dead', {})).rejects.toMatchObject({ code: 'store_unavailable' })
     await recovered()
-    expect([bench.work.waiting, bench.queues.get('work.dead').ready]).toEqual([0, 3])
+    expect([bench.work.waiting, bench.queues.get('work.dead').ready, control.jobs.list()]).toEqual([0, 4, []])
+    const job = await control.redrive('work.dead', {}, 10)
+    while (job.count < 1) await pass(bench, 100)
+    faults.failing = true
+    for (let i = 0; i < 30; i++) await pass(bench, 100)
+    expect(job).toMatchObject({ state: 'running', error: expect.stringContaining('the test broke the store') })
+    const { count } = job
+    await recovered()
+    expect(count).toBeLessThan(4)
+    for (let i = 0; i < 100 && job.state === 'running'; i++) await pass(bench, 100)
+    expect([job.state, job.count, bench.queues.get('work.dead').waiting]).toEqual(['done', 4, 0])
     await bench.reopen()
-    const job = bench.queues.control.redrive('work.dead', {})
-    await bench.queues.control.jobs.ended(job.id)
-    expect([job.count, bench.queues.get('work.dead').waiting]).toEqual([3, 0])
-    expect(payloads(await bench.work.pull(9, 60_000)).sort()).toEqual(['1', '2', '3'])
+    expect(payloads(await bench.work.pull(9, 60_000)).sort()).toEqual(['1', '2', '3', '4'])
   })
 
-  test('a replay that fails has replayed what it counted', async () => {
+  test('a replay whose store fails waits, and copies everything once when it is back', async () => {
     for (let i = 0; i < 10; i++) enter(bench, String(i))
     await bench.store.commit()
     const got = await bench.work.pull(99, 60_000)
     await bench.work.ack(got.map(({ receipt }) => receipt))
-    faults.failing = true
     const { control } = bench.queues
-    const failed = control.replay('work', {})
-    await control.jobs.ended(failed.id)
+    const job = await control.replay('work', {}, 20)
+    while (job.count < 2) await pass(bench, 100)
+    faults.failing = true
+    for (let i = 0; i < 30; i++) await pass(bench, 100)
+    const { state, count } = job
     await recovered()
-    expect([failed.state, failed.count, bench.work.waiting]).toEqual(['failed', 0, 0])
-    const job = control.replay('work', {})
-    await control.jobs.ended(job.id)
+    expect(state).toBe('running')
+    expect(count).toBeLessThan(10)
+    for (let i = 0; i < 100 && job.state === 'running'; i++) await pass(bench, 100)
     expect([job.state, job.count, bench.work.waiting]).toEqual(['done', 10, 10])
+    expect(job.error).toBeUndefined()
   })
 
   test('the next message of a key that was leased in vain is handed out again, in its turn', async () => {

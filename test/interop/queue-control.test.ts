@@ -160,4 +160,11 @@ test('jobs are listed, and an unknown one is refused', async () => {
   ])
   expect((await http('DELETE', `/queue-jobs/${jobs[0]!.id}`)).body.state).toBe('done')
   expect((await http('GET', '/queue-jobs/none')).body.error.code).toBe('job_unknown')
+  const id = (await run('queue', 'redrive', 'work', '--rate', '1', '--no-wait')).out.trim()
+  expect((await run('queue', 'job', 'list')).out).toMatch(new RegExp(`\\n${id} +redrive +work +running|${id} .* done`))
+  expect((await run('queue', 'job', 'cancel', id)).out).toMatch(new RegExp(`^${id} is (cancelled|done); 0 messages`))
+  expect(await run('queue', 'job', 'cancel', 'none')).toMatchObject({
+    code: 78,
+    err: expect.stringContaining('job_unknown: there is no job "none"'),
+  })
 })

@@ -6,7 +6,7 @@ import { SluiceError } from '../../errors.ts'
 import type { Queues } from '../../queue/queues.ts'
 import type { Selection } from '../../queue/selection.ts'
 import { sendHttpError } from '../errors.ts'
-import { forecastView, messageView, pageView } from '../queue-views.ts'
+import { forecastView, jobView, messageView, pageView } from '../queue-views.ts'
 import { paramsSchema, requestFault } from './queue-schemas.ts'
 
 const PAGE_DEFAULT = 50
@@ -108,7 +108,7 @@ export async function queueControlRoutes(app: FastifyInstance, { queues }: { que
     schema('Move dead letters back into their queue, or all of them into another', { body: moveBody }),
     async ({ params, body }, reply) => {
       const { queue, perSecond = 0, ...rest } = body ?? {}
-      return reply.code(202).send(control.redrive(params.queue, selected(rest), perSecond, queue))
+      return reply.code(202).send(jobView(await control.redrive(params.queue, selected(rest), perSecond, queue)))
     },
   )
 
@@ -117,7 +117,7 @@ export async function queueControlRoutes(app: FastifyInstance, { queues }: { que
     schema('Copy kept messages into the queue, or another, once more', { body: moveBody }),
     async ({ params, body }, reply) => {
       const { queue, perSecond = 0, ...rest } = body ?? {}
-      return reply.code(202).send(control.replay(params.queue, selected(rest), perSecond, queue))
+      return reply.code(202).send(jobView(await control.replay(params.queue, selected(rest), perSecond, queue)))
     },
   )
 
@@ -172,8 +172,8 @@ export async function queueControlRoutes(app: FastifyInstance, { queues }: { que
   )
 
   const jobs = '/api/v1/queue-jobs'
-  app.get(jobs, { schema: { tags, summary: 'Redrives and replays of this process, newest first' } }, async () => ({
-    jobs: control.jobs.list(),
+  app.get(jobs, { schema: { tags, summary: 'Redrives and replays, newest first' } }, async () => ({
+    jobs: control.jobs.list().map(jobView),
   }))
   const waitQuery = {
     type: 'object',
@@ -183,12 +183,12 @@ export async function queueControlRoutes(app: FastifyInstance, { queues }: { que
   app.get<{ Params: { id: string }; Querystring: { waitMs?: string } }>(
     `${jobs}/:id`,
     { schema: { tags, summary: 'How far a job is', querystring: waitQuery } },
-    ({ params, query }) => control.jobs.ended(params.id, Number(query.waitMs ?? 0)),
+    async ({ params, query }) => jobView(await control.jobs.ended(params.id, Number(query.waitMs ?? 0))),
   )
   app.delete<{ Params: { id: string } }>(
     `${jobs}/:id`,
     { schema: { tags, summary: 'End a job; what it moved stays moved' } },
-    ({ params }) => Promise.resolve(control.jobs.cancel(params.id)),
+    async ({ params }) => jobView(await control.jobs.cancel(params.id)),
   )
 }
 
