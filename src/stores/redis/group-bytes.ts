@@ -5,13 +5,17 @@
  *     u32 lanes    { s4 name, u8 dropped first, u32 appends, u32 their bytes,
  *                    appends: u8 described, s4 entry, if described s4 topic, clientId, qos, time, payload
  *                    u32 marks: u48 seq, u8 present, s4 bytes
+ *                    u32 runs settled: u48 first seq, u32 entries, u32 their bytes
  *                    u32 settlements: u48 seq, u32 bytes or ffffffff, u8 length and id of the shared body }
  *     u32 tables   { u8 op, s4 key, s4 more, s4 value, s4 other }
  */
-import type { Group, LaneWrites } from './group.ts'
+import { type Group, type LaneWrites, UNKNOWN } from './group.ts'
 import type { MessageCodec, MessageParts } from './message-codec.ts'
 
 const NO_EXTRA = 0xffffffff
+/** Fewer settlements that follow each other are written one by one. */
+const RUN_MIN = 4
+const RUN_BYTES_MAX = 0xffffffff
 
 /** A buffer that grows; what `take` returns is the caller's. */
 class Writer {
@@ -55,6 +59,14 @@ class Writer {
     this.u8(value.length)
     this.#room(value.length)
     this.#at += this.#buf.write(value, this.#at, 'latin1')
+  }
+  /** Leaves room for a u32 that is not known yet. */
+  hole(): number {
+    this.u32(0)
+    return this.#at - 4
+  }
+  fill(hole: number, value: number): void {
+    this.#buf.writeUInt32BE(value, hole)
   }
   take(): Buffer {
     const taken = Buffer.from(this.#buf.subarray(0, this.#at))
@@ -113,12 +125,44 @@ export class GroupEncoder {
       out.u8(bytes === null ? 0 : 1)
       out.value(bytes ?? '')
     }
-    out.u32(settled.length)
-    for (let i = 0; i < settled.length; i++) {
-      out.u48(settled[i]!)
-      out.u32(writes.settledSizes[i]!)
-      out.id(writes.settledShared[i]!)
+    const singles = this.#runs(writes)
+    out.u32(singles)
+    for (let i = 0; i < settled.length && singles > 0; ) {
+      const run = runFrom(writes, i)
+      const end = i + (run >= RUN_MIN ? run : 1)
+      if (run < RUN_MIN) {
+        out.u48(settled[i]!)
+        out.u32(writes.settledSizes[i]!)
+        out.id(writes.settledShared[i]!)
+      }
+      i = end
     }
+  }
+
+  /** Writes the runs among the settlements. Returns how many are in none. */
+  #runs(writes: LaneWrites): number {
+    const out = this.#out
+    const { settled, settledSizes } = writes
+    const countAt = out.hole()
+    let runs = 0
+    let singles = 0
+    for (let i = 0; i < settled.length; ) {
+      const run = runFrom(writes, i)
+      if (run < RUN_MIN) {
+        singles++
+        i++
+        continue
+      }
+      let bytes = 0
+      for (let k = i; k < i + run; k++) bytes += settledSizes[k]!
+      out.u48(settled[i]!)
+      out.u32(run)
+      out.u32(bytes)
+      runs++
+      i += run
+    }
+    out.fill(countAt, runs)
+    return singles
   }
 
   #compact(writes: LaneWrites, i: number): void {
@@ -159,6 +203,19 @@ export class GroupEncoder {
     out.u32(extra === null ? NO_EXTRA : extra.length)
     if (extra !== null) out.bytes(extra)
   }
+}
+
+/** How many settlements from the i-th on are of entries that follow each other, of known size, with bodies of their own. */
+function runFrom({ settled, settledSizes, settledShared }: LaneWrites, i: number): number {
+  let bytes = 0
+  let k = i
+  while (k < settled.length && settled[k] === settled[i]! + (k - i)) {
+    const size = settledSizes[k]!
+    if (size === UNKNOWN || settledShared[k] !== '' || bytes + size > RUN_BYTES_MAX) break
+    bytes += size
+    k++
+  }
+  return k - i
 }
 
 export interface DecodedEntry {

@@ -84,6 +84,25 @@ local function drop(name, key, i)
   end
 end
 
+-- Entries that follow each other. When nothing waits before them, the stream is cut behind them: less than a tenth of the work of XDEL.
+local function settleRun(key, from, entries, marks)
+  local start = string.format('%.0f', from)
+  local cut = #call('XRANGE', key, '-', '(0-' .. start, 'COUNT', 1) == 0
+  if cut and not marks then return call('XTRIM', key, 'MINID', '=', '0-' .. string.format('%.0f', from + entries)) end
+  local n, seqs, ids = 0, {}, {}
+  for i = 0, entries - 1 do
+    local seq = string.format('%.0f', from + i)
+    seqs[#seqs + 1] = seq
+    ids[#ids + 1] = '0-' .. seq
+    if #ids == 500 or i == entries - 1 then
+      if marks then call('HDEL', marks, unpack(seqs)) end
+      n = n + call('XDEL', key, unpack(ids))
+      seqs, ids = {}, {}
+    end
+  end
+  return n
+end
+
 count, pos = unpackBytes('>I4', b, pos)
 for i = 1, count do
   local name, dropped, appends, bytes
@@ -122,9 +141,20 @@ for i = 1, count do
     end
   end
 
+  local runs, gone = 0, 0
+  local marked = not lost and call('EXISTS', P .. 'marks:' .. name) == 1
+  runs, pos = unpackBytes('>I4', b, pos)
+  for _ = 1, runs do
+    local from, entries, freed
+    from, entries, freed, pos = unpackBytes('>I6I4I4', b, pos)
+    if not lost then
+      local n = settleRun(key, from, entries, marked and P .. 'marks:' .. name)
+      gone = gone + n
+      bytes = bytes - (n == entries and freed or math.floor(freed * n / entries))
+    end
+  end
   settles, pos = unpackBytes('>I4', b, pos)
-  local gone, simple, simpleBytes = 0, {}, 0
-  local marked = settles > 0 and not lost and call('EXISTS', P .. 'marks:' .. name) == 1
+  local simple, simpleBytes = {}, 0
   for s = 1, settles do
     local seq, size, ref
     seq, size, ref, pos = unpackBytes('>I6I4I1c0', b, pos)
@@ -165,7 +195,7 @@ for i = 1, count do
   out[#out + 1] = first
   out[#out + 1] = length
   out[#out + 1] = held
-  out[#out + 1] = (lost and marks + settles > 0) and 1 or 0
+  out[#out + 1] = (lost and marks + runs + settles > 0) and 1 or 0
 end
 
 local changes = 0
