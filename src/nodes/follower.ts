@@ -74,6 +74,7 @@ export class Follower {
         break
       case 'meta':
         if (Interest.isInterest(change.key)) interest.changed(change.key, change.value, this.#remoteOf)
+        else if (!change.own) sessions.metaChanged(change.key, change.value)
     }
   }
 

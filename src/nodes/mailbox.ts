@@ -3,12 +3,15 @@ import type { Chunk, Lane, Store } from '../store.ts'
 
 export interface MailboxContext {
   readonly store: Store
-  readonly commits: { scheduleLazily(): void }
+  readonly commits: { scheduleLazily(): void; done(): Promise<void> }
   /** The shared subscription of that key; null: there is none here. */
   groupOf(key: string): Group | null
-  /** @param done called when the message need not be kept any more */
-  receive(message: Buffer, group: Group | null, done: () => void): void
+  /** @param done called when the message need not be kept any more; null: nobody asks */
+  receive(message: Buffer, group: Group | null, done: (() => void) | null): void
 }
+
+/** Beside an entry of a dead node's mailbox that was passed on. */
+const MOVED = Buffer.from([0])
 
 /** Name of the lane in which a node finds messages of QoS 1 and 2 for clients without stored sessions. */
 export function mailboxOf(nodeId: string): string {
@@ -63,9 +66,13 @@ export async function emptyMailbox(c: MailboxContext, nodeId: string): Promise<v
     if (chunk === null) break
     for (let i = 0; i < chunk.count; i++) {
       const extra = chunk.extras === null || chunk.isSettled(i) ? null : chunk.extras[i]!
-      const group = extra === null ? null : c.groupOf(extra.toString())
-      if (group !== null) c.receive(chunk.messages[i]!, group, () => {})
+      const group = extra === null || chunk.markOf(i) !== undefined ? null : c.groupOf(extra.toString())
+      if (group === null) continue
+      c.receive(chunk.messages[i]!, group, null)
+      store.mark(lane, chunk.firstSeq + i, MOVED)
     }
+    // The lane stays until what was in it is elsewhere.
+    await c.commits.done()
     next = chunk.firstSeq + chunk.count
   }
   store.dropLane(lane)

@@ -282,7 +282,8 @@ export class Nodes implements ClusterListener, SharedWatcher {
       store,
       commits,
       groupOf: (key: string): Group | null => subscriptions.groupOf(key),
-      receive: (message: Buffer, group: Group | null, done: () => void): void => router.receive(message, group, done),
+      receive: (message: Buffer, group: Group | null, done: (() => void) | null): void =>
+        router.receive(message, group, done),
     }
   }
 }

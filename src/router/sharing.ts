@@ -4,6 +4,7 @@ import { Loan } from '../session/loan.ts'
 import { type Session, TAG_RETAIN, TAG_SHARED } from '../session/session.ts'
 import type { Store } from '../store.ts'
 import type { DropCause } from '../telemetry/events.ts'
+import type { Waiter } from './commits.ts'
 import { type Group, type Member, RemoteMember } from './destinations.ts'
 import { Origin, originOf, secondsLeft } from './message.ts'
 import { Publication } from './publication.ts'
@@ -15,7 +16,7 @@ export const ELSEWHERE: Publisher = { session: null, origin: new Origin('', unde
 
 export interface SharingContext {
   readonly store: Store
-  readonly commits: { schedule(): void }
+  readonly commits: { schedule(): void; wait(waiter: Waiter): void; later(again: () => void): void }
   readonly clock: Clock
   dropped(session: Session | null, cause: DropCause, count: number): void
   remoteNode(nodeId: string): RemoteNode | undefined
@@ -29,24 +30,36 @@ export class Sharing {
     this.#c = context
   }
 
-  /** One member of the group gets the message [v5 MQTT-4.8.2-4]. */
-  share(publication: Publication, topic: string, group: Group, publisher: Publisher, known: Buffer | null): boolean {
+  /**
+   * One member of the group gets the message [v5 MQTT-4.8.2-4]. True: it does once the open group is durable.
+   * @param done called when the message is acknowledged, or nobody can get it; not when this returns true
+   */
+  share(
+    publication: Publication,
+    topic: string,
+    group: Group,
+    publisher: Publisher,
+    known: Buffer | null,
+    done: (() => void) | null = null,
+  ): boolean {
     const member = pickWithRoom(group, publisher.session?.clientId ?? '', topic, publication.qos)
     if (member === null) {
       this.#c.dropped(null, 'no_capacity', 1)
+      done?.()
       return false
     }
-    if (!(member instanceof RemoteMember)) return this.#shareWith(publication, member, publisher, known, null)
+    if (!(member instanceof RemoteMember)) return this.#shareWith(publication, member, publisher, known, done)
     const message = known ?? publication.store(publisher.origin, this.#c.clock.now())
     if (publication.qos === 0) {
       member.node.live(message, group.key)
+      done?.()
       return false
     }
     this.#c.store.append(message, [{ lane: member.node.mailbox, tag: 0, extra: Buffer.from(group.key) }])
     return true
   }
 
-  /** @param done called when the message is acknowledged, or nobody can get it any more */
+  /** See `share`. */
   #shareWith(
     publication: Publication,
     member: Member,
@@ -73,9 +86,9 @@ export class Sharing {
       done?.()
       return false
     }
-    done?.()
     if (!session.makesRoom()) {
       this.#c.dropped(session, 'session_full', 1)
+      done?.()
       return false
     }
     const tag = qos | TAG_SHARED | (retain ? TAG_RETAIN : 0)
@@ -93,20 +106,28 @@ export class Sharing {
    * to it does not [v5 MQTT-4.8.2-5].
    */
   redistribute(loans: Iterable<Loan>): void {
-    const publication = new Publication()
     for (const { group, message, qos, sent, done } of loans) {
-      done?.()
-      if (qos === 2 && sent) continue
-      const now = this.#c.clock.now()
-      // [v5 MQTT-3.3.2-5]
-      if (secondsLeft(message, now) <= 0) {
-        this.#c.dropped(null, 'expired', 1)
-        continue
-      }
-      publication.load(message, now)
-      const publisher: Publisher = { session: null, origin: originOf(message) }
-      if (this.share(publication, publication.topic, group, publisher, message)) this.#c.commits.schedule()
+      if (qos === 2 && sent) done?.()
+      else this.#pass(group, message, done, { session: null, origin: originOf(message) })
     }
+  }
+
+  /** Somebody of the group gets the stored message. It is not done with before it is durable where it went. */
+  #pass(group: Group, message: Buffer, done: (() => void) | null, publisher: Publisher): void {
+    const { commits, clock, dropped } = this.#c
+    const now = clock.now()
+    // [v5 MQTT-3.3.2-5]
+    if (secondsLeft(message, now) <= 0) {
+      dropped(null, 'expired', 1)
+      done?.()
+      return
+    }
+    const publication = new Publication()
+    publication.load(message, now)
+    if (!this.share(publication, publication.topic, group, publisher, message, done)) return
+    if (done === null) return commits.schedule()
+    const notCommitted = (): void => commits.later(() => this.#pass(group, message, done, publisher))
+    commits.wait({ committed: done, notCommitted })
   }
 
   /** A message of which a member here is to get a copy, from another node. See `Router.receive`. */
@@ -117,12 +138,8 @@ export class Sharing {
       member.subscription.session.link === null ||
       (qos > 0 && member.subscription.session.kept)
     const member = group.members.pick('', publication.topic, { has: notHere })
-    if (member !== null && !(member instanceof RemoteMember)) {
-      if (this.#shareWith(publication, member, ELSEWHERE, message, done)) this.#c.commits.schedule()
-      return
-    }
-    // Its members have left meanwhile: somebody else of the group gets it.
-    if (this.share(publication, publication.topic, group, ELSEWHERE, message)) this.#c.commits.schedule()
-    done?.()
+    // Its members may have left meanwhile: somebody else of the group gets it.
+    if (member === null || member instanceof RemoteMember) this.#pass(group, message, done, ELSEWHERE)
+    else this.#shareWith(publication, member, ELSEWHERE, message, done)
   }
 }

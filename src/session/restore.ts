@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { Store, StoredSession } from '../store.ts'
 import type { DropCause, Events } from '../telemetry/events.ts'
+import { isShared } from '../wire/topic.ts'
 import { isExpired } from './expiry.ts'
 
 export interface RestoreContext {
@@ -45,7 +46,9 @@ export async function restoreSessions(
       record.disconnectedAt = left
       store.putSession(record)
     }
-    if (isExpired(record, now) && store.shared === null) {
+    // What a member of a shared subscription leaves behind goes to the others: as when it expires while the process runs.
+    const member = stored.subscriptions.some(({ topicFilter }) => isShared(topicFilter))
+    if (isExpired(record, now) && store.shared === null && !member) {
       const lane = store.lane(record.lane)
       const messages = lane.waiting
       c.events.emit('sessionExpired', { clientId: record.clientId, messages })

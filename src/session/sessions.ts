@@ -97,8 +97,8 @@ export class Sessions {
 
   /** Takes back what the store kept, inbound QoS 2 exchanges too. @param shiftMs what has to be added to its times */
   async restore(shiftMs = 0): Promise<void> {
-    this.#drain.restore()
     await restoreSessions(this.#c, shiftMs, (stored) => this.adopt(stored))
+    this.#drain.resume(() => true)
     this.#expiry.start()
   }
 
@@ -144,7 +144,13 @@ export class Sessions {
       Object.assign(session, { disconnectedAt: now, node: null })
       this.#c.store.putSession(session.record!)
     }
+    this.#drain.resume(isThere)
     this.#c.commits.scheduleLazily()
+  }
+
+  /** Another node changed a small named fact in the store. */
+  metaChanged(key: string, value: unknown): void {
+    this.#drain.changed(key, value)
   }
 
   stop(): void {
@@ -249,8 +255,7 @@ export class Sessions {
     if (lane === null) return
     lane.onCommitted = null
     if (groups.length > 0 && waiting > 0) {
-      const lost = (count: number): void => this.#c.dropped(session, 'session_ended', count)
-      this.#drain.start(lane, groups, session.record!, lost)
+      this.#drain.start(lane, groups, session)
     } else {
       if (waiting > 0) this.#c.dropped(session, 'session_ended', waiting)
       this.#c.store.dropLane(lane)
