@@ -33,6 +33,9 @@ import type { Core } from './connection/core.ts'
 import { TOLD_MAX } from './connection/gate.ts'
 import type { Hooks } from './connection/hooks.ts'
 import { makeCore } from './connection/make-core.ts'
+import type { Door } from './door.ts'
+import { RedisDoor } from './doors/redis.ts'
+import { Doors } from './doorway/doors.ts'
 import { keepQueues, type QueueKeeping } from './nodes/queue-keeping.ts'
 import type { MemberQueue } from './queue/member-queue.ts'
 import { Queues } from './queue/queues.ts'
@@ -72,6 +75,8 @@ export interface BuildOptions {
   readonly aedes?: AedesOptions
   /** Null: there is one node, and the store is its own. Absent: as `store` in the config asks for. */
   readonly cluster?: Cluster | null
+  /** Where workers that do not speak with the broker find messages; absent: as `store` in the config asks for. */
+  readonly door?: Door
   /** Methods of enhanced authentication beside the built-in ones; one of the same name replaces it. */
   readonly authenticationMethods?: readonly AuthenticationMethod[]
 }
@@ -103,6 +108,7 @@ export function prepare(options: BuildOptions): Prepared {
   const config = configFor(aedes, options.config)
   const store = options.store ?? makeStore(config, clock, random, events)
   const cluster = options.cluster === undefined ? makeCluster(config, clock, random, events) : options.cluster
+  const door = options.door ?? makeDoor(config, clock, random, cluster)
   const counters = new Counters()
   const backpressure = new Backpressure(store, config.limits.inboundPausedBytes, clock)
   const commits = new Commits(store, new CommitHealth(events, clock), () => backpressure.committed(), clock)
@@ -130,7 +136,20 @@ export function prepare(options: BuildOptions): Prepared {
       internalError: (event) => events.emit('internalError', event),
     },
     commit: () => commits.done(),
+    redisWorkers: door !== null,
   })
+  const doors =
+    door === null
+      ? null
+      : new Doors({
+          door,
+          queues,
+          clock,
+          // Another node leads within half of the time after which this one is dead.
+          graceMs: 2 * config.nodes.timeoutMs + 5000,
+          failed: (where, error) => events.emit('doorTroubled', { where, error: String(error) }),
+        })
+  queues.doorOf = (name) => doors?.factsOf(name)
   const methods = [...scramMethods(config, store, random), ...(options.authenticationMethods ?? [])]
   const authenticationMethods = new Map(methods.map((method) => [method.name, method]))
   const drops = new Drops(events, counters, clock)
@@ -178,8 +197,9 @@ export function prepare(options: BuildOptions): Prepared {
         await queues.open()
         queues.control.measure()
         rules.link()
+        doors?.start()
       } else {
-        keeping = keepQueues({ core, nodes: core.nodes, queues, rules, drops })
+        keeping = keepQueues({ core, nodes: core.nodes, queues, rules, drops, kept: () => doors?.start() })
         await keeping.start()
       }
       reports.push(...selfReports(core, queues))
@@ -190,6 +210,7 @@ export function prepare(options: BuildOptions): Prepared {
       for (const report of reports) report.stop()
       drops.stop()
       keeping?.stop()
+      await doors?.stop()
       // What moves messages from one lane to another is over before another node keeps the lanes.
       await commits.done().catch(() => {})
       clockShift.stop()
@@ -225,6 +246,21 @@ function makeRedisStore({ redisUrl, redis }: Config, clock: Clock, random: Rando
     replicas: { count: waitReplicas, aof: waitAof },
     changesKept,
     onEvent: (event) => tellStoreEvent(events, event),
+  })
+}
+
+/** Workers that read Redis Streams; null: there is no Redis. */
+function makeDoor(config: Config, clock: Clock, random: Random, cluster: Cluster | null): Door | null {
+  if (config.store !== 'redis') return null
+  const { redisUrl, redis } = config
+  const settings = redisSettings(redisUrl, redis)
+  return new RedisDoor({
+    connect: () => connectRedis(settings, 'sluicemq doors'),
+    clock,
+    random,
+    prefix: keyPrefix(settings),
+    leader: () => (cluster === null ? '' : `${cluster.nodeId} ${cluster.incarnation}`),
+    answerTimeoutMs: redis.answerTimeoutMs,
   })
 }
 

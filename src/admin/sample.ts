@@ -23,7 +23,10 @@ export function sample(core: Core, queues: Queues): Sample {
     memoryLevel: core.memory.level,
     storeRoom: { level: core.storeRoom.level, ...core.storeRoom.facts },
     store: { ...store.stats(), pendingBytes: store.pendingBytes },
-    queues: [...queues].map((queue) => queueSample(queue, queues.control.forecast(queue.name))),
+    queues: [...queues].map((queue) => ({
+      ...queueSample(queue, queues.control.forecast(queue.name)),
+      door: queues.doorOf(queue.name),
+    })),
   }
 }
 

@@ -70,6 +70,9 @@ export function checkTogether(config: Config, where: Where): string[] {
       const text = overflowQueue === name ? 'a queue cannot take its own overflow' : 'goes with whenFull: overflow'
       problem(['queues', name, 'limits'], `queues.${name}.limits.overflowQueue: ${text}`)
     }
+    if (queue.redisWorkers.enabled && config.store !== 'redis') {
+      problem(['queues', name, 'redisWorkers', 'enabled'], `queues.${name}.redisWorkers.enabled: needs store: redis`)
+    }
     if (queue.deadLetterQueue === name) {
       problem(
         ['queues', name, 'deadLetterQueue'],

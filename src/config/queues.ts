@@ -88,6 +88,25 @@ const retention = z
   .prefault({})
   .describe('What is kept for replay, done or not.')
 
+const redisWorkers = z
+  .strictObject({
+    enabled: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Any Redis client is a worker: messages are handed out through the stream `sluicemq:work:<queue>` too (docs/redis.md). ' +
+          'Needs `store: redis`.',
+      ),
+    prefetch: integer(
+      1,
+      10_000,
+      1000,
+      'Messages in the stream or with workers that read it, at a time, of each group.',
+    ),
+  })
+  .prefault({})
+  .describe('Workers that take messages from a Redis Stream.')
+
 /** Settings of one work queue. */
 export const queueSettingsSchema = z
   .strictObject({
@@ -114,5 +133,6 @@ export const queueSettingsSchema = z
     ),
     deduplication,
     retention,
+    redisWorkers,
   })
   .describe('Settings of this queue.')

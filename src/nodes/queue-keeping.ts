@@ -18,6 +18,8 @@ export interface QueueKeepingContext extends Omit<InboxReaderContext, 'tree'> {
   readonly cluster: Cluster
   readonly queues: Queues
   readonly rules: RuleBook
+  /** Told when this node keeps the queues. */
+  kept(): void
 }
 
 /**
@@ -65,6 +67,7 @@ export class QueueKeeping {
     await this.#c.queues.open()
     this.#c.queues.control.measure()
     this.#link()
+    this.#c.kept()
     await this.#reader.open()
   }
 
@@ -90,10 +93,11 @@ export interface KeepQueuesParts {
   readonly queues: Queues
   readonly rules: RuleBook
   readonly drops: Drops
+  kept(): void
 }
 
 /** Ties the queues to the node's standing among the others: who leads keeps them, and a leader that no longer leads ends. */
-export function keepQueues({ core, nodes, queues, rules, drops }: KeepQueuesParts): QueueKeeping {
+export function keepQueues({ core, nodes, queues, rules, drops, kept }: KeepQueuesParts): QueueKeeping {
   const { store, clock, commits, counters, events } = core
   const keeping = new QueueKeeping({
     store,
@@ -102,6 +106,7 @@ export function keepQueues({ core, nodes, queues, rules, drops }: KeepQueuesPart
     counters,
     queues,
     rules,
+    kept,
     cluster: nodes.cluster,
     dropped: (session, cause, count) => drops.count(session, cause, count),
     failed: (error) => events.emit('internalError', { where: 'the inbox of the queues', error }),

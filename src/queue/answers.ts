@@ -5,6 +5,9 @@ import type { QueueCounters, QueueParts } from './settings.ts'
 import type { Stripe } from './stripe.ts'
 import type { Stripes } from './stripes.ts'
 
+/** The reason of an attempt whose lease ran out. */
+export const LEASE_OVER = 'lease expired'
+
 /** What workers say about the messages they hold. See `WorkQueue` for what each resolves with. */
 export class Answers {
   readonly #parts: QueueParts
@@ -20,7 +23,8 @@ export class Answers {
     this.#finish = finish
   }
 
-  async ack(receipts: readonly string[]): Promise<Result[]> {
+  /** @param late a lease that is over counts too, as long as nobody else has got the message since */
+  async ack(receipts: readonly string[], late = false): Promise<Result[]> {
     const now = this.#parts.clock.monotonic()
     const results: Result[] = []
     let servedMs = 0
@@ -28,7 +32,14 @@ export class Answers {
       const stripe = this.#stripes.stripeOf(receipt)
       const entry = stripe?.find(receipt) ?? null
       if (stripe === undefined || entry === null) {
-        results.push(this.#lost(receipt))
+        const back = late ? stripe?.findBack(receipt) : undefined
+        if (stripe === undefined || back === undefined || back === null) {
+          results.push(this.#lost(receipt))
+          continue
+        }
+        this.#counters.acked++
+        stripe.book.discard(back)
+        results.push({ receipt, ok: true })
         continue
       }
       servedMs += now - entry.lease!.startedAt
@@ -57,6 +68,19 @@ export class Answers {
     await this.#stripes.buried()
     await this.#finish()
     return results
+  }
+
+  async over(receipts: readonly string[]): Promise<Result[]> {
+    const results = await this.nack(receipts.map((receipt) => ({ receipt, reason: LEASE_OVER })))
+    this.expired(results.filter(({ ok }) => ok).length)
+    return results
+  }
+
+  /** Counts leases that ran out, and says so. */
+  expired(count: number): void {
+    if (count === 0) return
+    this.#counters.leasesExpired += count
+    this.#parts.events.leaseExpired?.({ queue: this.#parts.name, count })
   }
 
   async extend(entries: readonly ExtendEntry[]): Promise<ExtendResult[]> {

@@ -1,6 +1,6 @@
 import { SluiceError } from '../errors.ts'
 import type { Lane } from '../store.ts'
-import { Answers } from './answers.ts'
+import { Answers, LEASE_OVER } from './answers.ts'
 import type { Delivery } from './delivery.ts'
 import { Dispenser } from './dispenser.ts'
 import { Entry } from './entry.ts'
@@ -46,9 +46,9 @@ export class WorkQueue {
 
   /** Use `Queues`, which makes exactly one for each name; then `open`. */
   constructor(parts: QueueParts) {
-    const { name, clock } = parts
+    const { clock } = parts
     this.#parts = parts
-    this.name = name
+    this.name = parts.name
     const keys = (): QueueSettings['keys'] => parts.settings.keys
     this.#gate = new KeyGate(keys, clock, () => this.#dispenser.pump())
     const ageingMs = (): number => parts.settings.ageingMs
@@ -139,7 +139,7 @@ export class WorkQueue {
     return this.#stripes.sum(({ book }) => book.leased)
   }
 
-  /** Waiting for their next attempt, or on their way to the dead letters. */
+  /** Waiting for the next attempt, or for the dead letters. */
   get delayed(): number {
     return this.#stripes.sum(({ book }) => book.delayed + book.dying)
   }
@@ -162,9 +162,21 @@ export class WorkQueue {
    * The work is done. Resolves when that is durable.
    * @throws SluiceError store_unavailable, store_full: not durable yet. It is written again when the store is back, so
    *   that the same receipt then counts as lost; after a crash the message would come once more.
+   * @param late a lease that is over counts too, as long as nobody else has got the message since
    */
-  ack(receipts: readonly string[]): Promise<Result[]> {
-    return this.#answers.ack(receipts)
+  ack(receipts: readonly string[], late = false): Promise<Result[]> {
+    return this.#answers.ack(receipts, late)
+  }
+
+  /** The holder says that its time is over before the lease is. Resolves when that is durable. Errors as `ack`. */
+  leaseOver(receipts: readonly string[]): Promise<Result[]> {
+    return this.#answers.over(receipts)
+  }
+
+  /** What this receipt holds: the attempt, 1 = first, and the end of the lease in wall clock ms; null: nothing. */
+  held(receipt: string): { attempt: number; until: number } | null {
+    const entry = this.#stripes.find(receipt)?.entry
+    return entry === undefined ? null : { attempt: entry.attempt, until: entry.lease!.until }
   }
 
   /** The work failed, or is given back. Resolves when that is durable. Errors as `ack`. */
@@ -193,10 +205,8 @@ export class WorkQueue {
   }
 
   /** Gives up every message that nobody holds. Resolves, when that is durable, with their number. */
-  async purge(): Promise<number> {
-    const count = await this.#sweep.purge()
-    await this.#finish()
-    return count
+  purge(): Promise<number> {
+    return this.#sweep.purge().then((count) => this.#finish().then(() => count))
   }
 
   /** Counts of this moment. */
@@ -214,10 +224,7 @@ export class WorkQueue {
   }
 
   #makeStripe(priority: number): Stripe {
-    const hooks = {
-      onBuried: (entry: Entry) => this.#onBuried(entry),
-      onError: this.#onError,
-    }
+    const hooks = { onBuried: (entry: Entry) => this.#onBuried(entry), onError: this.#onError }
     const stripe = new Stripe(this.#parts, priority, hooks, (due) => this.#due(due))
     // At first all are made before any listens: see `open`.
     if (this.#state === 'open') {
@@ -258,14 +265,13 @@ export class WorkQueue {
       }
       for (const entry of next.entries) {
         if (entry.lease !== next) continue
-        this.#answers.fail(stripe, entry, 'lease expired', undefined, false)
+        this.#answers.fail(stripe, entry, LEASE_OVER, undefined, false)
         expired++
       }
     }
     if (expired > 0) {
       book.tidy()
-      this.counters.leasesExpired += expired
-      this.#parts.events.leaseExpired?.({ queue: this.name, count: expired })
+      this.#answers.expired(expired)
       this.#commitQuietly()
     }
     this.#dispenser.pump()

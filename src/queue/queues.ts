@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import { type Random, systemRandom } from '../base/random.ts'
+import type { DoorFacts } from '../door.ts'
 import { SluiceError } from '../errors.ts'
 import type { Store } from '../store.ts'
 import { QueueControl } from './control.ts'
@@ -36,6 +37,8 @@ export interface QueuesOptions {
   events?: QueueEvents
   /** Resolves when everything written in this turn is durable. Default: one `store.commit()` per turn. */
   commit?: () => Promise<void>
+  /** False: there is no Redis for workers that would take messages from there. */
+  redisWorkers?: boolean
 }
 
 /**
@@ -58,6 +61,8 @@ export class Queues {
   readonly #messageIds: MessageIds
   /** What people do with queues. */
   readonly control: QueueControl
+  /** What lies outside for workers that do not speak with the broker; undefined: the queue has no door. */
+  doorOf: (name: string) => DoorFacts | undefined = () => undefined
   readonly #upkeep: Upkeep
   readonly #commit: () => Promise<void>
 
@@ -161,6 +166,8 @@ export class Queues {
    */
   async define(name: string, settings: QueueSettings | null): Promise<WorkQueue> {
     if (settings !== null) this.#settings.check(name, settings)
+    if (settings?.redisWorkers.enabled && this.#options.redisWorkers === false)
+      throw new SluiceError('config_invalid', `queues.${name}.redisWorkers.enabled: needs store: redis`)
     const { settings: _, ...kept } = this.#records.of(name)
     this.#records.remove(name)
     this.#records.change(name, settings === null ? kept : { ...kept, settings })

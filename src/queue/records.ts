@@ -1,6 +1,6 @@
 import type { Random } from '../base/random.ts'
 import type { Store } from '../store.ts'
-import type { QueueSettings } from './settings.ts'
+import { defaultQueueSettings, type QueueSettings } from './settings.ts'
 
 /** What the store keeps of a queue beside its messages. */
 export interface QueueRecord {
@@ -83,7 +83,10 @@ export class QueueRecords {
     const records = new Map<string, QueueRecord>()
     for (const [key, value] of this.#store.meta(PREFIX)) {
       const record = value as Partial<QueueRecord>
-      if (typeof record?.epoch === 'string') records.set(key.slice(PREFIX.length), record as QueueRecord)
+      if (typeof record?.epoch !== 'string') continue
+      // An earlier version knew fewer settings.
+      if (record.settings !== undefined) record.settings = { ...defaultQueueSettings, ...record.settings }
+      records.set(key.slice(PREFIX.length), record as QueueRecord)
     }
     return records
   }

@@ -50,6 +50,13 @@ export interface Retention {
   bytesMax: number
 }
 
+/** Workers that take messages from a Redis Stream. */
+export interface RedisWorkers {
+  enabled: boolean
+  /** Messages in the stream or with those workers at a time. */
+  prefetch: number
+}
+
 /** Settings of one queue, as in the config file. */
 export interface QueueSettings {
   /** Lease of a pull that names none, in ms. */
@@ -71,6 +78,7 @@ export interface QueueSettings {
   ageingMs: number
   deduplication: Deduplication
   retention: Retention
+  redisWorkers: RedisWorkers
 }
 
 export const defaultQueueSettings: QueueSettings = {
@@ -85,6 +93,7 @@ export const defaultQueueSettings: QueueSettings = {
   ageingMs: 60_000,
   deduplication: { windowMs: 600_000, keysMax: 100_000 },
   retention: { ms: 0, bytesMax: 1024 ** 3 },
+  redisWorkers: { enabled: false, prefetch: 1000 },
 }
 
 export interface QueueLimits {

@@ -81,6 +81,13 @@ export class Stripe {
     return this.book.find(seq, receiptLeaseId(receipt))
   }
 
+  /** What came back from this receipt, and nobody has got since; null: there is none. */
+  findBack(receipt: string): Entry | null {
+    const entry = this.book.entries.get(receiptRef(receipt) - this.#base)
+    const waits = entry !== undefined && (entry.state === 'ready' || entry.state === 'delayed')
+    return waits && entry.leaseId === receiptLeaseId(receipt) ? entry : null
+  }
+
   /** See `LeaseBook.claim`. Null: a worker holds it. */
   claim(seq: number): Entry | null {
     // The cursor may come by later.

@@ -118,6 +118,8 @@ export interface EventMap {
   clusterRecovered: { failedForMs: number; failures: number }
   /** Others declared this node dead: it serves nobody until it starts again. */
   nodeFenced: { nodeId: string }
+  /** Messages for workers that read them from Redis could not be laid out or looked at; it is tried again. */
+  doorTroubled: { where: string; error: string }
   leaseExpired: { queue: string; count: number }
   deadLettered: { queue: string; deadLetterQueue: string; count: number; reason: string }
   /** Something of ours broke and one connection or request paid for it. */

@@ -83,6 +83,7 @@ const sentences: { readonly [K in EventName]: readonly [Level, string] } = {
   storeImported: ['info', 'took over the data of another broker'],
   nodeJoined: ['info', 'another node is there'],
   nodeGone: ['warn', 'another node is gone'],
+  doorTroubled: ['warn', 'messages cannot be laid out for workers that read Redis'],
   clusterTroubled: ['warn', 'Redis does not answer about the other nodes'],
   clusterRecovered: ['info', 'Redis answers about the other nodes again'],
   nodeFenced: ['error', 'other nodes declared this one dead; exiting so that it starts anew'],

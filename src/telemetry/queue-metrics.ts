@@ -8,6 +8,8 @@ export interface QueueSample {
   leased: number
   delayed: number
   bytes: number
+  /** Outside, for workers that read Redis Streams; undefined: the queue has no door. */
+  door?: { lying: number; taken: number } | undefined
   /** Since the process started; absent: not counted. */
   counters?: {
     delivered: number
@@ -81,6 +83,20 @@ export function queueMetrics(registry: Registry, sample: () => Iterable<QueueSam
     ({ bytes }) => bytes,
     () => queues,
   )
+  new Gauge({
+    name: 'sluicemq_queue_redis_messages',
+    help: 'Messages in the stream for workers that read Redis, by state.',
+    labelNames: ['queue', 'state'],
+    registers,
+    collect() {
+      this.reset()
+      for (const { name: queue, door } of queues) {
+        if (door === undefined) continue
+        this.set({ queue, state: 'waiting' }, door.lying)
+        this.set({ queue, state: 'taken' }, door.taken)
+      }
+    },
+  })
   for (const [key, name, help] of gauges)
     gauge(
       registry,

@@ -6,6 +6,7 @@ import { connectRedis, keyPrefix } from '../../src/base/redis-connection.ts'
 import { type Built, build } from '../../src/broker.ts'
 import { RedisCluster } from '../../src/clusters/redis.ts'
 import { type ConfigInput, configSchema } from '../../src/config/schema.ts'
+import { RedisDoor } from '../../src/doors/redis.ts'
 import { messageCodec } from '../../src/router/message-codec.ts'
 import { redisStore } from '../../src/stores/redis.ts'
 import { Events } from '../../src/telemetry/events.ts'
@@ -67,7 +68,17 @@ export async function startNode(
     commitTimeoutMs,
     answerTimeoutMs,
   })
-  const built = build({ config, events, store, cluster })
+  const doorKeeper = connectRedis(settings, `${nodeId} doors`)
+  connections.push(doorKeeper)
+  const door = new RedisDoor({
+    connect: () => doorKeeper,
+    clock: systemClock,
+    random: systemRandom,
+    prefix: keyPrefix(settings),
+    leader: () => `${cluster.nodeId} ${cluster.incarnation}`,
+    answerTimeoutMs: answerTimeoutMs ?? 2000,
+  })
+  const built = build({ config, events, store, cluster, door })
   await built.broker.listen()
   const server = await serve((socket) => void built.broker.handle(socket))
   return {

@@ -53,7 +53,7 @@ const wireDoesNoInput: Rule = (file) =>
       )
     : []
 
-const adapterFolders = ['stores', 'transports', 'clusters', 'sinks', 'authenticators']
+const adapterFolders = ['stores', 'transports', 'clusters', 'doors', 'sinks', 'authenticators']
 const adapterOf = (path: string): string | undefined =>
   adapterFolders.find((folder) => path.startsWith(`src/${folder}/`))
 

@@ -46,13 +46,13 @@ export async function queueRoutes(app: FastifyInstance, { queues }: QueueRoutesO
   })
 
   app.get(path, { schema: { tags, summary: 'Every queue and what waits in it' } }, async () => ({
-    queues: (await queues.list()).map(infoOf),
+    queues: (await queues.list()).map((info) => infoOf(info, queues)),
   }))
 
   app.get<Named>(
     `${path}/:queue`,
     { schema: { tags, summary: 'What waits in a queue', params: paramsSchema } },
-    async (request) => infoOf(await queues.get(request.params.queue).info()),
+    async (request) => infoOf(await queues.get(request.params.queue).info(), queues),
   )
 
   const polls: Polls = new Map()
@@ -186,7 +186,14 @@ function envelopes(queue: WorkQueue, deliveries: readonly Delivery[]): Envelope[
   return made
 }
 
-function infoOf(info: QueueInfo): object {
+function infoOf(info: QueueInfo, { doorOf }: Queues): object {
   const { oldestAt, ...counts } = info
-  return oldestAt === undefined ? counts : { ...counts, oldestAt: new Date(oldestAt).toISOString() }
+  const door = doorOf(info.name)
+  return {
+    ...counts,
+    ...(oldestAt !== undefined && { oldestAt: new Date(oldestAt).toISOString() }),
+    ...(door !== undefined && {
+      redisWorkers: { stream: door.place, waiting: door.lying, taken: door.taken, workers: door.workers },
+    }),
+  }
 }
