@@ -78,6 +78,13 @@ export const configSchema = z.strictObject({
           'Which member of a shared subscription gets the next message. `sticky`: the same member for a publisher, ' +
             '`hash`: the same member for a topic.',
         ),
+      localFirst: z
+        .boolean()
+        .default(false)
+        .describe(
+          'With several nodes: members connected to the node where a message is published go before all others, as long as ' +
+            'one of them can take it. Saves a way between nodes; `sticky` and `hash` then hold within a node.',
+        ),
     })
     .prefault({})
     .describe('Shared subscriptions ($share/…).'),

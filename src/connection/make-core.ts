@@ -85,7 +85,8 @@ export function makeCore(parts: CoreParts): Core {
     mayRefuse,
     remoteNode,
   })
-  const makeGroup = (): SharedGroup<Member | RemoteMember> => new SharedGroup(config.shared.strategy, random)
+  const { strategy, localFirst } = config.shared
+  const makeGroup = (): SharedGroup<Member | RemoteMember> => new SharedGroup(strategy, random, localFirst)
   const subscriptions = new Subscriptions({ store, tree, makeGroup })
   const limitsOf = (user: string | undefined): SessionLimits => limitsBook.of(null, user)
   const now = (): number => clock.now()

@@ -79,6 +79,9 @@ export class Member implements ShareMember {
     const { session } = this.subscription
     return session.link !== null || session.node !== null
   }
+  get near(): boolean {
+    return this.subscription.session.link !== null
+  }
   get inflight(): number {
     const { session } = this.subscription
     return session.link === null ? 0 : session.delivery.inflightCount
@@ -117,6 +120,7 @@ export class RemoteMember implements ShareMember {
   readonly group: Group
   readonly key: string
   readonly online = true
+  readonly near = false
   readonly inflight = 0
   readonly canTake = true
   /** @param index among the members on that node */

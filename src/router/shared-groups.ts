@@ -1,9 +1,9 @@
 /**
  * Shared subscriptions: which member of a group gets this message? ([v5 4.8.2]: exactly one.)
  *
- * Whatever the strategy, members are tried in three tiers, each only when the one before it has nobody:
+ * Whatever the strategy, members are tried in tiers, each only when the one before it has nobody:
  *
- *     online and can take ──▶ online ──▶ offline (its session keeps the message)
+ *     (on this node and can take ──▶) online and can take ──▶ online ──▶ offline (its session keeps the message)
  *
  * so a message is never thrown away while the group has a member, and a full member costs only itself.
  */
@@ -15,6 +15,8 @@ export interface ShareMember {
   readonly key: string
   /** A connection serves the session. */
   readonly online: boolean
+  /** A connection of this node. */
+  readonly near: boolean
   /** Messages sent and not yet acknowledged. */
   readonly inflight: number
   /**
@@ -37,10 +39,11 @@ export interface ShareMember {
 export const shareStrategies = ['round-robin', 'random', 'least-inflight', 'sticky', 'hash'] as const
 export type ShareStrategy = (typeof shareStrategies)[number]
 
-const ready = 0
-const online = 1
-const offline = 2
-type Tier = typeof ready | typeof online | typeof offline
+const near = 0
+const ready = 1
+const online = 2
+const offline = 3
+type Tier = typeof near | typeof ready | typeof online | typeof offline
 
 /** Draws before `random` gives up on luck and counts the members of the tier. */
 const draws = 4
@@ -55,6 +58,7 @@ export type Excluded<M> = Pick<ReadonlySet<M>, 'has'>
 export class SharedGroup<M extends ShareMember> {
   readonly strategy: ShareStrategy
   readonly #random: Random
+  readonly #nearFirst: boolean
   readonly #members: M[] = []
   /** Hash of each member's key; parallel to `#members`. */
   readonly #hashes: number[] = []
@@ -62,7 +66,9 @@ export class SharedGroup<M extends ShareMember> {
   /** Where the next turn starts. */
   #turn = 0
 
-  constructor(strategy: ShareStrategy, random: Random) {
+  /** @param nearFirst members connected to this node go before all others, as long as one of them can take it */
+  constructor(strategy: ShareStrategy, random: Random, nearFirst = false) {
+    this.#nearFirst = nearFirst
     this.strategy = strategy
     this.#random = random
   }
@@ -112,6 +118,8 @@ export class SharedGroup<M extends ShareMember> {
    * waits in one session and in order.
    */
   pick(publisherId: string, topic: string, exclude?: Excluded<M>): M | null {
+    const beside = this.#nearFirst ? this.#place(near, publisherId, topic, exclude) : -1
+    if (beside !== -1) return this.#members[beside]!
     const place = this.#place(ready, publisherId, topic, exclude)
     if (place !== -1) return this.#members[place]!
     const second = this.#place(online, publisherId, topic, exclude)
@@ -138,7 +146,9 @@ export class SharedGroup<M extends ShareMember> {
   #fits(place: number, tier: Tier, exclude: Excluded<M> | undefined): boolean {
     const member = this.#members[place]!
     if (exclude?.has(member)) return false
-    return tier === offline || (member.online && (tier === online || member.canTake))
+    if (tier === offline) return true
+    if (tier === near && !member.near) return false
+    return member.online && (tier === online || member.canTake)
   }
 
   #next(tier: Tier, exclude: Excluded<M> | undefined): number {

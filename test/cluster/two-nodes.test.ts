@@ -191,6 +191,28 @@ describe.skipIf(!hasRedis)('two nodes over one Redis', () => {
     expect(two.got.length).toBeGreaterThan(0)
   })
 
+  test('shared.localFirst: a message stays on its node while a member there can take it', async () => {
+    const [here, there] = await Promise.all([
+      startNode(redis.url, 'near', { shared: { localFirst: true } }),
+      startNode(redis.url, 'far', { shared: { localFirst: true } }),
+    ])
+    try {
+      const near = await Client.to(here, { clientId: 'near' })
+      const far = await Client.to(there, { clientId: 'far' })
+      await near.subscribe('$share/local/work')
+      await far.subscribe('$share/local/work')
+      const writer = await Client.to(here, { clientId: 'writer' })
+      for (let i = 0; i < 10; i++) await writer.publish('work', `${i}`)
+      expect((await near.payloads(10)).length).toBe(10)
+      expect(far.got).toEqual([])
+      await near.mqtt.endAsync()
+      for (let i = 10; i < 20; i++) await writer.publish('work', `${i}`)
+      expect((await far.payloads(10)).length).toBe(10)
+    } finally {
+      await Promise.all([here.stop(), there.stop()])
+    }
+  })
+
   test('a will is published to both nodes, once', async () => {
     const will = { topic: 'wills/x', payload: Buffer.from('gone'), qos: 1 as const, retain: false }
     const mortal = await Client.to(a, { clientId: 'mortal', will })

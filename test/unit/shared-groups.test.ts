@@ -4,6 +4,7 @@ import { SharedGroup, type ShareStrategy, shareStrategies } from '../../src/rout
 
 class Member {
   online = true
+  near = false
   inflight = 0
   canTake = true
   readonly key: string
@@ -59,6 +60,19 @@ describe.each(shareStrategies)('%s', (strategy) => {
       member.canTake = i % 3 !== 1
     }
     expect([...shares(group).keys()].sort()).toEqual(['worker-2', 'worker-5', 'worker-8'])
+  })
+
+  test('near members go before all others if that is asked for, as long as they can take', () => {
+    const group = new SharedGroup<Member>(strategy, seededRandom(7), true)
+    const members = Array.from({ length: 6 }, (_, i) => new Member(`worker-${i}`))
+    for (const member of members) group.add(member)
+    members[1]!.near = true
+    members[4]!.near = true
+    expect([...shares(group).keys()].sort()).toEqual(['worker-1', 'worker-4'])
+    members[1]!.canTake = false
+    expect([...shares(group).keys()]).toEqual(['worker-4'])
+    members[4]!.online = false
+    expect([...shares(group).keys()].sort()).toEqual(['worker-0', 'worker-2', 'worker-3', 'worker-5'])
   })
 
   test('full members are picked before offline ones', () => {
