@@ -116,10 +116,14 @@ export class RedisCluster implements Cluster {
     let owner = await this.#claim(clientId, '')
     while (owner !== null) {
       const nodeId = nodeOf(owner)
-      const asked = this.request(nodeId, SURRENDER, clientId)
-      // A node that is alive and does not surrender in time is passed over: what it writes of this session later is refused.
-      await Promise.race([asked.catch(() => {}), this.#wait(this.#options.surrenderTimeoutMs)])
-      owner = await this.#claim(clientId, owner)
+      const surrendered = this.request(nodeId, SURRENDER, clientId).then(
+        () => true,
+        () => false,
+      )
+      const late = this.#wait(this.#options.surrenderTimeoutMs).then(() => false)
+      // A node that is alive and does not surrender in time is passed over: what it writes of this session later is refused. One
+      // that did may have the client again by now, and is asked again.
+      owner = await this.#claim(clientId, (await Promise.race([surrendered, late])) ? '' : owner)
     }
   }
 

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { Clock } from '../../base/clock.ts'
 import { breakConnection, type RedisClient, serversOf } from '../../base/redis-connection.ts'
+import { keepPulse } from '../../base/redis-pulse.ts'
 import { SluiceError } from '../../errors.ts'
 import * as scripts from './scripts.ts'
 
@@ -35,6 +36,7 @@ export class Link {
   readonly #waiting: (() => void)[] = []
   readonly #onReady: () => void
   readonly #onAway: () => void
+  readonly #stopPulse: () => void
 
   /** @param onReady also called after each time the connection came back, once the scripts are loaded */
   constructor(client: RedisClient, clock: Clock, patience: Patience, onReady: () => void, onAway: () => void) {
@@ -44,6 +46,7 @@ export class Link {
     this.#onAway = onAway
     this.client = client
     this.client.on('error', () => {})
+    this.#stopPulse = keepPulse(client, clock, patience.answerTimeoutMs, false)
   }
 
   /** @throws SluiceError store_unavailable when there is no answer in time; store_version: the server is too old */
@@ -144,6 +147,7 @@ export class Link {
   close(): void {
     this.#opened = false
     this.ready = false
+    this.#stopPulse()
     this.client.disconnect()
   }
 
