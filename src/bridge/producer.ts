@@ -51,7 +51,7 @@ export class Producer {
   readonly #parts: ProducerParts
   /** Those of the last message: most come in batches that share them. */
   #origin = new Origin('', undefined)
-  #topic = ''
+  #topic: string | null = null
   #topicBytes = Buffer.alloc(0)
 
   constructor(parts: ProducerParts) {
@@ -66,16 +66,34 @@ export class Producer {
   async produce(queue: string, messages: readonly Produced[]): Promise<ProducedResult[]> {
     const intake = this.#parts.intakeOf(queue)
     const results: ProducedResult[] = []
-    for (const message of messages) results.push(await this.#enter(intake, queue, message))
+    for (let i = 0; i < messages.length; i++) {
+      const entered = this.#enter(intake, queue, messages[i]!)
+      // Only a full queue is waited for.
+      results.push(entered instanceof Promise ? await entered : entered)
+    }
     await this.#parts.commit()
     return results
   }
 
-  async #enter(intake: Intake, queue: string, message: Produced): Promise<ProducedResult> {
+  #enter(intake: Intake, queue: string, message: Produced): ProducedResult | Promise<ProducedResult> {
     const { topic = `$queue/${queue}` } = message
-    if (!isTopicName(topic)) return refused(new SluiceError('topic_name_invalid', `${topic} is no Topic Name`))
+    if (topic !== this.#topic && !isTopicName(topic))
+      return refused(new SluiceError('topic_name_invalid', `${topic} is no Topic Name`))
     const terms = this.#termsOf(message)
-    let admission = intake.admit(terms)
+    const admission = intake.admit(terms)
+    return admission.verdict === 'hold'
+      ? this.#wait(admission, intake, terms, topic, message)
+      : this.#finish(admission, topic, message)
+  }
+
+  async #wait(
+    hold: Admission,
+    intake: Intake,
+    terms: Terms | null,
+    topic: string,
+    message: Produced,
+  ): Promise<ProducedResult> {
+    let admission = hold
     while (admission.verdict === 'hold') {
       const full = admission.intake
       const room = await new Promise<boolean>((resolve) => full.whenRoom(resolve))
@@ -122,10 +140,12 @@ export class Producer {
       admission.targets,
     )
     admission.entered()
-    return admission.id === null ? { ok: true } : { ok: true, id: admission.id }
+    return admission.id === null ? ENTERED : { ok: true, id: admission.id }
   }
 
   #termsOf({ key, idempotencyKey, priority, delayMs, deliverAt, ttlMs }: Produced): Terms | null {
+    const plain = key === undefined && idempotencyKey === undefined && priority === undefined
+    if (plain && delayMs === undefined && deliverAt === undefined && ttlMs === undefined) return null
     const now = this.#parts.clock.now()
     const terms: Terms = {}
     if (key !== undefined) terms.key = Buffer.from(key)
@@ -151,3 +171,6 @@ function propertyBytes({ contentType, userProperties }: Produced): Buffer {
 }
 
 const NONE = Buffer.alloc(0)
+
+/** Shared by all plain messages that entered. */
+const ENTERED: ProducedResult = Object.freeze({ ok: true })

@@ -13,9 +13,18 @@ export function leaseSuffix(leaseId: number): string {
 
 /** The message's number; NaN for what is not a receipt. */
 export function receiptRef(receipt: string): number {
-  const dash = receipt.indexOf('-')
-  return dash > 0 ? Number(receipt.slice(0, dash)) : Number.NaN
+  let ref = 0
+  for (let i = 0; i < receipt.length; i++) {
+    const digit = receipt.charCodeAt(i) - 0x30
+    if (digit === DASH && i > 0) return ref
+    if (digit < 0 || digit > 9) break
+    ref = ref * 10 + digit
+  }
+  return Number.NaN
 }
+
+/** A dash, counted from the digit zero. */
+const DASH = -3
 
 let lastSuffix = ''
 let lastId = Number.NaN

@@ -31,6 +31,19 @@ export class QueueApi implements WorkSource {
     return (answer as { messages: Envelope[] }).messages
   }
 
+  async pullAcking(
+    receipts: readonly string[],
+    max: number,
+    waitMs: number,
+    leaseMs: number,
+    poll: string,
+    signal: AbortSignal,
+  ): Promise<{ results: EntryResult[]; envelopes: Envelope[] }> {
+    const body = { max, waitMs, leaseMs, poll, ack: receipts }
+    const answer = (await this.#post('pull', body, waitMs + ANSWER_MS_MAX, signal)) as { messages: Envelope[] }
+    return { results: results(answer), envelopes: answer.messages }
+  }
+
   /** Has a waiting pull answered at once. False when the broker does not know it. */
   async cancel(poll: string): Promise<boolean> {
     const answer = await this.#post('cancel', { poll }, CANCEL_MS_MAX)

@@ -1,6 +1,7 @@
 import { systemClock } from '../base/clock.ts'
 import { systemRandom } from '../base/random.ts'
 import type { Envelope } from '../bridge/envelope.ts'
+import type { Outbox } from './outbox.ts'
 import { Retry, sleep } from './retry.ts'
 import type { WorkSource } from './source.ts'
 
@@ -23,6 +24,8 @@ export interface PullerOwner {
   /** @param since monotonic ms before which none of these leases began */
   took(envelopes: readonly Envelope[], since: number): void
   failed(error: Error): void
+  /** Results of handlers that are to travel with a pull. */
+  readonly outbox: Outbox
 }
 
 /**
@@ -49,7 +52,10 @@ export class Puller {
   /** The last answer was full. */
   #more = false
   #pausing = false
-  #wake: (() => void) | null = null
+  /** `ask` is on its way. */
+  #asking = false
+  /** Called when the last pull has ended. */
+  #onIdle: (() => void) | null = null
 
   /** @param stop aborted: nothing new is asked for, and what waits is answered */
   constructor(source: WorkSource, options: PullerOptions, owner: PullerOwner, stop: AbortSignal) {
@@ -61,30 +67,33 @@ export class Puller {
     this.#pullsMax = concurrency === 1 ? 1 : (source.pullsMax ?? 1)
     this.#piece = Math.max(Math.min(capacity, PULL_MIN), Math.ceil(capacity / this.#pullsMax))
     this.#enough = Math.min(this.#piece, Math.max(1, (capacity - concurrency) >> 1))
-    stop.addEventListener('abort', () => {
-      this.changed()
-      void this.endWait()
-    })
   }
 
   /** Resolves when it was told to stop and every pull has ended. */
   async run(): Promise<void> {
-    while (!this.#stop.aborted) {
-      const max = this.#next()
-      if (max > 0) {
-        void this.#pull(max)
-        continue
-      }
-      await this.#change()
-      // Handlers that need no time end in the same turn: one pull for all of them.
-      await new Promise((resolve) => setImmediate(resolve))
-    }
-    while (this.#asked.size > 0) await this.#change()
+    this.ask()
+    if (!this.#stop.aborted)
+      await new Promise((resolve) => this.#stop.addEventListener('abort', resolve, { once: true }))
+    void this.endWait()
+    if (this.#asked.size > 0)
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve
+      })
   }
 
-  /** There may be more room than before. */
+  /** There may be more room than before. Handlers that need no time end in the same turn: one pull for all of them. */
   changed(): void {
-    this.#wake?.()
+    if (this.#asking) return
+    this.#asking = true
+    setImmediate(() => {
+      this.#asking = false
+      this.ask()
+    })
+  }
+
+  /** Asks for as many messages as there is room for now. */
+  ask(): void {
+    for (let max = this.#next(); max > 0; max = this.#next()) void this.#pull(max)
   }
 
   /** Has the broker answer what waits: hanging up could lose messages that are on their way to a lease's end. */
@@ -109,7 +118,7 @@ export class Puller {
   /** How many messages to ask for now. */
   #next(): number {
     const { size } = this.#asked
-    if (this.#pausing || size >= this.#pullsMax || (size > 0 && !this.#more)) return 0
+    if (this.#stop.aborted || this.#pausing || size >= this.#pullsMax || (size > 0 && !this.#more)) return 0
     let free = this.#owner.room()
     for (const asked of this.#asked.values()) free -= asked
     return free < (size === 0 ? this.#enough : this.#piece) ? 0 : Math.min(free, this.#piece)
@@ -121,24 +130,38 @@ export class Puller {
     // One of them waits for messages; the others take what is there.
     const waitMs = this.#asked.size === 0 ? this.#options.waitMs : 0
     this.#asked.set(poll, max)
+    const { outbox } = this.#owner
+    const acks = this.#source.pullAcking === undefined ? [] : outbox.take()
+    let time: (() => Promise<void>) | null = null
     try {
       const since = systemClock.monotonic()
-      const envelopes = await this.#source.pull(max, waitMs, leaseMs, poll, this.#hangUp.signal)
+      const { signal } = this.#hangUp
+      let envelopes: Envelope[]
+      if (acks.length > 0) {
+        const answer = await this.#source.pullAcking!(acks, max, waitMs, leaseMs, poll, signal)
+        outbox.taken(answer.results)
+        envelopes = answer.envelopes
+      } else {
+        envelopes = await this.#source.pull(max, waitMs, leaseMs, poll, signal)
+      }
       this.#retry.succeeded()
       this.#more = envelopes.length >= max
       this.#asked.delete(poll)
       this.#owner.took(envelopes, since)
       const few = envelopes.length > 0 && envelopes.length < max / 2
       // Messages come one by one: a moment's patience makes one request of many.
-      if (few && capacity > concurrency) await this.#pause(() => sleep(this.#source.lingerMs, this.#stop))
+      if (few && capacity > concurrency) time = () => sleep(this.#source.lingerMs, this.#stop)
     } catch (error) {
       this.#more = false
       this.#asked.delete(poll)
+      outbox.putBack(acks)
       if (!this.#stop.aborted) {
         this.#owner.failed(error as Error)
-        await this.#pause(() => this.#retry.pause(this.#stop))
+        time = () => this.#retry.pause(this.#stop)
       }
     }
+    if (this.#asked.size === 0) this.#onIdle?.()
+    if (time !== null) await this.#pause(time)
     this.changed()
   }
 
@@ -148,14 +171,5 @@ export class Puller {
     this.#pausing = true
     await time()
     this.#pausing = false
-  }
-
-  #change(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wake = () => {
-        this.#wake = null
-        resolve()
-      }
-    })
   }
 }

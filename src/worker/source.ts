@@ -38,6 +38,18 @@ export interface WorkSource {
    * @param poll names this pull for `cancel`
    */
   pull(max: number, waitMs: number, leaseMs: number, poll: string, signal: AbortSignal): Promise<Envelope[]>
+  /**
+   * As `pull`, after acknowledging what is done, in one request: both are durable with one flush. The results come with the
+   * messages. Absent: the source gains nothing by it.
+   */
+  pullAcking?(
+    receipts: readonly string[],
+    max: number,
+    waitMs: number,
+    leaseMs: number,
+    poll: string,
+    signal: AbortSignal,
+  ): Promise<{ results: EntryResult[]; envelopes: Envelope[] }>
   /** Has a waiting pull answered at once. False when nobody knows it. */
   cancel(poll: string): Promise<boolean>
   ack(receipts: readonly string[]): Promise<EntryResult[]>

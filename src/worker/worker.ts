@@ -50,7 +50,8 @@ export class Worker<T = unknown> {
     this.#leaseMs = whole('leaseMs', leaseMs, 100, 43_200_000)
     this.#api = sourceOf(options, this.#capacity)
     this.#api.onLost = () => this.#loseAll()
-    this.#outbox = new Outbox(this.#api, (error) => this.#report(error), this.#giveUp.signal)
+    const report = (error: Error): void => this.#report(error)
+    this.#outbox = new Outbox(this.#api, report, () => this.#puller.ask(), this.#giveUp.signal)
     const { waitMs = 20_000 } = options
     this.#puller = new Puller(
       this.#api,
@@ -58,7 +59,8 @@ export class Worker<T = unknown> {
       {
         room: () => this.#room(),
         took: (envelopes, since) => this.#took(envelopes, since),
-        failed: (error) => this.#report(error),
+        failed: report,
+        outbox: this.#outbox,
       },
       this.#stop.signal,
     )

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { type Envelope, envelopeOf } from '../../src/bridge/envelope.ts'
+import { EnvelopeWriter } from '../../src/bridge/envelope-json.ts'
 import { compileRules } from '../../src/bridge/rule.ts'
 import { Delivery } from '../../src/queue/delivery.ts'
 import { Entry, Lease } from '../../src/queue/entry.ts'
@@ -44,6 +45,7 @@ describe('bridge rules', () => {
   })
 })
 
+const writer = new EnvelopeWriter()
 const stripe = { refOf: (seq: number) => seq } as Stripe
 
 function envelope(message: Partial<Message>, entry = new Entry(7), extra: Buffer | null = null): Envelope {
@@ -59,9 +61,10 @@ function envelope(message: Partial<Message>, entry = new Entry(7), extra: Buffer
     ...message,
   })
   const lease = new Lease(0, Date.UTC(2026, 10, 20, 9, 31), 60_000)
-  return JSON.parse(
-    JSON.stringify(envelopeOf(new Delivery(stripe, entry, lease, 'abc', stored, extra), 'q', 'epoch-7')),
-  )
+  const delivery = new Delivery(stripe, entry, lease, 'abc', stored, extra)
+  const text = JSON.stringify(envelopeOf(delivery, 'q', 'epoch-7'))
+  expect(writer.write(delivery, 'q', 'epoch-7')).toBe(text)
+  return JSON.parse(text)
 }
 
 describe('the envelope', () => {
@@ -84,6 +87,19 @@ describe('the envelope', () => {
       attempt: 1,
       leasedUntil: '2026-11-20T09:31:00.000Z',
     })
+  })
+
+  test('keeps apart publishers whose names run into one another', () => {
+    const cases = [
+      { clientId: 'ab', topic: 'c/d' },
+      { clientId: 'a', topic: 'bc/d' },
+      { clientId: 'a', userName: 'b', topic: 'c/d' },
+      { clientId: 'ab', userName: '', topic: 'c/d' },
+      { clientId: 'ä"', userName: '\u0001', topic: 'x\\/"' },
+      { clientId: 'a', topic: 'x/'.repeat(600) },
+    ]
+    for (const one of [...cases, ...cases]) expect(envelope(one)).toMatchObject(one)
+    expect(envelope({ clientId: 'ab', topic: 'c/d' })).not.toHaveProperty('userName')
   })
 
   test.each([

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Envelope } from '../../src/bridge/envelope.ts'
+import { SluiceError } from '../../src/errors.ts'
 import { fast, HttpBench, until } from './queue-bench.ts'
 
 let bench: HttpBench
@@ -112,6 +113,58 @@ describe('pull', () => {
     await bench.publish('good')
     expect((await pull({ max: 10 })).map(({ payload }) => payload)).toEqual(['good'])
     await until('it is moved', () => bench.queues.find('work.dead')?.ready === 1)
+  })
+})
+
+describe('a pull that acknowledges', () => {
+  test('answers with the results of its receipts and the messages, after one commit', async () => {
+    await bench.publish('a', 'b', 'c')
+    const [a, b] = await pull({ max: 2 })
+    const { commits } = bench.store.stats()
+    const answer = await bench.post('work/pull', { max: 2, ack: [a!.receipt, 'nonsense', b!.receipt, '\n9-x'] })
+    expect(bench.store.stats().commits).toBe(commits + 1)
+    expect(answer.status).toBe(200)
+    const { messages, results } = answer.body as { messages: Envelope[]; results: object[] }
+    expect(messages.map(({ payload }) => payload)).toEqual(['c'])
+    expect(results).toEqual([
+      { receipt: a!.receipt, ok: true },
+      { receipt: 'nonsense', ok: false, error: 'receipt_lost' },
+      { receipt: b!.receipt, ok: true },
+      { receipt: '\n9-x', ok: false, error: 'receipt_lost' },
+    ])
+    expect(bench.queues.get('work').counters).toMatchObject({ acked: 2, receiptsLost: 2 })
+  })
+
+  test('acknowledges at once, also when it then waits for messages', async () => {
+    await bench.publish('a')
+    const [a] = await pull()
+    const poll = bench.post('work/pull', { waitMs: 60_000, ack: [a!.receipt] })
+    const queue = bench.queues.get('work')
+    await until('it is acknowledged', () => queue.waiting === 0)
+    expect(queue.pullsWaiting).toBe(1)
+    await bench.publish('b')
+    expect((await poll).body).toMatchObject({
+      messages: [{ payload: 'b' }],
+      results: [{ receipt: a!.receipt, ok: true }],
+    })
+  })
+
+  test('that cannot be written is an error at once, and leases nothing', async () => {
+    await bench.publish('a')
+    const [a] = await pull()
+    const { store } = bench
+    const commit = store.commit.bind(store)
+    store.commit = () => Promise.reject(new SluiceError('store_full', 'no room'))
+    const answer = await bench.post('work/pull', { waitMs: 60_000, ack: [a!.receipt] })
+    store.commit = commit
+    expect([answer.status, answer.body]).toMatchObject([507, { error: { code: 'store_full' } }])
+    expect(bench.queues.get('work').pullsWaiting).toBe(0)
+  })
+
+  test('takes up to 1,000 receipts', async () => {
+    const ack = Array.from({ length: 1001 }, (_, i) => `${i}-x`)
+    expect((await bench.post('work/pull', { ack })).status).toBe(400)
+    expect((await bench.post('work/pull', { ack: ack.slice(1) })).body['results']).toHaveLength(1000)
   })
 })
 

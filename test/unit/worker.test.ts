@@ -61,6 +61,44 @@ describe('a worker', () => {
     expect(errors).toEqual([])
   })
 
+  test('acknowledges with the next pull', async () => {
+    await bench.publish(...numbered(100))
+    const paths: string[] = []
+    start({
+      fetch: (input, init) => {
+        paths.push(String(input).split('/').at(-1)!)
+        return fetch(input, init)
+      },
+      handler: () => {},
+      concurrency: 10,
+    })
+    await drained()
+    expect(new Set(paths)).toEqual(new Set(['pull']))
+    expect(paths.length).toBeLessThanOrEqual(11)
+  })
+
+  test('acknowledges again when the pull that carried it was not answered', async () => {
+    await bench.publish(...numbered(20))
+    let cut = 0
+    start({
+      fetch: async (input, init) => {
+        const answer = await fetch(input, init)
+        const acks = String(init?.body).includes('"ack"')
+        if (acks && cut++ === 0) throw new TypeError('cable cut')
+        return answer
+      },
+      handler: () => {},
+      concurrency: 5,
+      leaseMs: 500,
+    })
+    await drained()
+    expect(cut).toBeGreaterThan(0)
+    await until('it was said twice', () => queue().counters.receiptsLost === 5)
+    // The first time had counted: no fault of the worker.
+    expect(errors.filter((error) => error instanceof LeaseLostError)).toEqual([])
+    expect(queue().counters.acked).toBe(20)
+  })
+
   test('runs as many handlers at a time as concurrency says, and no more', async () => {
     await bench.publish(...numbered(10))
     const gate = new Gate()

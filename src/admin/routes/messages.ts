@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Produced, ProducedResult, Producer } from '../../bridge/producer.ts'
 import { type ErrorCode, SluiceError } from '../../errors.ts'
 import { paramsSchema, requestFault } from './queue-schemas.ts'
+import { sendJson } from './results-json.ts'
 
 /** Messages of one request. */
 const MESSAGES_MAX = 1000
@@ -85,9 +86,20 @@ export async function messageRoutes(app: FastifyInstance, { producer }: { produc
       const [first] = results
       // One message that was refused is the answer itself.
       if (results.length === 1 && first?.error !== undefined) throw errorOf(first)
-      return reply.code(201).send({ results })
+      return sendJson(reply.code(201), `{"results":${producedJson(results)}}`)
     },
   )
+}
+
+function producedJson(results: readonly ProducedResult[]): string {
+  let text = '['
+  for (let i = 0; i < results.length; i++) {
+    const result = results[i]!
+    if (i > 0) text += ','
+    const plain = result.ok && result.id === undefined && result.duplicate === undefined
+    text += plain ? '{"ok":true}' : JSON.stringify(result)
+  }
+  return `${text}]`
 }
 
 function errorOf({ error }: ProducedResult): SluiceError {

@@ -2,6 +2,9 @@
 import type { FastifySchemaValidationError } from 'fastify/types/schema.js'
 import { REASON_BYTES_MAX } from '../../queue/marks.ts'
 
+/** Largest request body: 1,000 entries of nack with the longest reason that is kept. */
+export const BODY_BYTES_MAX = 1024 * 1024
+
 /** Entries of one request. */
 const ENTRIES_MAX = 1000
 const DELAY_MS_MAX = 604_800_000
@@ -31,6 +34,7 @@ export const pullSchema = object(
     waitMs: { type: 'integer', minimum: 0, maximum: 60_000 },
     leaseMs,
     poll,
+    ack: { ...list(receipt), description: 'Receipts of messages that are done: acknowledged before the pull.' },
   },
   [],
   ['object', 'null'],
@@ -100,17 +104,21 @@ const envelope = {
   required: ['v', 'id', 'queue', 'receipt', 'topic', 'payload', 'encoding', 'attempt', 'leasedUntil'],
 }
 
-function answer(name: string, items: object): object {
-  return { 200: { description: 'One for each', type: 'object', properties: { [name]: { type: 'array', items } } } }
-}
-
-export const pullAnswer = answer('messages', envelope)
-
-export const resultsAnswer = answer('results', {
+const result = {
   type: 'object',
   properties: { receipt: words, ok: { type: 'boolean' }, error: words, leasedUntil: time },
   required: ['receipt', 'ok'],
-})
+}
+
+function answer(lists: Readonly<Record<string, object>>): object {
+  const properties = Object.fromEntries(Object.entries(lists).map(([name, items]) => [name, { type: 'array', items }]))
+  return { 200: { description: 'One for each', type: 'object', properties } }
+}
+
+/** `results`: where the pull had `ack`. */
+export const pullAnswer = answer({ messages: envelope, results: result })
+
+export const resultsAnswer = answer({ results: result })
 
 /** The first fault of a request in words: `body/entries/0 has no key named "delay"`. */
 export function requestFault(faults: FastifySchemaValidationError[], part: string): Error {
