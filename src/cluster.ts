@@ -28,6 +28,8 @@ export interface NodeFacts {
 export interface ClusterListener {
   /** Live messages of another node, as given to `send`. The bytes are the listener's. */
   messages(from: string, frames: Buffer): void
+  /** That node has taken live messages of ours: `untaken` is less. */
+  taken(nodeId: string): void
   /**
    * A client with this identifier connects elsewhere. Resolves when its connection here is closed and what it
    * acknowledged is durable.
@@ -84,6 +86,8 @@ export interface Cluster {
 
   /** Sends to one node at most once, after what was sent to it before. False: it cannot be sent now. */
   send(nodeId: string, frames: Buffer): boolean
+  /** Bytes sent to that node which it has not been heard to have taken; what it takes is told 64 KiB at a time. */
+  untaken(nodeId: string): number
   /** Asks one node. Rejects with SluiceError kind dependency when it is gone or silent. */
   request(nodeId: string, kind: string, body: unknown): Promise<unknown>
 }

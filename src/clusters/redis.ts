@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Cluster, ClusterListener, NodeFacts } from '../cluster.ts'
 import { SluiceError } from '../errors.ts'
 import type { Fabric, FabricMessage } from './redis/fabric.ts'
+import { Inflow, Outflow } from './redis/flow.ts'
 import { Members } from './redis/members.ts'
 import { Questions } from './redis/questions.ts'
 import * as scripts from './redis/scripts.ts'
@@ -32,7 +33,7 @@ export interface RedisClusterOptions {
   readonly surrenderTimeoutMs: number
   /** How long a client that connects waits for Redis to come back. */
   readonly patienceMs: number
-  /** Bytes of live messages to one node that Redis has not taken yet; beyond, they are not sent. */
+  /** Bytes of live messages to one node that it has not taken yet; beyond, they are not sent. */
   readonly unsentBytesMax: number
   /** Lets go of the connections. */
   close(): void
@@ -50,7 +51,8 @@ export class RedisCluster implements Cluster {
   readonly #options: RedisClusterOptions
   readonly #questions: Questions
   readonly #members: Members
-  readonly #unsent = new Map<string, number>()
+  readonly #outflows = new Map<string, Outflow>()
+  readonly #inflows = new Map<string, Inflow>()
   #listener: ClusterListener | null = null
 
   constructor(options: RedisClusterOptions) {
@@ -59,7 +61,8 @@ export class RedisCluster implements Cluster {
     this.#members = new Members(options, {
       joined: (node) => this.#listener?.joined(node),
       gone: (nodeId) => {
-        this.#unsent.delete(nodeId)
+        this.#outflows.delete(nodeId)
+        this.#inflows.delete(nodeId)
         this.#questions.gone(nodeId)
         this.#listener?.gone(nodeId)
       },
@@ -149,13 +152,39 @@ export class RedisCluster implements Cluster {
   }
 
   send(nodeId: string, frames: Buffer): boolean {
-    const unsent = this.#unsent.get(nodeId) ?? 0
-    if (!this.others.has(nodeId) || unsent > this.#options.unsentBytesMax) return false
-    this.#unsent.set(nodeId, unsent + frames.length)
-    this.#post(nodeId, { is: 'messages', from: this.nodeId, frames }, () => {
-      this.#unsent.set(nodeId, Math.max(0, (this.#unsent.get(nodeId) ?? 0) - frames.length))
+    if (!this.others.has(nodeId)) return false
+    let flow = this.#outflows.get(nodeId)
+    if (flow === undefined) {
+      flow = new Outflow()
+      this.#outflows.set(nodeId, flow)
+    }
+    const full = flow.untaken > this.#options.unsentBytesMax
+    if (full && !flow.asks(this.#options.clock.monotonic())) return false
+    const at = full ? flow.at : flow.send(frames.length)
+    const message = { is: 'messages', from: this.nodeId, frames: full ? NOTHING : frames, at } as const
+    this.#post(nodeId, message, (error) => {
+      if (error) this.#took(nodeId, at)
     })
-    return true
+    return !full
+  }
+
+  untaken(nodeId: string): number {
+    return this.#outflows.get(nodeId)?.untaken ?? 0
+  }
+
+  #took(nodeId: string, at: number): void {
+    this.#outflows.get(nodeId)?.took(at)
+    this.#listener?.taken(nodeId)
+  }
+
+  /** Messages were handed on: tells the sender now and then. */
+  #tellTaken(nodeId: string, at: number, asked: boolean): void {
+    let flow = this.#inflows.get(nodeId)
+    if (flow === undefined) {
+      flow = new Inflow()
+      this.#inflows.set(nodeId, flow)
+    }
+    if (flow.took(at, asked)) this.#post(nodeId, { is: 'taken', from: this.nodeId, at })
   }
 
   request(nodeId: string, kind: string, body: unknown): Promise<unknown> {
@@ -192,6 +221,10 @@ export class RedisCluster implements Cluster {
     switch (message.is) {
       case 'messages':
         listener.messages(message.from, message.frames)
+        this.#tellTaken(message.from, message.at, message.frames.length === 0)
+        break
+      case 'taken':
+        this.#took(message.from, message.at)
         break
       case 'question':
         void this.#answer(listener, message)
@@ -239,6 +272,7 @@ export class RedisCluster implements Cluster {
 }
 
 const SURRENDER = 'surrender'
+const NOTHING = Buffer.alloc(0)
 /** Pause before a claim that got no answer is made again, in ms. */
 const CLAIM_AGAIN_MS = 50
 

@@ -24,6 +24,7 @@ export function singleNode(nodeId: string): Cluster {
     passedOver: () => Promise.resolve([]),
     concede: () => done,
     send: () => false,
+    untaken: () => 0,
     request: (other) => Promise.reject(new SluiceError('node_gone', `there is no node named ${other}`)),
   }
 }

@@ -19,8 +19,9 @@ export const nodesSchema = z
     unsentBytesMax: integer(
       MIB,
       4096 * MIB,
-      64 * MIB,
-      'QoS 0 messages for one other node that Redis has not taken yet, in bytes; beyond, they are dropped and counted.',
+      8 * MIB,
+      'QoS 0 messages for one other node that it has not taken yet, in bytes; beyond, they are dropped and counted. Redis cuts off ' +
+        'nodes for which more waits than its `client-output-buffer-limit pubsub` says (8 MB for a minute, 32 MB).',
     ),
     address: z
       .string()

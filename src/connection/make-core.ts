@@ -165,6 +165,6 @@ export function makeCore(parts: CoreParts): Core {
     subscriptions.interest = interest
     const lost = (count: number): void => dropped(null, 'node_unreachable', count)
     const others = { store, cluster, clock, events, commits, router, sessions, subscriptions, wills, retained }
-    return new Nodes({ ...others, claims, interest, dropped: lost })
+    return new Nodes({ ...others, claims, interest, dropped: lost, backpressure })
   }
 }

@@ -13,7 +13,7 @@ import { Follower } from './follower.ts'
 import { decodeFrames } from './frames.ts'
 import type { Interest } from './interest.ts'
 import { emptyMailbox, Mailbox, mailboxOf } from './mailbox.ts'
-import { RemoteNode } from './remote-node.ts'
+import { type Crowding, RemoteNode } from './remote-node.ts'
 
 export interface NodesContext {
   readonly store: Store
@@ -30,6 +30,8 @@ export interface NodesContext {
   readonly interest: Interest
   /** Live messages to another node that could not be sent. */
   dropped(count: number): void
+  /** Slows down who publishes to a node that does not keep up. */
+  readonly backpressure: Crowding
 }
 
 /** How long `heardSoon` waits, in ms. */
@@ -161,6 +163,10 @@ export class Nodes implements ClusterListener, SharedWatcher {
     }
   }
 
+  taken(nodeId: string): void {
+    this.#remotes.get(nodeId)?.taken()
+  }
+
   messages(_from: string, frames: Buffer): void {
     decodeFrames(frames, (message, group) => {
       this.#c.router.receive(message, group === '' ? null : this.#c.subscriptions.groupOf(group), null)
@@ -178,9 +184,13 @@ export class Nodes implements ClusterListener, SharedWatcher {
 
   joined({ nodeId }: NodeFacts): void {
     if (this.#remotes.has(nodeId)) return
-    const { store, cluster, dropped, interest } = this.#c
-    const send = (frames: Buffer): boolean => cluster.send(nodeId, frames)
-    this.#remotes.set(nodeId, new RemoteNode(nodeId, store.lane(mailboxOf(nodeId)), send, dropped))
+    const { store, cluster, dropped, interest, backpressure } = this.#c
+    const route = {
+      send: (frames: Buffer): boolean => cluster.send(nodeId, frames),
+      untaken: (): number => cluster.untaken(nodeId),
+      dropped,
+    }
+    this.#remotes.set(nodeId, new RemoteNode(nodeId, store.lane(mailboxOf(nodeId)), route, backpressure))
     if (!this.#follower.holding) interest.restore((id) => (id === nodeId ? this.#remotes.get(id) : undefined))
     this.#c.events.emit('nodeJoined', { nodeId })
     this.onJoined()
@@ -188,6 +198,7 @@ export class Nodes implements ClusterListener, SharedWatcher {
 
   gone(nodeId: string): void {
     this.#c.interest.forget(nodeId)
+    this.#remotes.get(nodeId)?.gone()
     this.#remotes.delete(nodeId)
     this.#c.events.emit('nodeGone', { nodeId })
     if (this.#c.cluster.leads) void this.#tend()

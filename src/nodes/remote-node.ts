@@ -4,6 +4,26 @@ import { encodeFrames, type Frame } from './frames.ts'
 
 /** Live messages to one node go out at the latest when they have this many bytes. */
 const BATCH_BYTES = 256 * 1024
+/** With so many bytes under way the node does not keep up: who publishes to it is slowed down. */
+const CROWDED_BYTES = 768 * 1024
+/** It keeps up again. More than what a node takes without saying so. */
+const CLEAR_BYTES = 128 * 1024
+
+/** Slows publishers down for somebody who does not keep up; see connection/backpressure.ts. */
+export interface Crowding {
+  full(who: object): void
+  drained(who: object): void
+}
+
+/** The way to another node. */
+export interface Route {
+  /** At most once, in order; false: not at all. */
+  send(frames: Buffer): boolean
+  /** Bytes under way. */
+  untaken(): number
+  /** Hears of messages that were not sent. */
+  dropped(count: number): void
+}
 
 /** Another node, as the router sees it: a place messages go to. */
 export class RemoteNode implements Elsewhere {
@@ -12,8 +32,9 @@ export class RemoteNode implements Elsewhere {
   readonly mailbox: Lane
   /** The mailbox as a receiver of messages of QoS 1 and 2. */
   readonly target: LaneTarget
-  readonly #send: (frames: Buffer) => boolean
-  readonly #dropped: (count: number) => void
+  readonly #route: Route
+  readonly #backpressure: Crowding
+  #crowded = false
   #frames: Frame[] = []
   #bytes = 0
   #scheduled = false
@@ -21,16 +42,12 @@ export class RemoteNode implements Elsewhere {
   #publication = 0
   readonly #flush = (): void => this.flush()
 
-  /**
-   * @param send at most once, in order; false: not at all
-   * @param dropped hears of messages that were not sent
-   */
-  constructor(nodeId: string, mailbox: Lane, send: (frames: Buffer) => boolean, dropped: (count: number) => void) {
+  constructor(nodeId: string, mailbox: Lane, route: Route, backpressure: Crowding) {
     this.nodeId = nodeId
     this.mailbox = mailbox
     this.target = { lane: mailbox, tag: 0, extra: null }
-    this.#send = send
-    this.#dropped = dropped
+    this.#route = route
+    this.#backpressure = backpressure
   }
 
   /** True the first time it is asked about a publication. */
@@ -47,6 +64,7 @@ export class RemoteNode implements Elsewhere {
   live(message: Buffer, group: string): void {
     this.#frames.push({ message, group })
     this.#bytes += message.length
+    if (this.#crowded) this.#backpressure.full(this)
     if (this.#bytes >= BATCH_BYTES) this.flush()
     else if (!this.#scheduled) {
       this.#scheduled = true
@@ -60,6 +78,19 @@ export class RemoteNode implements Elsewhere {
     const frames = this.#frames
     this.#frames = []
     this.#bytes = 0
-    if (!this.#send(encodeFrames(frames))) this.#dropped(frames.length)
+    if (!this.#route.send(encodeFrames(frames))) this.#route.dropped(frames.length)
+    if (this.#route.untaken() >= CROWDED_BYTES) this.#crowded = true
+  }
+
+  /** The node has taken something. */
+  taken(): void {
+    if (!this.#crowded || this.#route.untaken() > CLEAR_BYTES) return
+    this.#crowded = false
+    this.#backpressure.drained(this)
+  }
+
+  /** The node is not there any more: nobody waits for it. */
+  gone(): void {
+    this.#backpressure.drained(this)
   }
 }

@@ -55,7 +55,7 @@ export async function startNode(
     prefix: keyPrefix(settings),
     nodeTimeoutMs,
     surrenderTimeoutMs,
-    unsentBytesMax: 64 * 1024 * 1024,
+    unsentBytesMax: 8 * 1024 * 1024,
     patienceMs: 5000,
     onError: () => {},
     onHeard: () => {},

@@ -8,8 +8,10 @@ export interface Fabric {
 }
 
 export type FabricMessage =
-  /** Live messages. */
-  | { readonly is: 'messages'; readonly from: string; readonly frames: Buffer }
+  /** Live messages; `at`: bytes of them sent to this node so far. Without any: the question how far it is. */
+  | { readonly is: 'messages'; readonly from: string; readonly frames: Buffer; readonly at: number }
+  /** This node is done with the live messages up to there. */
+  | { readonly is: 'taken'; readonly from: string; readonly at: number }
   | {
       readonly is: 'question'
       readonly from: string

@@ -5,7 +5,7 @@ import type { RedisClusterOptions } from '../redis.ts'
 import * as scripts from './scripts.ts'
 
 /** Raised with every change of what nodes tell each other or keep in common. */
-const PROTOCOL = 1
+const PROTOCOL = 2
 
 /** Heartbeats in the time after which a silent node is dead. */
 const BEATS = 5
