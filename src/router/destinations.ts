@@ -12,15 +12,12 @@ export class Subscription {
   readonly session: Session
   /** As the client wrote it, `$share/…` included. */
   readonly topicFilter: string
-  /** 0: none. */
-  readonly subscriptionIdentifier: number
   /** Bits 0-1 QoS, 2 No Local, 3 Retain As Published, 4-5 Retain Handling: as on the wire. */
   readonly #options: number
 
   constructor(session: Session, record: SubscriptionRecord) {
     this.session = session
     this.topicFilter = record.topicFilter
-    this.subscriptionIdentifier = record.subscriptionIdentifier
     this.#options =
       record.qos | (record.noLocal ? 4 : 0) | (record.retainAsPublished ? 8 : 0) | (record.retainHandling << 4)
   }
@@ -31,6 +28,10 @@ export class Subscription {
   /** What it is found by, in the session and in the topic tree. */
   get text(): string {
     return this.topicFilter
+  }
+  /** 0: none. */
+  get subscriptionIdentifier(): number {
+    return 0
   }
   /** Its membership, when the filter is shared. */
   get member(): Member | null {
@@ -50,8 +51,22 @@ export class Subscription {
   }
 }
 
+/** A subscription with a Subscription Identifier ([v5 3.8.2.1.2]). Most have none, and no place for one. */
+export class NumberedSubscription extends Subscription {
+  readonly #identifier: number
+
+  constructor(session: Session, record: SubscriptionRecord) {
+    super(session, record)
+    this.#identifier = record.subscriptionIdentifier
+  }
+
+  override get subscriptionIdentifier(): number {
+    return this.#identifier
+  }
+}
+
 /** A subscription to a `$share/…` filter. */
-export class SharedSubscription extends Subscription {
+export class SharedSubscription extends NumberedSubscription {
   readonly #member: Member
 
   constructor(session: Session, record: SubscriptionRecord, group: Group) {

@@ -37,8 +37,6 @@ export interface LaneSet {
   readonly noLocal: boolean
 }
 
-let stamps = 0
-
 /** Receivers up to which topics are compared, and how many different sets are remembered. */
 const COPY_SET_RECEIVERS_MAX = 16
 const COPY_SETS_MAX = 16_384
@@ -97,9 +95,8 @@ export class Match {
     this.generation = generation
     this.observerGeneration = observerGeneration
     this.observed = observed
-    const stamp = ++stamps
     for (const destination of destinations) {
-      if (destination.kind === 'subscription') this.#merge(destination, stamp)
+      if (destination.kind === 'subscription') this.#merge(destination)
       else if (destination.kind === 'group') this.groups.push(destination)
       else if (destination.kind === 'bridge') this.#bridge(destination)
       else if (!isSys(topic)) this.#node(destination)
@@ -153,11 +150,12 @@ export class Match {
     return { targets, sessions, anySession, queues: plain.length, queueTargets, noLocal: this.#noLocal }
   }
 
-  #merge(subscription: Subscription, stamp: number): void {
+  #merge(subscription: Subscription): void {
     const session = subscription.session
     if (subscription.noLocal) this.#noLocal = true
-    if (session.mergeStamp !== stamp) {
-      session.mergeStamp = stamp
+    const receiver = this.receivers[session.mergeIndex]
+    // What another match left there leads nowhere, or to the receiver of another session.
+    if (receiver?.session !== session) {
       session.mergeIndex = this.receivers.length
       this.receivers.push({
         session,
@@ -166,7 +164,6 @@ export class Match {
       })
       return
     }
-    const receiver = this.receivers[session.mergeIndex]!
     const more = grantOf(subscription)
     widen(receiver.grant, more)
     if (subscription.noLocal) return

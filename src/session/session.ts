@@ -4,16 +4,15 @@ import type { Connection } from '../connection/connection.ts'
 import type { Memory } from '../connection/memory.ts'
 import type { Commits } from '../router/commits.ts'
 import type { Subscription } from '../router/destinations.ts'
-import { Origin } from '../router/message.ts'
 import { TextTable } from '../router/text-table.ts'
 import type { Lane, SessionRecord, Store } from '../store.ts'
 import type { Counters } from '../telemetry/counters.ts'
-import type { DropCounts } from '../telemetry/drops.ts'
 import type { DropCause } from '../telemetry/events.ts'
 import { Delivery } from './delivery.ts'
 import type { Link } from './link.ts'
 import type { Loan } from './loan.ts'
 import { OnlySubscription, type SubscriptionsOfSession } from './only-subscription.ts'
+import { SessionFacts } from './session-facts.ts'
 
 /** Bits of the tag that a lane entry of a session carries. */
 export const TAG_QOS = 3
@@ -22,8 +21,6 @@ export const TAG_RETAIN = 4
 export const TAG_SHARED = 8
 
 const NO_SUBSCRIPTIONS: SubscriptionsOfSession = new TextTable()
-
-let serials = 0
 
 /** How much may wait in a session, and what happens to more. */
 export type SessionLimits = Pick<
@@ -46,16 +43,6 @@ export interface SessionContext {
   cutFull(session: Session): void
 }
 
-interface Rare {
-  identity: string | undefined
-  node: string | null
-  /** Null: the lane has the name every session's has at first. */
-  laneName: string | null
-  origin: Origin | null
-  drops: DropCounts | null
-  inboundUnderWay: Set<number> | null
-}
-
 /**
  * The state of one Client Identifier ([v5 4.1] [v3 3.1.2.4]). It outlives its connections when it is persistent: then it
  * has a lane, in which every QoS 1 and 2 message waits until the client has acknowledged it. A session that ends with its
@@ -63,23 +50,7 @@ interface Rare {
  *
  * There may be millions that wait for their clients: lane and delivery are made when they are first needed.
  */
-export class Session {
-  /** Different for every session of the process. */
-  readonly serial = ++serials
-  readonly clientId: string
-  readonly userName: string | undefined
-  /** It outlives its connections: `lane` is not null. */
-  readonly kept: boolean
-  /** MQTT protocol level of the client: 3, 4 or 5. */
-  version: number
-  /** Seconds it outlives its connection; 0: not at all. */
-  expirySeconds: number
-  /** Wall clock ms; 0: connected. */
-  disconnectedAt: number
-  /** Lane entries below this sequence number may have been sent before. */
-  maybeSentBefore: number
-  /** What few sessions have, or only those in use: it costs the others nothing. */
-  #rare: Rare | null = null
+export class Session extends SessionFacts {
   readonly #context: SessionContext
   #lane: Lane | null = null
   #delivery: Delivery | null = null
@@ -87,88 +58,22 @@ export class Session {
   #subscriptions: Subscription | TextTable<Subscription> | null = null
   /** The connection that owns it from CONNECT on (it serves it from CONNACK on), or null. */
   owner: Connection | null = null
-  /** Packet Identifiers of QoS 2 PUBLISH packets taken and not yet released. Null: none so far. */
-  inbound: Set<number> | null = null
   /** Scratch of the router while it merges overlapping subscriptions. */
-  mergeStamp = 0
   mergeIndex = 0
-  ended = false
   /** As in force for the connection that serves it, or served it last. */
   limits: SessionLimits
 
   /** @param kept false: the session ends with its connection */
   constructor(context: SessionContext, record: SessionRecord, kept: boolean) {
+    super(record, kept)
     this.#context = context
-    this.clientId = record.clientId
-    this.userName = record.userName
-    this.kept = kept
-    this.version = record.version
-    this.expirySeconds = record.expirySeconds
-    this.disconnectedAt = record.disconnectedAt
-    this.maybeSentBefore = record.maybeSentBefore
     this.limits = context.limitsOf(record.userName)
-    if (record.identity !== undefined) this.identity = record.identity
-    if (record.node !== undefined) this.node = record.node
-    if (record.lane !== firstLaneName(record.clientId)) this.#more.laneName = record.lane
-  }
-
-  get #more(): Rare {
-    this.#rare ??= { identity: undefined, node: null, laneName: null, origin: null, drops: null, inboundUnderWay: null }
-    return this.#rare
-  }
-
-  /** The user it belongs to: checked when it was opened; undefined: nobody was checked. */
-  get identity(): string | undefined {
-    return this.#rare?.identity
-  }
-  set identity(identity: string | undefined) {
-    if (identity !== this.identity) this.#more.identity = identity
-  }
-
-  /** The node whose connection serves it; null: none, or there is one node. */
-  get node(): string | null {
-    return this.#rare === null ? null : this.#rare.node
-  }
-  set node(node: string | null) {
-    if (node !== this.node) this.#more.node = node
-  }
-
-  /** Messages it did not get, by cause; null: none. */
-  get drops(): DropCounts | null {
-    return this.#rare === null ? null : this.#rare.drops
-  }
-  set drops(drops: DropCounts | null) {
-    this.#more.drops = drops
-  }
-
-  /** Of the inbound Packet Identifiers those whose message is on its way to the disk. */
-  get inboundUnderWay(): Set<number> | null {
-    return this.#rare === null ? null : this.#rare.inboundUnderWay
-  }
-  set inboundUnderWay(packetIds: Set<number> | null) {
-    if (packetIds !== this.inboundUnderWay) this.#more.inboundUnderWay = packetIds
-  }
-
-  get #laneName(): string | null {
-    return this.#rare === null ? null : this.#rare.laneName
-  }
-
-  /** What the store keeps of it; null: nothing. */
-  get record(): SessionRecord | null {
-    if (!this.kept) return null
-    const { clientId, userName, version, expirySeconds, disconnectedAt, maybeSentBefore } = this
-    const lane = this.#laneName ?? firstLaneName(clientId)
-    const record: SessionRecord = { clientId, version, expirySeconds, disconnectedAt, maybeSentBefore, lane }
-    if (userName !== undefined) record.userName = userName
-    if (this.node !== null) record.node = this.node
-    if (this.identity !== undefined) record.identity = this.identity
-    return record
   }
 
   /** Null: the session ends with its connection. */
   get lane(): Lane | null {
     if (this.#lane === null && this.kept) {
-      this.#lane = this.#context.store.lane(this.#laneName ?? firstLaneName(this.clientId))
+      this.#lane = this.#context.store.lane(this.laneName)
       this.#lane.onCommitted = (chunk) => this.#delivery?.committed(chunk)
     }
     return this.#lane
@@ -178,13 +83,6 @@ export class Session {
   get delivery(): Delivery {
     this.#delivery ??= new Delivery(this.#context, this, this.lane, this.maybeSentBefore)
     return this.#delivery
-  }
-
-  /** The publisher's part of every stored message. */
-  get origin(): Origin {
-    const more = this.#more
-    more.origin ??= new Origin(this.clientId, this.userName)
-    return more.origin
   }
 
   /** Changed by `Subscriptions` only, and not while it is gone through. */
@@ -287,9 +185,4 @@ export class Session {
     this.maybeSentBefore = maybeSentBefore
     this.#delivery = null
   }
-}
-
-/** A session that begins while an older one of the same client is still being drained has another. */
-export function firstLaneName(clientId: string): string {
-  return `s/${clientId}`
 }

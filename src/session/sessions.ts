@@ -10,7 +10,8 @@ import { attempt, Expiry } from './expiry.ts'
 import { LaneDrain } from './lane-drain.ts'
 import type { Loan } from './loan.ts'
 import { restoreSessions } from './restore.ts'
-import { firstLaneName, Session, type SessionContext } from './session.ts'
+import { Session, type SessionContext } from './session.ts'
+import { firstLaneName } from './session-facts.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
 export interface SessionsContext extends SessionContext {

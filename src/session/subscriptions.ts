@@ -2,6 +2,7 @@ import {
   type Destination,
   Group,
   type Member,
+  NumberedSubscription,
   type RemoteMember,
   SharedSubscription,
   Subscription,
@@ -154,7 +155,8 @@ export class Subscriptions {
     if (isQueueFilter(record.topicFilter)) return new Subscription(session, record)
     if (!session.kept) this.interest?.add(record.topicFilter, record.qos)
     if (!isShared(record.topicFilter)) {
-      const subscription = new Subscription(session, record)
+      const numbered = record.subscriptionIdentifier !== 0
+      const subscription = numbered ? new NumberedSubscription(session, record) : new Subscription(session, record)
       this.#c.tree.add(record.topicFilter, subscription)
       return subscription
     }
