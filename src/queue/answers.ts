@@ -1,5 +1,5 @@
 import { backoffMs } from './backoff.ts'
-import type { Entry, Lease } from './entry.ts'
+import { Entry, type Lease } from './entry.ts'
 import type { ExtendEntry, ExtendResult, NackEntry, Refusal, Result } from './requests.ts'
 import type { QueueCounters, QueueParts } from './settings.ts'
 import type { Stripe } from './stripe.ts'
@@ -108,6 +108,29 @@ export class Answers {
     return results
   }
 
+  /** Ends what is over: delays, and leases, which then count as failures. Their number. */
+  expire(stripe: Stripe): number {
+    const now = this.#parts.clock.monotonic()
+    const { book } = stripe
+    const { timers } = book
+    let expired = 0
+    for (let next = timers.peek(); next !== undefined && next.key <= now; next = timers.peek()) {
+      timers.pop()
+      if (next instanceof Entry) {
+        book.wake(next)
+        continue
+      }
+      for (const entry of next.entries) {
+        if (entry.lease !== next) continue
+        this.fail(stripe, entry, LEASE_OVER, undefined, false)
+        expired++
+      }
+    }
+    if (expired > 0) book.tidy()
+    this.expired(expired)
+    return expired
+  }
+
   #lost(receipt: string): Refusal {
     this.#counters.receiptsLost++
     return { receipt, ok: false, error: 'receipt_lost' }
@@ -119,8 +142,12 @@ export class Answers {
     const { maxAttempts, backoff } = settings
     this.#counters.failed++
     if (reject || entry.attempt >= maxAttempts) {
-      stripe.book.condemn(entry, reason)
-      stripe.undertaker.take(entry)
+      try {
+        stripe.book.condemn(entry, reason)
+      } finally {
+        // Its mark may be missing; it is condemned all the same.
+        stripe.undertaker.take(entry)
+      }
     } else {
       stripe.book.fail(entry, reason, delayMs ?? backoffMs(backoff, entry.attempt, random.next()))
     }

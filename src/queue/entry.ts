@@ -9,9 +9,11 @@ import type { KeyState } from './key-gate.ts'
  *       ▲               │ nack, lease ran out
  *       │               ├──────────────▶ delayed ──delay over──▶ ready
  *       └───release─────┤
- *                       └─ attempts used up, reject ──▶ dying ──in the dead-letter queue──▶ (gone)
+ *                       └─ attempts used up, reject ──▶ dying ──in the dead-letter queue──▶ buried ──▶ (gone)
+ *
+ * `buried`: it is elsewhere, in the same group as this mark; only the settlement here is missing.
  */
-export type EntryState = 'ready' | 'leased' | 'delayed' | 'dying'
+export type EntryState = 'ready' | 'leased' | 'delayed' | 'dying' | 'buried'
 
 /** One message that has been handed out at least once and is not done. */
 export class Entry implements HeapItem {

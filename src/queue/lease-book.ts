@@ -1,9 +1,14 @@
 import type { Clock } from '../base/clock.ts'
+import { SluiceError } from '../errors.ts'
 import type { Lane, Store } from '../store.ts'
 import { Entry, Lease } from './entry.ts'
 import { Heap } from './heap.ts'
-import { addFailure, encodeEntryMark, encodeLeaseMark } from './marks.ts'
+import { LeaseMarks } from './lease-marks.ts'
+import { addFailure } from './marks.ts'
 import type { LeaseIds } from './receipt.ts'
+
+/** Pause before the store is asked again to settle what has been moved, in ms. */
+const RETRY_MS = 1000
 
 /**
  * Who holds what until when: the entries of one queue that are leased, delayed or ready again, in memory and as durable
@@ -33,14 +38,14 @@ export class LeaseBook {
   readonly #lane: Lane
   readonly #clock: Clock
   readonly #leaseIds: LeaseIds
-  /** Leases that lost an entry since the last `tidy`; true: their record names entries it must not name. */
-  readonly #touched = new Map<Lease, boolean>()
+  readonly #marks: LeaseMarks
 
   constructor(store: Store, lane: Lane, clock: Clock, leaseIds: LeaseIds) {
     this.#store = store
     this.#lane = lane
     this.#clock = clock
     this.#leaseIds = leaseIds
+    this.#marks = new LeaseMarks(store, lane, clock, this.entries)
   }
 
   /** A lease that starts now; add entries with `hold`, then `seal` it. */
@@ -68,9 +73,9 @@ export class LeaseBook {
     const covered: Entry[] = []
     for (const entry of lease.entries) {
       if (entry.history === null) covered.push(entry)
-      else this.#mark(entry)
+      else this.#marks.write(entry)
     }
-    this.#carry(lease, covered)
+    this.#marks.carry(lease, covered)
   }
 
   /** The entry that was leased under this id and still is, or null when the lease was lost. */
@@ -82,8 +87,9 @@ export class LeaseBook {
 
   /** The entry is done. Call `tidy` before returning to the event loop. */
   settle(entry: Entry): void {
+    this.#store.settle(this.#lane, entry.seq)
     this.#leave(entry, false)
-    this.#settled(entry)
+    this.#gone(entry)
   }
 
   /** Takes a message that nobody holds out of the queue, on its way elsewhere: then `markBuried`, then `buried` or `revive`. */
@@ -112,19 +118,20 @@ export class LeaseBook {
   revive(entry: Entry, marked = true): void {
     this.dying--
     this.#makeReady(entry)
-    if (entry.history !== null) this.#mark(entry)
-    else if (marked) this.#store.mark(this.#lane, entry.seq, null)
+    if (entry.history !== null) this.#marks.write(entry)
+    else if (marked) this.#marks.drop(entry)
   }
 
   /** Gives up a message that nobody holds: it waits for its next attempt, or to be handed out again. */
   discard(entry: Entry): void {
+    this.#store.settle(this.#lane, entry.seq)
     if (entry.state === 'delayed') {
       this.timers.remove(entry)
       this.delayed--
     } else {
       this.ready.remove(entry)
     }
-    this.#settled(entry)
+    this.#gone(entry)
   }
 
   /** The delivery did not take place: the entry is ready again and the attempt does not count. Then `tidy`. */
@@ -132,7 +139,7 @@ export class LeaseBook {
     this.#leave(entry, true)
     entry.attempt--
     this.#makeReady(entry)
-    if (entry.history !== null) this.#mark(entry)
+    if (entry.history !== null) this.#marks.write(entry)
   }
 
   /** The running attempt failed; the entry comes back after the delay. Then `tidy`. */
@@ -147,7 +154,7 @@ export class LeaseBook {
     } else {
       this.#makeReady(entry)
     }
-    this.#mark(entry)
+    this.#marks.write(entry)
   }
 
   /** The last attempt failed; the entry now belongs to whoever moves it to the dead letters. Then `tidy`. */
@@ -156,23 +163,35 @@ export class LeaseBook {
     this.#addFailure(entry, reason)
     entry.state = 'dying'
     this.dying++
-    this.#mark(entry)
+    this.#marks.write(entry)
   }
 
   /** The open group holds a dead letter made of this condemned entry: one is durable if and only if the other is. */
   markBuried(entry: Entry): void {
-    this.#store.mark(this.#lane, entry.seq, encodeEntryMark(entry, 'buried', 0, 0))
+    entry.state = 'buried'
+    this.#marks.writeBuried(entry)
   }
 
   /** Takes `markBuried` back in the same group: no dead letter could be written. */
   unbury(entry: Entry): void {
-    this.#mark(entry)
+    entry.state = 'dying'
+    this.#marks.write(entry)
   }
 
-  /** The dead letter is durable, or there was nothing to bury. */
+  /**
+   * The dead letter is durable, or there was nothing to bury. When the store cannot settle it just now it is asked again;
+   * until then the mark tells that it has been moved.
+   */
   buried(entry: Entry): void {
+    try {
+      this.#store.settle(this.#lane, entry.seq)
+    } catch (error) {
+      if (!(error instanceof SluiceError)) throw error
+      this.#clock.after(RETRY_MS, () => this.buried(entry))
+      return
+    }
     this.dying--
-    this.#settled(entry)
+    this.#gone(entry)
   }
 
   /** Moves an entry into another lease, under the same receipt. Then `tidy`, then `seal` the lease. */
@@ -212,54 +231,14 @@ export class LeaseBook {
     if (lease.held > 0) this.#time(lease)
   }
 
-  /**
-   * Writes the marks of all entries anew. After a group that did not become durable memory is ahead of the store: the
-   * store took back the group's marks (settlements it keeps, and writes them with a later group).
-   */
+  /** See `LeaseMarks.rewrite`. */
   rewrite(): void {
-    const leases = new Set<Lease>()
-    for (const entry of this.entries.values()) {
-      if (entry.lease !== null) leases.add(entry.lease)
-      if (entry.history === null) this.#store.mark(this.#lane, entry.seq, null)
-      else this.#mark(entry)
-    }
-    for (const lease of leases) this.#carry(lease, lease.covered())
+    this.#marks.rewrite()
   }
 
-  /** Brings the records of the leases that lost entries in line with what they still hold. */
+  /** See `LeaseMarks.tidy`. */
   tidy(): void {
-    for (const [lease, mustRewrite] of this.#touched) {
-      const carrier = lease.carrier
-      const carries = carrier !== null && carrier.lease === lease && carrier.history === null
-      if (!mustRewrite && (carries || lease.held === 0)) continue
-      // Beside a settled entry there is no mark, beside one that failed its own took the place.
-      if (!carries && carrier !== null && carrier.history === null && this.entries.has(carrier.seq))
-        this.#store.mark(this.#lane, carrier.seq, null)
-      this.#carry(lease, lease.covered())
-    }
-    this.#touched.clear()
-  }
-
-  /** Puts the record of a lease beside the newest entry it covers: work is mostly acknowledged oldest first. */
-  #carry(lease: Lease, covered: readonly Entry[]): void {
-    const carrier = covered.at(-1) ?? null
-    lease.carrier = carrier
-    if (carrier !== null) this.#store.mark(this.#lane, carrier.seq, encodeLeaseMark(lease, covered))
-  }
-
-  /** Only for entries with failures: the others have no mark of their own. */
-  #mark(entry: Entry): void {
-    const { lease } = entry
-    let at = 0
-    let spanMs = 0
-    if (lease !== null) {
-      at = lease.until
-      spanMs = lease.leaseMs
-    } else if (entry.state === 'delayed') {
-      spanMs = Math.ceil(Math.max(0, entry.key - this.#clock.monotonic()))
-      at = this.#clock.now() + spanMs
-    }
-    this.#store.mark(this.#lane, entry.seq, encodeEntryMark(entry, entry.state, at, spanMs))
+    this.#marks.tidy()
   }
 
   #leave(entry: Entry, mustRewrite: boolean): void {
@@ -269,7 +248,7 @@ export class LeaseBook {
     entry.lease = null
     lease.held--
     if (lease.held === 0) this.timers.remove(lease)
-    this.#touched.set(lease, (mustRewrite && entry.history === null) || this.#touched.get(lease) === true)
+    this.#marks.touch(lease, mustRewrite && entry.history === null)
   }
 
   #time(item: Entry | Lease): void {
@@ -277,10 +256,9 @@ export class LeaseBook {
     this.onTimer?.()
   }
 
-  #settled(entry: Entry): void {
+  #gone(entry: Entry): void {
     if (entry.history !== null) this.historyBytes -= entry.history.length
     this.entries.delete(entry.seq)
-    this.#store.settle(this.#lane, entry.seq)
     this.onGone?.(entry)
   }
 

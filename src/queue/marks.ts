@@ -23,13 +23,11 @@ const FAILURE_BYTES = 14
 export const REASON_BYTES_MAX = 512
 /** An entry keeps its last failures only. */
 export const FAILURES_MAX = 32
-/** `buried`: the dead letter is durable, only the settlement here is missing. Never in memory. */
-export type MarkState = EntryState | 'buried'
-const states: readonly MarkState[] = ['ready', 'leased', 'delayed', 'dying', 'buried']
+const states: readonly EntryState[] = ['ready', 'leased', 'delayed', 'dying', 'buried']
 
 export interface EntryMark {
   kind: 'entry'
-  state: MarkState
+  state: EntryState
   attempt: number
   leaseId: number
   /** Wall clock ms: end of the lease or of the delay. */
@@ -46,7 +44,7 @@ export interface LeaseMark {
   runs: { firstSeq: number; count: number; leaseId: number }[]
 }
 
-export function encodeEntryMark(entry: Entry, state: MarkState, at: number, spanMs: number): Buffer {
+export function encodeEntryMark(entry: Entry, state: EntryState, at: number, spanMs: number): Buffer {
   const history = entry.history
   const out = Buffer.allocUnsafe(ENTRY_BYTES + (history === null ? 0 : history.length))
   out[0] = ENTRY

@@ -1,9 +1,9 @@
 import { SluiceError } from '../errors.ts'
 import type { Lane } from '../store.ts'
-import { Answers, LEASE_OVER } from './answers.ts'
+import { Answers } from './answers.ts'
 import type { Delivery } from './delivery.ts'
 import { Dispenser } from './dispenser.ts'
-import { Entry } from './entry.ts'
+import type { Entry } from './entry.ts'
 import { describeQueue } from './info.ts'
 import { keepLane } from './keep-lane.ts'
 import { KeyGate } from './key-gate.ts'
@@ -43,6 +43,7 @@ export class WorkQueue {
   readonly #answers: Answers
   readonly #sweep: Sweep
   #state: 'new' | 'open' | 'closed' = 'new'
+  #opening: Promise<void> | null = null
 
   /** Use `Queues`, which makes exactly one for each name; then `open`. */
   constructor(parts: QueueParts) {
@@ -62,8 +63,22 @@ export class WorkQueue {
     this.#dispenser = new Dispenser(parts, this.#stripes, this.#gate, this.counters, this.#onError)
   }
 
-  /** Reads leases, delays and attempts from the store; from then on pulls are served. Rejects when that fails. */
-  async open(): Promise<void> {
+  /**
+   * Reads leases, delays and attempts from the store; from then on pulls are served. Rejects when that fails: then it can be
+   * called again.
+   */
+  open(): Promise<void> {
+    this.#opening ??= this.#open().finally(() => {
+      this.#opening = null
+    })
+    return this.#opening
+  }
+
+  get isOpen(): boolean {
+    return this.#state === 'open'
+  }
+
+  async #open(): Promise<void> {
     if (this.#state !== 'new') return
     for (const priority of this.#parts.priorities) this.#stripes.of(priority)
     for (const stripe of this.#stripes.all) {
@@ -71,6 +86,7 @@ export class WorkQueue {
       this.#listen(stripe)
       await stripe.restore(this.#gate)
     }
+    if (this.#state !== 'new') return
     this.#state = 'open'
     this.#dispenser.start()
   }
@@ -253,25 +269,7 @@ export class WorkQueue {
   /** Leases and delays that are over. */
   #due(stripe: Stripe): void {
     if (this.#state === 'closed') return
-    const now = this.#parts.clock.monotonic()
-    const { book } = stripe
-    const { timers } = book
-    let expired = 0
-    for (let next = timers.peek(); next !== undefined && next.key <= now; next = timers.peek()) {
-      timers.pop()
-      if (next instanceof Entry) {
-        book.wake(next)
-        continue
-      }
-      for (const entry of next.entries) {
-        if (entry.lease !== next) continue
-        this.#answers.fail(stripe, entry, LEASE_OVER, undefined, false)
-        expired++
-      }
-    }
-    if (expired > 0) {
-      book.tidy()
-      this.#answers.expired(expired)
+    if (this.#answers.expire(stripe) > 0) {
       this.#commitQuietly()
     }
     this.#dispenser.pump()

@@ -109,11 +109,15 @@ export class Queues {
     return queue
   }
 
-  /** The queue of this name, made if there is none: for rules that are applied while the broker runs. */
+  /**
+   * The queue of this name, made if there is none: for rules that are applied while the broker runs. When its opening fails, the
+   * next one who asks tries again.
+   * @throws SluiceError store_unavailable
+   */
   async ensure(name: string): Promise<WorkQueue> {
     const known = this.#queues.get(name)
-    if (known !== undefined) return known
-    const made = this.#make(name)
+    if (known?.isOpen === true) return known
+    const made = known ?? this.#make(name)
     await this.#open(made)
     await this.#commit()
     return made

@@ -43,6 +43,8 @@ export class Stripe {
   /** When the message came that was handed out last, wall clock ms: those that come back are older. */
   lastTime = Number.POSITIVE_INFINITY
   readonly #parts: QueueParts
+  /** A read that fails half way is not to fill the book twice. */
+  #restored: 'nothing' | 'marks' | 'all' = 'nothing'
   /** What distinguishes its messages' numbers from those of other stripes. */
   readonly #base: number
   readonly #timer: LeaseTimer
@@ -98,8 +100,12 @@ export class Stripe {
   /** Reads leases, delays and attempts from the store. */
   async restore(gate: KeyGate): Promise<void> {
     const { store, clock, leaseIds } = this.#parts
-    this.restoredTo = await restoreBook(this.book, store, this.lane, clock, leaseIds)
+    if (this.#restored === 'all') return
+    if (this.#restored === 'nothing')
+      this.restoredTo = Math.max(this.restoredTo, await restoreBook(this.book, store, this.lane, clock, leaseIds))
+    this.#restored = 'marks'
     await this.#restoreKeys(gate)
+    this.#restored = 'all'
     for (const entry of this.book.entries.values()) if (entry.state === 'dying') this.undertaker.take(entry)
   }
 
@@ -118,7 +124,7 @@ export class Stripe {
       if (chunk === null || seq >= chunk.firstSeq + chunk.count) chunk = await this.#parts.store.read(this.lane, seq)
       const extra = chunk?.extras?.[seq - chunk.firstSeq] ?? null
       const key = extra === null ? '' : keyOf(extra)
-      if (key !== '') entry.gate = gate.restore(key)
+      if (key !== '') entry.gate ??= gate.restore(key)
     }
   }
 }

@@ -65,8 +65,8 @@ export class Undertaker {
     try {
       await this.#parts.commit()
       for (const entry of appended) {
-        this.#hooks.onBuried(entry)
         this.#book.buried(entry)
+        this.#hooks.onBuried(entry)
       }
     } catch (error) {
       this.#retry(appended, error)
@@ -85,6 +85,8 @@ export class Undertaker {
   }
 
   #retry(entries: readonly Entry[], error: unknown): void {
+    // What was to be their mark is taken back; `onError` has it written anew.
+    for (const entry of entries) entry.state = 'dying'
     this.#hooks.onError(error)
     this.#parts.clock.after(RETRY_MS, () => {
       for (const entry of entries) this.take(entry)

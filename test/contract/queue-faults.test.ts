@@ -2,8 +2,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { SluiceError } from '../../src/errors.ts'
 import { StoreFaults } from '../support/faulty-store.ts'
-import { Bench, payloads } from './queue-contract.ts'
+import { Bench, payloads, plain } from './queue-contract.ts'
 
 describe('a work queue whose store fails', () => {
   let faults: StoreFaults
@@ -140,5 +141,61 @@ describe('a work queue whose store fails', () => {
     const got = await bench.work.pull(9, 10_000)
     expect(payloads(got)).toEqual(['a', 'b'])
     expect(got[0]).toMatchObject({ attempt: 2, failures: [{ reason: 'lease expired' }] })
+  })
+
+  describe('and cannot be read', () => {
+    /** Each call of these fails so many times. */
+    const failing = new Map<string, number>()
+
+    const make = async (): Promise<void> => {
+      await bench.close()
+      const open = async () => {
+        const store = faults.store('lmdb', dir!)
+        await store.open()
+        return new Proxy(store, {
+          get(target, name) {
+            const value = Reflect.get(target, name, target) as unknown
+            if (typeof value !== 'function') return value
+            return (...args: unknown[]) => {
+              const left = failing.get(String(name)) ?? 0
+              if (left === 0) return value.apply(target, args)
+              failing.set(String(name), left - 1)
+              const error = new SluiceError('store_unavailable', `the test broke ${String(name)}`)
+              if (name === 'read' || name === 'marks') return Promise.reject(error)
+              throw error
+            }
+          },
+        })
+      }
+      bench = await new Bench(
+        { open, dispose: async () => {} },
+        { settings: { work: { ...plain, maxAttempts: 1 } } },
+      ).open()
+    }
+    afterEach(() => failing.clear())
+
+    test('opens a queue that is made while it runs when it is asked for again', async () => {
+      await make()
+      failing.set('marks', 2)
+      const first = bench.queues.ensure('made')
+      const second = bench.queues.ensure('made')
+      await expect(first).rejects.toMatchObject({ code: 'store_unavailable' })
+      await second.catch(() => {})
+      failing.clear()
+      const made = await bench.queues.ensure('made')
+      bench.append('x', 'made')
+      await bench.store.commit()
+      expect(payloads(await made.pull(9, 1000))).toEqual(['x'])
+    })
+
+    test('opens a dead-letter queue that is made while it runs, and hands its letters out', async () => {
+      await make()
+      failing.set('marks', 1)
+      const got = await bench.work.pull(9, 10_000)
+      await bench.work.nack(got.map(({ receipt }) => ({ receipt, reason: 'broken' })))
+      await recovered()
+      expect(failing.get('marks')).toBe(0)
+      expect(payloads(await bench.queues.get('work.dead').pull(9, 1000))).toEqual(['a', 'b'])
+    })
   })
 })
