@@ -12,6 +12,7 @@
  *     sim           a simulated broker, clients, disk and network: thousands of seeds
  *     workers       SIGKILL for the broker and for workers over HTTP and MQTT; devices that send again; with
  *                   --store redis on two nodes
+ *     redis-workers SIGKILL for the node that keeps the queues, for Redis and for workers that know only Redis
  *
  *     --overload [--minutes 10]        publishers at three times what subscribers read
  *     --frozen-readers 10000 [--seconds 60] [--memory-mib 1024] [--qos 0|1]
@@ -20,6 +21,7 @@ import { loadMode } from './load-modes.ts'
 import { flappingMode, killMode, restartLoopMode } from './modes/kill.ts'
 import { type FaultOptions, type Mode, readOptions } from './modes/options.ts'
 import { pointsMode } from './modes/points.ts'
+import { redisWorkersMode } from './modes/redis-workers.ts'
 import { simMode } from './modes/sim.ts'
 import { walkMode } from './modes/walk.ts'
 import { workersMode } from './modes/workers.ts'
@@ -34,6 +36,7 @@ const run: Record<Mode, (options: FaultOptions) => Promise<boolean>> = {
   points: pointsMode,
   sim: simMode,
   workers: workersMode,
+  'redis-workers': redisWorkersMode,
 }
 
 async function main(): Promise<number> {

@@ -2,7 +2,18 @@
 import { parseArgs } from 'node:util'
 import type { Version } from '../../support/raw-packets.ts'
 
-export const modes = ['kill', 'restart-loop', 'flapping', 'frozen', 'slow', 'walk', 'points', 'sim', 'workers'] as const
+export const modes = [
+  'kill',
+  'restart-loop',
+  'flapping',
+  'frozen',
+  'slow',
+  'walk',
+  'points',
+  'sim',
+  'workers',
+  'redis-workers',
+] as const
 export type Mode = (typeof modes)[number]
 
 export interface FaultOptions {
