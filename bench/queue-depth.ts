@@ -1,37 +1,78 @@
 /**
- * What a work queue costs when little and when much waits in it: `node dist/bench/queue-depth.js [waiting] [--store lmdb|memory]`.
+ * What a work queue costs when little and when much waits in it:
  *
- * Enqueues and leases are measured in CPU time per message (both threads), in batches of 1,000 that are committed one
- * after the other, first on an empty queue, then with `waiting` messages in it (10,000,000 unless said otherwise).
- * Prints one JSON line.
+ *     node --expose-gc dist/bench/queue-depth.js [--messages 10000000] [--store lmdb|memory] [--rounds 200] [--dir DIR]
+ *
+ * Two queues, each with a store of its own: an empty one and one in which so many messages wait. Enqueues and leases with
+ * their acknowledgements are measured in batches of 1,000 that are committed one after the other, on the two in turn, so that
+ * a disk that is busy with others is so for both. Wall time is the median of the batches, CPU time (all threads) the mean.
+ * Memory is looked at after each quarter of the filling, with all garbage collected: own memory, without the pages of the data
+ * file, which the kernel takes back when it needs them.
+ *
+ * Prints a verdict for each target of issue 7, then one JSON line; the exit code is 1 when one is missed. With ten million
+ * messages about two minutes and 1 GB of disk.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { systemClock } from '../src/base/clock.ts'
+import type { WorkQueue } from '../src/queue/queue.ts'
 import { Queues } from '../src/queue/queues.ts'
 import { encodeMessage, NO_EXPIRY } from '../src/router/message.ts'
 import type { LaneTarget, Store } from '../src/store.ts'
 import { lmdbStore } from '../src/stores/lmdb.ts'
 import { memoryStore } from '../src/stores/memory.ts'
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { store: { type: 'string', default: 'lmdb' }, rounds: { type: 'string', default: '100' } },
+const { values } = parseArgs({
+  options: {
+    messages: { type: 'string', default: '10000000' },
+    store: { type: 'string', default: 'lmdb' },
+    rounds: { type: 'string', default: '200' },
+    dir: { type: 'string', default: tmpdir() },
+  },
 })
-const waiting = Number(positionals[0] ?? 10_000_000)
+const messages = Number(values.messages)
 const rounds = Number(values.rounds)
 const BATCH = 1000
+/** A group while filling: as large as the store lets one grow. */
+const FILL = 10 * BATCH
+/** Rounds before those that count: code is compiled, caches are filled. */
+const WARM_UP = 20
+/** "Within 25 %". */
+const RATIO_MAX = 1.25
+/** By so much own memory may differ between a quarter and all of the messages: what the garbage collector leaves, in MiB. */
+const GROWTH_MIB_MAX = 32
 
-const dir = mkdtempSync(join(tmpdir(), 'sluicemq-depth-'))
-const store: Store =
-  values.store === 'memory' ? memoryStore({ clock: systemClock }) : lmdbStore({ dir, clock: systemClock })
-await store.open()
-const queues = new Queues({ store, clock: systemClock, names: ['work'] })
-await queues.open()
-const queue = queues.get('work')
-const targets: readonly LaneTarget[] = [{ lane: queue.lane, tag: 0, extra: null }]
+/** A queue with a store of its own. */
+interface Bed {
+  readonly store: Store
+  readonly queues: Queues
+  readonly queue: WorkQueue
+  readonly targets: readonly LaneTarget[]
+  readonly enqueue: Figures
+  readonly lease: Figures
+}
+
+/** Per message, one for each batch. */
+interface Figures {
+  readonly cpuMicroseconds: number[]
+  readonly wallMicroseconds: number[]
+}
+
+const dir = mkdtempSync(join(values.dir, 'sluicemq-depth-'))
+
+async function makeBed(name: string): Promise<Bed> {
+  const clock = systemClock
+  const store: Store = values.store === 'memory' ? memoryStore({ clock }) : lmdbStore({ dir: join(dir, name), clock })
+  await store.open()
+  const queues = new Queues({ store, clock, names: ['work'] })
+  await queues.open()
+  const queue = queues.get('work')
+  const figures = (): Figures => ({ cpuMicroseconds: [], wallMicroseconds: [] })
+  const targets = [{ lane: queue.lane, tag: 0, extra: null }]
+  return { store, queues, queue, targets, enqueue: figures(), lease: figures() }
+}
 
 function message(): Buffer {
   return encodeMessage({
@@ -39,82 +80,116 @@ function message(): Buffer {
     clientId: 'd0001',
     qos: 1,
     retain: false,
-    time: Date.now(),
+    time: systemClock.now(),
     properties: Buffer.alloc(0),
     payload: Buffer.from('{"temperature":21.5,"humidity":40}'),
     expirySeconds: NO_EXPIRY,
   })
 }
 
-async function enqueue(count: number): Promise<void> {
+async function enqueue({ store, targets }: Bed, count: number): Promise<void> {
   for (let i = 0; i < count; i++) store.append(message(), targets)
   await store.commit()
 }
 
-async function work(): Promise<number> {
+async function work({ queue }: Bed): Promise<void> {
   const got = await queue.pull(BATCH, 60_000)
+  if (got.length !== BATCH) throw new Error(`a pull of ${BATCH} brought ${got.length}`)
   await queue.ack(got.map(({ receipt }) => receipt))
-  return got.length
 }
 
-interface Cost {
-  cpuMicroseconds: number
-  wallMicroseconds: number
-}
-
-async function cost(step: () => Promise<number | undefined>): Promise<Cost> {
+async function measured({ cpuMicroseconds, wallMicroseconds }: Figures, step: () => Promise<void>): Promise<void> {
   const cpu = process.cpuUsage()
   const start = performance.now()
-  let messages = 0
-  for (let i = 0; i < rounds; i++) messages += (await step()) ?? BATCH
+  await step()
+  wallMicroseconds.push(((performance.now() - start) * 1000) / BATCH)
   const { user, system } = process.cpuUsage(cpu)
-  const wall = (performance.now() - start) * 1000
-  return { cpuMicroseconds: round((user + system) / messages), wallMicroseconds: round(wall / messages) }
+  cpuMicroseconds.push((user + system) / BATCH)
 }
 
-const put = (): Promise<undefined> => enqueue(BATCH).then(() => undefined)
-const round = (n: number): number => Math.round(n * 1000) / 1000
-
-/** Enqueue and lease in turn, so that what waits does not change. */
-async function both(): Promise<{ enqueue: Cost; lease: Cost }> {
-  return { enqueue: await cost(put), lease: await cost(work) }
+/** What enters leaves again, so that what waits does not change. */
+async function round(beds: readonly Bed[]): Promise<void> {
+  for (const bed of beds) await measured(bed.enqueue, () => enqueue(bed, BATCH))
+  for (const bed of beds) await measured(bed.lease, () => work(bed))
 }
 
-await both()
-const empty = [await both(), await both()]
-const before = memory()
-for (let left = waiting; left > 0; left -= 10 * BATCH) await enqueue(Math.min(10 * BATCH, left))
-const filled = memory()
-await both()
-const full = [await both(), await both()]
+interface Memory {
+  readonly messages: number
+  /** MiB: everything resident, without pages of files, and what of it JavaScript's heap takes. */
+  readonly resident: number
+  readonly own: number
+  readonly heap: number
+}
 
-const ratio = (kind: 'enqueue' | 'lease'): number =>
-  round(mean(full.map((one) => one[kind].cpuMicroseconds)) / mean(empty.map((one) => one[kind].cpuMicroseconds)))
-
-process.stdout.write(
-  `${JSON.stringify({
-    store: store.kind,
-    node: process.version,
-    waiting: queue.waiting,
-    empty,
-    full,
-    fullToEmpty: { enqueue: ratio('enqueue'), lease: ratio('lease') },
-    memory: { before, filled, after: memory() },
-    bytesOnDisk: store.stats().bytesOnDisk,
-  })}\n`,
-)
-await queues.close()
-await store.close()
-rmSync(dir, { recursive: true })
-
-/** MiB. `rss` holds the pages of the mapped file that were touched; `heap` and `external` are ours. */
-function memory(): { rss: number; heap: number; external: number } {
-  globalThis.gc?.()
-  const { rss, heapUsed, external } = process.memoryUsage()
+async function memory(at: number): Promise<Memory> {
+  // What weak references and finalizers keep is gone after the second time.
+  for (let i = 0; i < 3; i++) {
+    globalThis.gc?.()
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  const { rss, heapUsed } = process.memoryUsage()
+  const anonymous = /^RssAnon:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))
   const mib = (bytes: number): number => Math.round(bytes / 1024 / 1024)
-  return { rss: mib(rss), heap: mib(heapUsed), external: mib(external) }
+  return { messages: at, resident: mib(rss), own: mib(Number(anonymous?.[1] ?? 0) * 1024), heap: mib(heapUsed) }
 }
 
-function mean(numbers: readonly number[]): number {
-  return numbers.reduce((a, b) => a + b, 0) / numbers.length
+function summary({ cpuMicroseconds, wallMicroseconds }: Figures): { cpu: number; wall: number } {
+  const sorted = wallMicroseconds.slice(WARM_UP).sort((a, b) => a - b)
+  const cpu = cpuMicroseconds.slice(WARM_UP)
+  return { cpu: rounded(cpu.reduce((a, b) => a + b, 0) / cpu.length), wall: rounded(sorted[sorted.length >> 1]!) }
 }
+
+function rounded(n: number): number {
+  return Math.round(n * 1000) / 1000
+}
+
+let missed = false
+
+function verdict(met: boolean, text: string): void {
+  missed ||= !met
+  process.stdout.write(`${met ? 'met   ' : 'MISSED'} ${text}\n`)
+}
+
+try {
+  const empty = await makeBed('empty')
+  const deep = await makeBed('deep')
+  const began = performance.now()
+  const fills: Memory[] = []
+  for (let quarter = 1; quarter <= 4; quarter++) {
+    const until = Math.round((messages * quarter) / 4)
+    while (deep.queue.waiting < until) await enqueue(deep, Math.min(FILL, until - deep.queue.waiting))
+    fills.push(await memory(deep.queue.waiting))
+  }
+  const fillSeconds = rounded((performance.now() - began) / 1000)
+  for (let i = 0; i < WARM_UP + rounds; i++) await round(i % 2 === 0 ? [empty, deep] : [deep, empty])
+  const after = await memory(deep.queue.waiting)
+
+  const result: Record<string, unknown> = {}
+  for (const kind of ['enqueue', 'lease'] as const) {
+    const [little, much] = [summary(empty[kind]), summary(deep[kind])]
+    result[kind] = { empty: little, deep: much }
+    for (const unit of ['wall', 'cpu'] as const) {
+      const ratio = rounded(much[unit] / little[unit])
+      verdict(
+        ratio <= RATIO_MAX,
+        `${kind}: ${much[unit]} µs ${unit} a message with ${deep.queue.waiting} waiting, ${little[unit]} µs with none: ${ratio} ×`,
+      )
+    }
+  }
+  const [quarter, full] = [fills[0]!, fills[3]!]
+  const growth = Math.max(full.own, after.own) - quarter.own
+  verdict(
+    growth <= GROWTH_MIB_MAX,
+    `own memory: ${quarter.own} MiB with ${quarter.messages} waiting, ${full.own} with ${full.messages}, ${after.own} at the end`,
+  )
+  const { bytesOnDisk } = deep.store.stats()
+  const about = { store: deep.store.kind, node: process.version, messages, rounds, fillSeconds, bytesOnDisk }
+  process.stdout.write(`${JSON.stringify({ ...about, ...result, memory: [...fills, after] })}\n`)
+  for (const { queues, store } of [empty, deep]) {
+    await queues.close()
+    await store.close()
+  }
+} finally {
+  rmSync(dir, { recursive: true })
+}
+process.exitCode = missed ? 1 : 0

@@ -1,4 +1,6 @@
 /** The small parts of the embedded store, each against a plain model. */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { StoredChunk } from '../../src/stores/embedded/chunk.ts'
@@ -241,6 +243,23 @@ it('the index of chunks finds what a search through all of them finds', () => {
       }
     }),
   )
+})
+
+it('the index of chunks holds nothing alive that was removed', async () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const index = new ChunkIndex<{ firstSeq: number; endSeq: number }>()
+  const refs = Array.from({ length: 100 }, (_, i) => {
+    const chunk = { firstSeq: i * 10, endSeq: i * 10 + 10 }
+    index.add(chunk)
+    return new WeakRef(chunk)
+  })
+  for (let i = 0; i < 50; i++) index.remove(index.at(i * 10)!)
+  // What a weak reference was made for lives until the turn is over.
+  await new Promise((resolve) => setImmediate(resolve))
+  collect()
+  expect(refs.map((ref) => ref.deref() !== undefined)).toEqual(refs.map((_, i) => i >= 50))
+  expect(index.size).toBe(50)
 })
 
 it('the sorted map behaves as a map that is sorted', () => {

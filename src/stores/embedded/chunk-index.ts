@@ -7,8 +7,8 @@ export interface Stretch {
 }
 
 export class ChunkIndex<T extends Stretch> {
-  #items: T[] = []
-  /** Items before it have been removed. */
+  /** Null before `#head`, and nowhere else: what was removed must not be held alive. */
+  #items: (T | null)[] = []
   #head = 0
 
   get size(): number {
@@ -16,7 +16,7 @@ export class ChunkIndex<T extends Stretch> {
   }
 
   get last(): T | undefined {
-    return this.size === 0 ? undefined : this.#items[this.#items.length - 1]
+    return this.size === 0 ? undefined : this.#items[this.#items.length - 1]!
   }
 
   add(chunk: T): void {
@@ -32,7 +32,7 @@ export class ChunkIndex<T extends Stretch> {
       this.#items.splice(i, 1)
       return
     }
-    this.#head++
+    this.#items[this.#head++] = null
     if (this.#head === this.#items.length || this.#head > 1000) {
       this.#items = this.#items.slice(this.#head)
       this.#head = 0
@@ -58,12 +58,12 @@ export class ChunkIndex<T extends Stretch> {
   /** The first chunk that ends after `seq`. */
   endingAfter(seq: number): T | undefined {
     const i = this.#after(seq) - 1
-    if (i >= this.#head && this.#items[i]!.endSeq > seq) return this.#items[i]
-    return this.#items[Math.max(i + 1, this.#head)]
+    if (i >= this.#head && this.#items[i]!.endSeq > seq) return this.#items[i]!
+    return this.#items[Math.max(i + 1, this.#head)] ?? undefined
   }
 
   all(): T[] {
-    return this.#items.slice(this.#head)
+    return this.#items.slice(this.#head) as T[]
   }
 
   /** The index of the first item whose firstSeq is > `seq`. */
