@@ -28,6 +28,8 @@ export function redisFabric(publishing: Redis, subscribing: Redis, onError: (err
   let closed = false
   return {
     listen(channel: string, heard: (message: never) => void): Promise<void> {
+      // Lost again before it is done: then there will be another `ready`.
+      subscribing.on('ready', () => void subscribing.subscribe(channel).catch(() => {}))
       return new Promise((resolve, reject) => {
         const listener = (message: Carried, done: () => void): void => {
           if (!closed) heard(message as never)

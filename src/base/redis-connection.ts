@@ -40,7 +40,8 @@ export function keyPrefix(settings: RedisSettings): string {
 
 /**
  * A connection that connects at once and again and again. A command given while it does not stand fails at once, and one
- * whose connection ends fails without being repeated: who sent it knows whether repeating is safe.
+ * whose connection ends fails without being repeated: who sent it knows whether repeating is safe. Channels are to be subscribed to
+ * again after each `ready`.
  */
 export function connectRedis(settings: RedisSettings, name: string): RedisClient {
   const { connectTimeoutMs = 5000 } = settings
@@ -51,6 +52,8 @@ export function connectRedis(settings: RedisSettings, name: string): RedisClient
     connectTimeout: connectTimeoutMs,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
+    // It would do so behind our back, and end the process with the rejection when the connection is lost again just then.
+    autoResubscribe: false,
     // Only a number makes the client settle what was under way when the connection ended.
     maxRetriesPerRequest: 0,
     retryStrategy: reconnectDelayMs,

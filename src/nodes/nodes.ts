@@ -14,6 +14,7 @@ import { decodeFrames } from './frames.ts'
 import type { Interest } from './interest.ts'
 import { emptyMailbox, Mailbox, mailboxOf } from './mailbox.ts'
 import { type Crowding, RemoteNode } from './remote-node.ts'
+import { SEEN, SeenByAll } from './seen-by-all.ts'
 
 export interface NodesContext {
   readonly store: Store
@@ -37,9 +38,6 @@ export interface NodesContext {
 /** How long `heardSoon` waits, in ms. */
 const HEARD_MS = 500
 
-/** What one node has to know before it serves clients, and again when it missed something. */
-type Question = 'seen'
-
 /**
  * This node among others that share its store: hears what changes, answers and asks the others, looks after what a dead
  * node leaves behind when it leads.
@@ -52,8 +50,7 @@ export class Nodes implements ClusterListener, SharedWatcher {
   readonly #mailbox: Mailbox
   readonly #remotes = new Map<string, RemoteNode>()
   readonly #follower: Follower
-  /** Who waits until all nodes know what this one has committed. */
-  #waiting: { resolve(): void; reject(error: unknown): void }[] = []
+  readonly #seen: SeenByAll
   #tending: Promise<void> = Promise.resolve()
   #conceding = false
   /** Called when others have declared this node dead. */
@@ -71,6 +68,7 @@ export class Nodes implements ClusterListener, SharedWatcher {
   constructor(context: NodesContext) {
     this.#c = context
     this.#follower = new Follower(context, (nodeId) => this.#remotes.get(nodeId))
+    this.#seen = new SeenByAll({ ...context, remotes: this.#remotes })
     this.#mailbox = new Mailbox({ ...this.#mail(), store: context.store }, context.cluster.nodeId)
   }
 
@@ -110,14 +108,9 @@ export class Nodes implements ClusterListener, SharedWatcher {
     await this.#c.cluster.leave()
   }
 
-  /**
-   * Resolves when every other node has heard of what this one committed so far. Then whatever is published anywhere is
-   * matched with it: the acknowledgement of a subscription waits for this, publishers wait for nothing.
-   */
+  /** See `SeenByAll`: the acknowledgement of a subscription waits for this, publishers wait for nothing. */
   seenByAll(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (this.#waiting.push({ resolve, reject }) === 1) setImmediate(() => void this.#ask())
-    })
+    return this.#seen.wait()
   }
 
   /**
@@ -135,34 +128,6 @@ export class Nodes implements ClusterListener, SharedWatcher {
     })
   }
 
-  async #ask(): Promise<void> {
-    const waiting = this.#waiting
-    this.#waiting = []
-    const { shared } = this.#c.store
-    const change = shared!.newestChange
-    try {
-      const others = [...this.#remotes.keys()].map((nodeId) => this.#seenBy(nodeId, change))
-      await Promise.all([...others, shared!.seen(change)])
-      for (const { resolve } of waiting) resolve()
-    } catch (error) {
-      for (const { reject } of waiting) reject(error)
-    }
-  }
-
-  async #seenBy(nodeId: string, change: string): Promise<void> {
-    const kind: Question = 'seen'
-    for (;;) {
-      try {
-        await this.#c.cluster.request(nodeId, kind, change)
-        return
-      } catch (error) {
-        // A node that is gone reads everything when it comes back; one that is merely slow is asked again.
-        if (!this.#remotes.has(nodeId)) return
-        if (!(error instanceof SluiceError) || error.code !== 'node_gone') throw error
-      }
-    }
-  }
-
   taken(nodeId: string): void {
     this.#remotes.get(nodeId)?.taken()
   }
@@ -178,7 +143,7 @@ export class Nodes implements ClusterListener, SharedWatcher {
   }
 
   async asked(_from: string, kind: string, body: unknown): Promise<unknown> {
-    if (kind === ('seen' satisfies Question)) return this.#c.store.shared!.seen(String(body))
+    if (kind === SEEN) return this.#c.store.shared!.seen(String(body))
     return this.onAsked(kind, body)
   }
 

@@ -42,6 +42,7 @@ export async function startNode(
   const errors: unknown[] = []
   events.on('internalError', ({ error }) => errors.push(error))
   const connections = ['cluster', 'publish', 'subscribe'].map((name) => connectRedis(settings, `${nodeId} ${name}`))
+  for (const connection of connections) connection.on('error', () => {})
   await Promise.all(connections.map(ready))
   const [redis, publishing, subscribing] = connections as [never, never, never]
   const cluster = new RedisCluster({
