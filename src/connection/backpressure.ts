@@ -82,8 +82,11 @@ export class Backpressure {
     for (const connection of paused) this.#clock.after(0, () => this.#resume(connection))
   }
 
-  /** The subscriber has much unsent: whoever is publishing waits for it. */
-  full(subscriber: object): void {
+  /**
+   * The subscriber has much unsent: whoever is publishing waits for it.
+   * @param patienceMs for how long at most
+   */
+  full(subscriber: object, patienceMs = PATIENCE_MS): void {
     const publisher = this.publisher
     if (publisher === null || this.#slow.has(subscriber)) return
     let paused = this.#pausedBy.get(subscriber)
@@ -91,7 +94,7 @@ export class Backpressure {
       paused = new Set()
       this.#pausedBy.set(subscriber, paused)
       const mine = paused
-      this.#clock.after(PATIENCE_MS, () => {
+      this.#clock.after(patienceMs, () => {
         if (this.#pausedBy.get(subscriber) !== mine) return
         this.#slow.add(subscriber)
         this.#release(subscriber)

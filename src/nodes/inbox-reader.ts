@@ -23,6 +23,7 @@ export interface InboxReaderContext {
   readonly clock: Clock
   readonly commits: {
     schedule(): void
+    time(): number
     scheduleLazily(): void
     wait(waiter: { committed(): void; notCommitted(error: unknown): void }): void
     done(): Promise<void>

@@ -16,14 +16,18 @@ export class Inbox implements Elsewhere {
   readonly mailbox: Lane
   readonly target: LaneTarget
   readonly #store: Store
-  readonly #commits: { schedule(): void }
+  readonly #commits: { schedule(): void; time(): number }
   #publication = 0
 
-  constructor(store: Store, commits: { schedule(): void }) {
+  constructor(store: Store, commits: { schedule(): void; time(): number }) {
     this.#store = store
     this.#commits = commits
     this.mailbox = store.lane(INBOX)
     this.target = { lane: this.mailbox, tag: 0, extra: null }
+  }
+
+  get time(): number {
+    return this.#commits.time()
   }
 
   takes(publication: number): boolean {

@@ -22,7 +22,7 @@ export interface NodesContext {
   readonly clock: Clock
   readonly events: Events
   readonly commits: { scheduleLazily(): void; done(): Promise<void>; later(again: () => void): void }
-  readonly router: { receive(message: Buffer, group: Group | null, done: (() => void) | null): void }
+  readonly router: { receive(message: Buffer, group: Group | null, done: (() => void) | null, now: number): void }
   readonly sessions: Sessions
   readonly subscriptions: Subscriptions
   readonly retained: RetainedIndex
@@ -133,8 +133,9 @@ export class Nodes implements ClusterListener, SharedWatcher {
   }
 
   messages(_from: string, frames: Buffer): void {
+    const now = this.#c.clock.now()
     decodeFrames(frames, (message, group) => {
-      this.#c.router.receive(message, group === '' ? null : this.#c.subscriptions.groupOf(group), null)
+      this.#c.router.receive(message, group === '' ? null : this.#c.subscriptions.groupOf(group), null, now)
     })
   }
 
@@ -149,13 +150,8 @@ export class Nodes implements ClusterListener, SharedWatcher {
 
   joined({ nodeId }: NodeFacts): void {
     if (this.#remotes.has(nodeId)) return
-    const { store, cluster, dropped, interest, backpressure } = this.#c
-    const route = {
-      send: (frames: Buffer): boolean => cluster.send(nodeId, frames),
-      untaken: (): number => cluster.untaken(nodeId),
-      dropped,
-    }
-    this.#remotes.set(nodeId, new RemoteNode(nodeId, store.lane(mailboxOf(nodeId)), route, backpressure))
+    const { store, interest } = this.#c
+    this.#remotes.set(nodeId, new RemoteNode(nodeId, store.lane(mailboxOf(nodeId)), this.#c))
     if (!this.#follower.holding) interest.restore((id) => (id === nodeId ? this.#remotes.get(id) : undefined))
     this.#c.events.emit('nodeJoined', { nodeId })
     this.onJoined()
@@ -253,13 +249,13 @@ export class Nodes implements ClusterListener, SharedWatcher {
   }
 
   #mail() {
-    const { store, commits, subscriptions, router } = this.#c
+    const { store, commits, subscriptions, router, clock } = this.#c
     return {
       store,
       commits,
       groupOf: (key: string): Group | null => subscriptions.groupOf(key),
       receive: (message: Buffer, group: Group | null, done: (() => void) | null): void =>
-        router.receive(message, group, done),
+        router.receive(message, group, done, clock.now()),
     }
   }
 }

@@ -1,3 +1,5 @@
+import type { Clock } from '../base/clock.ts'
+import type { Cluster } from '../cluster.ts'
 import type { Elsewhere } from '../router/destinations.ts'
 import type { Lane, LaneTarget } from '../store.ts'
 import { encodeFrames, type Frame } from './frames.ts'
@@ -6,21 +8,22 @@ import { encodeFrames, type Frame } from './frames.ts'
 const BATCH_BYTES = 256 * 1024
 /** With so many bytes under way the node does not keep up: who publishes to it is slowed down. */
 const CROWDED_BYTES = 768 * 1024
+/** How long publishers wait for it at most, in ms. Longer than for a subscriber: a whole node is behind it, and it may just not have had the CPU. */
+const PATIENCE_MS = 250
 /** It keeps up again. More than what a node takes without saying so. */
 const CLEAR_BYTES = 128 * 1024
 
 /** Slows publishers down for somebody who does not keep up; see connection/backpressure.ts. */
 export interface Crowding {
-  full(who: object): void
+  full(who: object, patienceMs: number): void
   drained(who: object): void
 }
 
-/** The way to another node. */
-export interface Route {
-  /** At most once, in order; false: not at all. */
-  send(frames: Buffer): boolean
-  /** Bytes under way. */
-  untaken(): number
+/** What the way to another node is made of. */
+export interface Ways {
+  readonly cluster: Pick<Cluster, 'send' | 'untaken'>
+  readonly clock: Pick<Clock, 'now'>
+  readonly backpressure: Crowding
   /** Hears of messages that were not sent. */
   dropped(count: number): void
 }
@@ -32,8 +35,8 @@ export class RemoteNode implements Elsewhere {
   readonly mailbox: Lane
   /** The mailbox as a receiver of messages of QoS 1 and 2. */
   readonly target: LaneTarget
-  readonly #route: Route
-  readonly #backpressure: Crowding
+  readonly #ways: Ways
+  #time = 0
   #crowded = false
   #frames: Frame[] = []
   #bytes = 0
@@ -42,12 +45,11 @@ export class RemoteNode implements Elsewhere {
   #publication = 0
   readonly #flush = (): void => this.flush()
 
-  constructor(nodeId: string, mailbox: Lane, route: Route, backpressure: Crowding) {
+  constructor(nodeId: string, mailbox: Lane, ways: Ways) {
     this.nodeId = nodeId
     this.mailbox = mailbox
     this.target = { lane: mailbox, tag: 0, extra: null }
-    this.#route = route
-    this.#backpressure = backpressure
+    this.#ways = ways
   }
 
   /** True the first time it is asked about a publication. */
@@ -57,6 +59,12 @@ export class RemoteNode implements Elsewhere {
     return true
   }
 
+  /** Broker time, ms since 1970, for what goes out together: to read the clock for each message costs more than to send one. */
+  get time(): number {
+    if (this.#time === 0) this.#time = this.#ways.clock.now()
+    return this.#time
+  }
+
   /**
    * Sends a message at most once: with everything else of this turn.
    * @param group key of the shared subscription of which one member there is to get it; empty: everybody who is subscribed
@@ -64,7 +72,7 @@ export class RemoteNode implements Elsewhere {
   live(message: Buffer, group: string): void {
     this.#frames.push({ message, group })
     this.#bytes += message.length
-    if (this.#crowded) this.#backpressure.full(this)
+    if (this.#crowded) this.#ways.backpressure.full(this, PATIENCE_MS)
     if (this.#bytes >= BATCH_BYTES) this.flush()
     else if (!this.#scheduled) {
       this.#scheduled = true
@@ -78,19 +86,21 @@ export class RemoteNode implements Elsewhere {
     const frames = this.#frames
     this.#frames = []
     this.#bytes = 0
-    if (!this.#route.send(encodeFrames(frames))) this.#route.dropped(frames.length)
-    if (this.#route.untaken() >= CROWDED_BYTES) this.#crowded = true
+    this.#time = 0
+    const { cluster, dropped } = this.#ways
+    if (!cluster.send(this.nodeId, encodeFrames(frames))) dropped(frames.length)
+    if (cluster.untaken(this.nodeId) >= CROWDED_BYTES) this.#crowded = true
   }
 
   /** The node has taken something. */
   taken(): void {
-    if (!this.#crowded || this.#route.untaken() > CLEAR_BYTES) return
+    if (!this.#crowded || this.#ways.cluster.untaken(this.nodeId) > CLEAR_BYTES) return
     this.#crowded = false
-    this.#backpressure.drained(this)
+    this.#ways.backpressure.drained(this)
   }
 
   /** The node is not there any more: nobody waits for it. */
   gone(): void {
-    this.#backpressure.drained(this)
+    this.#ways.backpressure.drained(this)
   }
 }

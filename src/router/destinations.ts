@@ -120,6 +120,8 @@ export interface Elsewhere {
   readonly mailbox: Lane
   /** The mailbox as a receiver of messages of QoS 1 and 2. */
   readonly target: LaneTarget
+  /** Broker time, ms since 1970, for the message that is sent next. */
+  readonly time: number
   /** True the first time it is asked about a publication: a place gets each one once. */
   takes(publication: number): boolean
   /**

@@ -204,7 +204,7 @@ export class Router {
     for (const { node, reliable } of match.nodes) {
       const live = node.takes(this.#publications) && (publication.qos === 0 || !reliable)
       if (!live) continue
-      stored ??= publication.store(publisher.origin, this.#c.commits.time())
+      stored ??= publication.store(publisher.origin, node.time)
       node.live(stored, '')
     }
     return stored
@@ -226,17 +226,18 @@ export class Router {
     if (publisher === ELSEWHERE) return
     const node = session.node === null ? undefined : this.#c.remoteNode(session.node)
     if (node === undefined) return this.#c.dropped(session, 'offline', 1)
-    if (node.takes(this.#publications)) node.live(publication.store(publisher.origin, this.#c.clock.now()), '')
+    if (node.takes(this.#publications)) node.live(publication.store(publisher.origin, node.time), '')
   }
 
   /**
    * A message that was published on another node: what is to be stored has been, there; this is for who is connected here.
    * @param group shared subscription of which one member is to get it; null: everybody who is subscribed
    * @param done called when nothing of it can be lost with this node any more; null: it may be lost
+   * @param now broker time, ms since 1970
    */
-  receive(message: Buffer, group: Group | null, done: (() => void) | null): void {
+  receive(message: Buffer, group: Group | null, done: (() => void) | null, now: number): void {
     const publication = new Publication()
-    publication.load(message, this.#c.clock.now())
+    publication.load(message, now)
     publication.publisher = ELSEWHERE
     this.#publications++
     if (group !== null) {

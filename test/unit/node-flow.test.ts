@@ -57,18 +57,15 @@ describe('live messages under way to another node', () => {
 describe('a node that does not keep up', () => {
   function remote() {
     const heard = { full: 0, drained: 0, dropped: 0, sent: 0 }
-    const way = { untaken: 0, open: true }
-    const route = {
-      send: (frames: Buffer) => {
+    const way = { untaken: 0, open: true, now: 0 }
+    const cluster = {
+      send: (_to: string, frames: Buffer) => {
         if (!way.open) return false
         heard.sent++
         way.untaken += frames.length
         return true
       },
       untaken: () => way.untaken,
-      dropped: (count: number) => {
-        heard.dropped += count
-      },
     }
     const backpressure = {
       full: () => {
@@ -78,7 +75,11 @@ describe('a node that does not keep up', () => {
         heard.drained++
       },
     }
-    return { node: new RemoteNode('b', {} as Lane, route, backpressure), heard, way }
+    const dropped = (count: number): void => {
+      heard.dropped += count
+    }
+    const clock = { now: () => ++way.now }
+    return { node: new RemoteNode('b', {} as Lane, { cluster, backpressure, dropped, clock }), heard, way }
   }
 
   it('slows publishers down from the next message on, until it has taken nearly everything', () => {
@@ -109,5 +110,14 @@ describe('a node that does not keep up', () => {
     expect(heard).toMatchObject({ dropped: 3, sent: 0 })
     node.gone()
     expect(heard.drained).toBe(1)
+  })
+
+  it('what goes out together came at one time', () => {
+    const { node } = remote()
+    const first = node.time
+    node.live(Buffer.alloc(10), '')
+    expect(node.time).toBe(first)
+    node.flush()
+    expect(node.time).toBeGreaterThan(first)
   })
 })

@@ -141,13 +141,13 @@ for i = 1, count do
     end
   end
 
-  local runs, gone = 0, 0
-  local marked = not lost and call('EXISTS', P .. 'marks:' .. name) == 1
+  local runs, gone, marked = 0, 0, nil
   runs, pos = unpackBytes('>I4', b, pos)
   for _ = 1, runs do
     local from, entries, freed
     from, entries, freed, pos = unpackBytes('>I6I4I4', b, pos)
     if not lost then
+      if marked == nil then marked = call('EXISTS', P .. 'marks:' .. name) == 1 end
       local n = settleRun(key, from, entries, marked and P .. 'marks:' .. name)
       gone = gone + n
       bytes = bytes - (n == entries and freed or math.floor(freed * n / entries))
@@ -160,6 +160,7 @@ for i = 1, count do
     seq, size, ref, pos = unpackBytes('>I6I4I1c0', b, pos)
     if not lost then
       local id = '0-' .. string.format('%.0f', seq)
+      if marked == nil then marked = call('EXISTS', P .. 'marks:' .. name) == 1 end
       if marked then call('HDEL', P .. 'marks:' .. name, string.sub(id, 3)) end
       if size == 4294967295 or ref ~= '' then
         local n, freed = settleOne(key, id, size, ref)
