@@ -33,12 +33,14 @@ import type { Core } from './connection/core.ts'
 import { TOLD_MAX } from './connection/gate.ts'
 import type { Hooks } from './connection/hooks.ts'
 import { makeCore } from './connection/make-core.ts'
+import { tellWorker } from './connection/worker-topics.ts'
 import type { Door } from './door.ts'
 import { RedisDoor } from './doors/redis.ts'
 import { Doors } from './doorway/doors.ts'
 import { keepQueues, type QueueKeeping } from './nodes/queue-keeping.ts'
 import type { MemberQueue } from './queue/member-queue.ts'
 import { Queues } from './queue/queues.ts'
+import type { Heartbeat, WorkerCommand } from './queue/workers.ts'
 import { Commits } from './router/commits.ts'
 import type { Destination } from './router/destinations.ts'
 import { messageCodec } from './router/message-codec.ts'
@@ -156,6 +158,8 @@ export function prepare(options: BuildOptions): Prepared {
   let keeping: QueueKeeping | null = null
   const findQueue = (name: string): MemberQueue | undefined =>
     keeping === null ? queues.find(name) : keeping.find(name)
+  const workerHeard = async (id: string, heartbeat: Heartbeat): Promise<WorkerCommand> =>
+    keeping === null ? queues.workers.heard(id, heartbeat) : keeping.heard(id, heartbeat)
   const shared = {
     config,
     store,
@@ -169,6 +173,7 @@ export function prepare(options: BuildOptions): Prepared {
     drops,
     queues,
     findQueue,
+    workerHeard,
   }
   const assemble = (hooks: Hooks, observers: Observers): Core =>
     makeCore({ ...shared, authenticationMethods, hooks, observers, cluster })
@@ -184,6 +189,7 @@ export function prepare(options: BuildOptions): Prepared {
     persistence: new Persistence(),
     wrap: (stream, peer) => duplexStream(stream, peer, clock),
     restore: async (core) => {
+      queues.workers.onTold = (id, command) => tellWorker(core, id, command)
       await core.storeRoom.start()
       await core.nodes?.start()
       for await (const { topic, message } of store.retained()) core.retained.set(topic, message)

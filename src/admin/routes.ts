@@ -14,7 +14,6 @@ import { queueControlRoutes } from './routes/queue-control.ts'
 import { queueRoutes } from './routes/queues.ts'
 import { ruleRoutes } from './routes/rules.ts'
 import { workerRoutes } from './routes/workers.ts'
-import { Workers } from './workers.ts'
 
 export interface ApiOptions {
   readonly core: Core
@@ -34,7 +33,7 @@ export async function apiRoutes(app: FastifyInstance, { core, queues, rules }: A
   await app.register(queueControlRoutes, { queues })
   await app.register(messageRoutes, { producer })
   await app.register(ruleRoutes, { rules, clock })
-  await app.register(workerRoutes, { workers: new Workers(clock, (queue, id) => queues.control.heard(queue, id)) })
+  await app.register(workerRoutes, { workers: queues.workers })
   await app.register(clientRoutes, { core })
   await app.register(nodeRoutes, { core, version: packageVersion() })
 }

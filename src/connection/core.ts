@@ -5,6 +5,7 @@ import type { Drain } from '../nodes/drain.ts'
 import type { Nodes } from '../nodes/nodes.ts'
 import type { MemberQueue } from '../queue/member-queue.ts'
 import type { Queues } from '../queue/queues.ts'
+import type { Heartbeat, WorkerCommand } from '../queue/workers.ts'
 import type { Commits } from '../router/commits.ts'
 import type { Publication } from '../router/publication.ts'
 import type { RetainedIndex } from '../router/retained.ts'
@@ -44,6 +45,8 @@ export interface Core {
   readonly queues: Queues
   /** A work queue as members on this node reach it; undefined: there is none of this name. */
   findQueue(name: string): MemberQueue | undefined
+  /** Takes a worker's heartbeat; resolves with what the worker is to do. Rejects when nobody keeps the queues. */
+  workerHeard(id: string, heartbeat: Heartbeat): Promise<WorkerCommand>
   readonly flusher: Flusher
   readonly watch: Watch
   /** Which limits are in force for whom. */

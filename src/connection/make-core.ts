@@ -44,6 +44,7 @@ export interface CoreParts
     | 'hooks'
     | 'queues'
     | 'findQueue'
+    | 'workerHeard'
     | 'authenticationMethods'
   > {
   readonly random: Random
@@ -131,6 +132,7 @@ export function makeCore(parts: CoreParts): Core {
     wills,
     queues: parts.queues,
     findQueue: parts.findQueue,
+    workerHeard: parts.workerHeard,
     flusher: new Flusher(),
     limitsBook,
     gate,

@@ -217,6 +217,8 @@ function failureOf(
 ): NackEntry {
   const entry: NackEntry = { receipt, reason: said?.reasonString ?? `reason code 0x${reasonCode.toString(16)}` }
   if (reasonCode === NEVER) entry.reject = true
+  if (said?.userProperties?.some(([name, value]) => name === 'sluicemq-release' && value === 'true'))
+    entry.release = true
   const delayMs = Number(said?.userProperties?.find(([name]) => name === 'sluicemq-delay-ms')?.[1])
   if (Number.isInteger(delayMs) && delayMs >= 0) entry.delayMs = Math.min(delayMs, DELAY_MS_MAX)
   return entry

@@ -1,9 +1,9 @@
 /**
- * Topics on which only the broker speaks: `$SYS/…` and `$events/…`. Clients cannot publish there, so that nobody can
+ * Topics on which only the broker speaks: `$SYS/…`, `$events/…`, and `$workers/…` but for heartbeats. Clients cannot publish there, so that nobody can
  * pretend to be the broker, and read there as far as `sys.readableBy` allows.
  */
 import { isLoopback } from '../config/checks.ts'
-import { parseShare } from '../wire/topic.ts'
+import { parseHeartbeatTopic, parseShare } from '../wire/topic.ts'
 import type { Connection } from './connection.ts'
 
 const roots = ['$SYS', '$events']
@@ -12,6 +12,7 @@ const DOLLAR = 0x24
 /** Why the client may not publish there, or null. */
 export function reservedTopic(topic: string): string | null {
   if (topic.charCodeAt(0) !== DOLLAR) return null
+  if (topic.startsWith('$workers/')) return parseHeartbeatTopic(topic) === null ? '$workers/ topic is reserved' : null
   const root = rootOf(topic)
   return root === null ? null : `${root}/ topic is reserved`
 }

@@ -4,6 +4,7 @@ import type { Core } from '../connection/core.ts'
 import { SluiceError } from '../errors.ts'
 import type { MemberQueue } from '../queue/member-queue.ts'
 import type { Queues } from '../queue/queues.ts'
+import type { Heartbeat, WorkerCommand } from '../queue/workers.ts'
 import { type Destination, NodeInterest } from '../router/destinations.ts'
 import { TopicTree } from '../router/topic-tree.ts'
 import type { Store } from '../store.ts'
@@ -11,7 +12,7 @@ import type { Drops } from '../telemetry/drops.ts'
 import { Inbox } from './inbox.ts'
 import { InboxReader, type InboxReaderContext } from './inbox-reader.ts'
 import type { Nodes } from './nodes.ts'
-import { answerQueueQuestion, QUEUE_QUESTION, RemoteQueue } from './remote-queue.ts'
+import { answerQueueQuestion, askHeard, QUEUE_QUESTION, RemoteQueue } from './remote-queue.ts'
 
 export interface QueueKeepingContext extends Omit<InboxReaderContext, 'tree'> {
   readonly store: Store
@@ -84,6 +85,11 @@ export class QueueKeeping {
   /** The queue as workers on this node reach it; undefined: there is none of this name. */
   find(name: string): MemberQueue | undefined {
     return this.#keeps ? this.#c.queues.find(name) : new RemoteQueue(name, this.#c.cluster)
+  }
+
+  /** A worker's heartbeat, for the node that keeps the queues. Rejects when there is none. */
+  async heard(id: string, heartbeat: Heartbeat): Promise<WorkerCommand> {
+    return this.#keeps ? this.#c.queues.workers.heard(id, heartbeat) : askHeard(this.#c.cluster, id, heartbeat)
   }
 }
 

@@ -3,6 +3,7 @@ import { SluiceError } from '../errors.ts'
 import type { HandedOut, MemberQueue } from '../queue/member-queue.ts'
 import type { Queues } from '../queue/queues.ts'
 import type { ExtendEntry, ExtendResult, NackEntry, Result } from '../queue/requests.ts'
+import type { Heartbeat, WorkerCommand } from '../queue/workers.ts'
 
 /** A pull waits no longer than this on another node, in ms: the question has to be answered in time. */
 const WAIT_MS_MAX = 5000
@@ -19,6 +20,7 @@ type Call =
     }
   | { readonly do: 'ack'; readonly queue: string; readonly receipts: readonly string[] }
   | { readonly do: 'nack'; readonly queue: string; readonly entries: readonly NackEntry[] }
+  | { readonly do: 'heard'; readonly id: string; readonly heartbeat: Heartbeat }
   | { readonly do: 'extend'; readonly queue: string; readonly entries: readonly ExtendEntry[] }
 
 /** The question under which nodes ask the one that keeps the queues. */
@@ -61,16 +63,26 @@ export class RemoteQueue implements MemberQueue {
   }
 
   #ask(call: Call): Promise<unknown> {
-    const { leader } = this.#cluster
-    if (leader === null || leader === this.#cluster.nodeId)
-      return Promise.reject(new SluiceError('node_gone', 'no node keeps the queues at the moment'))
-    return this.#cluster.request(leader, QUEUE_QUESTION, call)
+    return askKeeper(this.#cluster, call)
   }
+}
+
+/** A worker's heartbeat, told to the node that keeps the queues; resolves with what the worker is to do. */
+export async function askHeard(cluster: Cluster, id: string, heartbeat: Heartbeat): Promise<WorkerCommand> {
+  return (await askKeeper(cluster, { do: 'heard', id, heartbeat })) as WorkerCommand
+}
+
+function askKeeper(cluster: Cluster, call: Call): Promise<unknown> {
+  const { leader } = cluster
+  if (leader === null || leader === cluster.nodeId)
+    return Promise.reject(new SluiceError('node_gone', 'no node keeps the queues at the moment'))
+  return cluster.request(leader, QUEUE_QUESTION, call)
 }
 
 /** Answers other nodes, on the one that keeps the queues. */
 export async function answerQueueQuestion(queues: Queues, body: unknown): Promise<unknown> {
   const call = body as Call
+  if (call.do === 'heard') return queues.workers.heard(call.id, call.heartbeat)
   const queue = queues.get(call.queue)
   switch (call.do) {
     case 'pull': {

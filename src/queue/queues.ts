@@ -17,6 +17,7 @@ import { SettingsBook } from './settings-book.ts'
 import { storedPriorities } from './stripe.ts'
 import { TurnCommit } from './turn-commit.ts'
 import { Upkeep } from './upkeep.ts'
+import { Workers } from './workers.ts'
 
 const LANE_PREFIX = 'q/'
 /** All lanes of queues begin so, whatever they are for. */
@@ -61,6 +62,8 @@ export class Queues {
   readonly #messageIds: MessageIds
   /** What people do with queues. */
   readonly control: QueueControl
+  /** Workers that send heartbeats. */
+  readonly workers: Workers
   /** What lies outside for workers that do not speak with the broker; undefined: the queue has no door. */
   doorOf: (name: string) => DoorFacts | undefined = () => undefined
   readonly #upkeep: Upkeep
@@ -79,6 +82,7 @@ export class Queues {
     const turn = new TurnCommit(store)
     this.#commit = options.commit ?? (() => turn.committed())
     this.control = new QueueControl({ queues: this, store, clock, random, commit: this.#commit })
+    this.workers = new Workers(clock, (queue, id) => this.control.heard(queue, id))
   }
 
   /** Opens every queue there is. The store must be open. Rejects when the store cannot be read. */

@@ -2,6 +2,7 @@ import { intakeGeneration } from '../queue/intake.ts'
 import type { Session } from '../session/session.ts'
 import { TAG_RETAIN } from '../session/session.ts'
 import type { LaneTarget } from '../store.ts'
+import { parseHeartbeatTopic } from '../wire/topic.ts'
 import { varintBytes, writeVarint } from '../wire/varint.ts'
 import type { BridgeTarget, Destination, Group, NodeInterest, Subscription } from './destinations.ts'
 import { isSys } from './retained.ts'
@@ -83,6 +84,8 @@ export class Match {
    * object here, so that packets of several topics can be copied in one piece.
    */
   readonly copySet: object | null
+  /** The worker whose heartbeats are published to the topic; null: it is no such topic. */
+  readonly worker: string | null
 
   constructor(
     topic: string,
@@ -95,6 +98,7 @@ export class Match {
     this.generation = generation
     this.observerGeneration = observerGeneration
     this.observed = observed
+    this.worker = parseHeartbeatTopic(topic)
     for (const destination of destinations) {
       if (destination.kind === 'subscription') this.#merge(destination)
       else if (destination.kind === 'group') this.groups.push(destination)
@@ -103,6 +107,7 @@ export class Match {
     }
     const plain =
       !observed &&
+      this.worker === null &&
       this.groups.length === 0 &&
       this.bridges.length === 0 &&
       this.nodes.length === 0 &&

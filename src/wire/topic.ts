@@ -152,3 +152,27 @@ export function matches(filter: string, topic: string): boolean {
     t++
   }
 }
+
+const WORKERS = '$workers/'
+const HEARTBEAT = '/heartbeat'
+
+/** The worker that says by a PUBLISH to this topic that it is alive: `$workers/{id}/heartbeat`, the id percent-encoded. Null: none. */
+export function parseHeartbeatTopic(topic: string): string | null {
+  if (!topic.startsWith(WORKERS) || !topic.endsWith(HEARTBEAT)) return null
+  const level = topic.slice(WORKERS.length, -HEARTBEAT.length)
+  if (level === '' || level.includes('/')) return null
+  try {
+    return decodeURIComponent(level)
+  } catch {
+    return null
+  }
+}
+
+export function heartbeatTopic(workerId: string): string {
+  return `${WORKERS}${encodeURIComponent(workerId)}${HEARTBEAT}`
+}
+
+/** Where the broker tells the worker what to do. Only the broker publishes there. */
+export function commandTopic(workerId: string): string {
+  return `${WORKERS}${encodeURIComponent(workerId)}/command`
+}

@@ -1,14 +1,14 @@
 import { hostname } from 'node:os'
 import { systemClock } from '../base/clock.ts'
 import { systemRandom } from '../base/random.ts'
-import type { WorkerFacts, WorkSource } from './source.ts'
+import type { WorkerCommand, WorkerFacts, WorkSource } from './source.ts'
 
 const EVERY_MS = 10_000
 
 export interface HeartOwner {
   facts(): WorkerFacts
   /** What the broker answered. */
-  told(command: 'run' | 'quiet' | 'stop'): void
+  told(command: WorkerCommand): void
 }
 
 /** Beats while the worker lives. A beat that fails is of no consequence: the next one counts. */
@@ -25,6 +25,7 @@ export class Heart {
     this.#source = source
     this.#everyMs = everyMs
     this.#owner = owner
+    source.onTold = (command) => owner.told(command)
     setImmediate(() => void this.#beat())
   }
 
@@ -36,7 +37,11 @@ export class Heart {
   async #beat(): Promise<void> {
     if (this.#stopped) return
     try {
-      const command = await this.#source.heartbeat!(this.id, this.#owner.facts())
+      const command = await this.#source.heartbeat!(this.id, {
+        ...this.#owner.facts(),
+        host: hostname(),
+        pid: process.pid,
+      })
       if (!this.#stopped) this.#owner.told(command)
     } catch {
       // The worker hears of a broker that is away by its pulls.

@@ -3,19 +3,21 @@ import { systemClock } from '../base/clock.ts'
 import { systemRandom } from '../base/random.ts'
 import type { Envelope, EnvelopeProperties } from '../bridge/envelope.ts'
 import { encodeAck } from '../wire/ack.ts'
-import { decodePublish, encodeSubscribe, type PublishPacket } from '../wire/client-packets.ts'
+import { decodePublish, encodeSubscribe, encodeUnsubscribe, type PublishPacket } from '../wire/client-packets.ts'
 import { PacketType } from '../wire/control.ts'
 import type { Properties } from '../wire/properties.ts'
 import { decodeSuback } from '../wire/suback.ts'
 import { BrokerError } from './errors.ts'
+import { HEART_SUBSCRIBE_ID, MqttHeart } from './mqtt-heart.ts'
 import { type LinkHandler, MqttLink } from './mqtt-link.ts'
-import type { EntryResult, NackBody, WorkSource } from './source.ts'
+import type { EntryResult, NackBody, WorkerCommand, WorkerFacts, WorkSource } from './source.ts'
 
 const FAILED = 0x80
 const REJECTED = 0x99
 /** Longer reasons are cut; the queue keeps 512 bytes. */
 const REASON_CHARACTERS_MAX = 512
 const SUBSCRIBE_ID = 1
+const UNSUBSCRIBE_ID = 3
 
 interface Waiting {
   readonly max: number
@@ -33,7 +35,6 @@ export class MqttSource implements WorkSource, LinkHandler {
   onLost: (() => void) | null = null
   /** Messages come by themselves. */
   readonly lingerMs = 0
-  readonly heartbeat = null
   readonly #url: URL
   readonly #queue: string
   readonly #capacity: number
@@ -46,7 +47,9 @@ export class MqttSource implements WorkSource, LinkHandler {
   #arrived: Envelope[] = []
   #waiting: Waiting | null = null
   #leaseMs = 0
+  #quiet = false
   #closed = false
+  readonly #heart = new MqttHeart()
 
   /** @param capacity messages held at most */
   constructor(url: string, queue: string, capacity: number) {
@@ -96,8 +99,7 @@ export class MqttSource implements WorkSource, LinkHandler {
 
   async nack(entries: readonly NackBody[]): Promise<EntryResult[]> {
     return entries.map(({ receipt, reason, delayMs, reject, release }) => {
-      // It goes back with the end of the connection.
-      if (release === true) return { receipt, ok: true }
+      if (release === true) return this.#release(receipt)
       const properties: Properties = {}
       if (reason !== undefined) properties.reasonString = reason.slice(0, REASON_CHARACTERS_MAX)
       if (delayMs !== undefined) properties.userProperties = [['sluicemq-delay-ms', String(delayMs)]]
@@ -112,6 +114,25 @@ export class MqttSource implements WorkSource, LinkHandler {
     )
   }
 
+  set onTold(told: ((command: WorkerCommand) => void) | null) {
+    this.#heart.onTold = told
+  }
+
+  async heartbeat(id: string, facts: WorkerFacts): Promise<WorkerCommand> {
+    await this.#connected()
+    return this.#heart.beat(this.#link!, id, facts)
+  }
+
+  /** What was sent ahead goes back. */
+  quiet(quiet: boolean): void {
+    if (quiet === this.#quiet) return
+    this.#quiet = quiet
+    if (this.#link === null) return
+    if (!quiet) return this.#subscribe(this.#link)
+    this.#link.write(encodeUnsubscribe(5, UNSUBSCRIBE_ID, [`$queue/${this.#queue}`]))
+    for (const { receipt } of this.#arrived.splice(0)) this.#release(receipt)
+  }
+
   async close(): Promise<void> {
     this.#closed = true
     await this.#link?.close()
@@ -119,12 +140,22 @@ export class MqttSource implements WorkSource, LinkHandler {
 
   packet(type: number, flags: number, buf: Buffer, start: number, end: number): void {
     if (type === PacketType.PUBLISH) {
-      this.#arrived.push(this.#envelopeOf(decodePublish(flags, buf, start, end, 5)))
+      const packet = decodePublish(flags, buf, start, end, 5)
+      if (packet.qos === 0 && this.#heart.takes(packet)) return
+      const envelope = this.#envelopeOf(packet)
+      if (this.#quiet) {
+        this.#release(envelope.receipt)
+        return
+      }
+      this.#arrived.push(envelope)
       const waiting = this.#waiting
       // The rest of what was read comes along.
       if (waiting !== null && this.#arrived.length === 1) setImmediate(() => this.#serve())
     } else if (type === PacketType.SUBACK) {
-      const { reasonCodes, properties } = decodeSuback(PacketType.SUBACK, buf, start, end, 5)
+      const { packetId, reasonCodes, properties } = decodeSuback(PacketType.SUBACK, buf, start, end, 5)
+      if (packetId === HEART_SUBSCRIBE_ID && reasonCodes[0]! >= 0x80)
+        this.#heart.fail(new BrokerError(403, 'refused', 'may not subscribe to its command topic'))
+      if (packetId !== SUBSCRIBE_ID) return
       const code = reasonCodes[0]!
       const why = properties?.reasonString ?? `SUBACK with reason code 0x${code.toString(16)} for $queue/${this.#queue}`
       const error = new BrokerError(code === 0x8f ? 404 : 403, code === 0x8f ? 'queue_unknown' : 'refused', why)
@@ -141,6 +172,7 @@ export class MqttSource implements WorkSource, LinkHandler {
     this.#arrived = []
     this.#connection++
     this.#subscribed?.(error)
+    this.#heart.fail(error)
     if (!this.#closed) this.onLost?.()
     this.#waiting?.fail(error)
   }
@@ -158,19 +190,33 @@ export class MqttSource implements WorkSource, LinkHandler {
     const answered = new Promise<BrokerError | null>((resolve) => {
       this.#subscribed = resolve
     })
-    const userProperties: [string, string][] = [
-      ['sluicemq-lease-ms', String(this.#leaseMs)],
-      ['sluicemq-extend', 'true'],
-    ]
     this.#link = link
-    const filter = { topicFilter: `$queue/${this.#queue}`, qos: 1 as const }
-    link.write(encodeSubscribe(5, SUBSCRIBE_ID, [filter], { userProperties }))
+    if (this.#quiet) {
+      this.#subscribed = null
+      return
+    }
+    this.#subscribe(link)
     const error = await answered
     this.#subscribed = null
     if (error === null) return
     this.#link = null
     await link.close()
     throw error
+  }
+
+  #subscribe(link: MqttLink): void {
+    const userProperties: [string, string][] = [
+      ['sluicemq-lease-ms', String(this.#leaseMs)],
+      ['sluicemq-extend', 'true'],
+    ]
+    const filter = { topicFilter: `$queue/${this.#queue}`, qos: 1 as const }
+    link.write(encodeSubscribe(5, SUBSCRIBE_ID, [filter], { userProperties }))
+  }
+
+  /** Given back unworked: ready at once, the attempt does not count. */
+  #release(receipt: string): EntryResult {
+    const properties: Properties = { userProperties: [['sluicemq-release', 'true']] }
+    return this.#answer(receipt, FAILED, properties)
   }
 
   #serve(): void {

@@ -23,7 +23,7 @@ export interface WorkerOptions<T = unknown> {
   schema?: PayloadSchema<T>
   /** Run around the handler, the first one outermost: logging, tracing, transactions. */
   use?: readonly Middleware<T>[]
-  /** Tells the broker every `everyMs` (10,000) that the worker lives, and does what it answers: run, quiet or stop. HTTP only. */
+  /** Tells the broker every `everyMs` (10,000) that the worker lives, and does what it answers: run, quiet or stop. */
   heartbeat?: boolean | { id?: string; everyMs?: number }
   /** Signals of the process at which the worker stops in good order, e.g. `['SIGTERM', 'SIGINT']`. */
   drainOn?: readonly NodeJS.Signals[]

@@ -14,9 +14,14 @@ export interface EntryResult {
   error?: string
 }
 
+/** What a worker is told: go on; take nothing new and finish; end. */
+export type WorkerCommand = 'run' | 'quiet' | 'stop'
+
 /** What a worker says of itself. */
 export interface WorkerFacts {
   queue: string
+  host?: string
+  pid?: number
   running: number
   done: number
   failed: number
@@ -56,7 +61,11 @@ export interface WorkSource {
   nack(entries: readonly NackBody[]): Promise<EntryResult[]>
   extend(receipts: readonly string[], leaseMs: number): Promise<EntryResult[]>
   /** Says that the worker is alive; resolves with what it is to do. Null: this source knows no heartbeats. */
-  heartbeat: ((id: string, facts: WorkerFacts) => Promise<'run' | 'quiet' | 'stop'>) | null
+  heartbeat: ((id: string, facts: WorkerFacts) => Promise<WorkerCommand>) | null
+  /** Called when the broker tells the worker something between heartbeats. */
+  onTold?: ((command: WorkerCommand) => void) | null
+  /** Take nothing new, or go on: for sources to which messages come by themselves. */
+  quiet?(quiet: boolean): void
   /** Nothing is asked any more. What was given back by `release` is with the broker when it resolves. */
   close(): Promise<void>
 }

@@ -178,6 +178,7 @@ export class Worker<T = unknown> {
         const quiet = command === 'quiet'
         if (command === 'stop') void this.stop()
         if (quiet && !this.#quiet) void this.#puller.endWait()
+        if (quiet !== this.#quiet) this.#api.quiet?.(quiet)
         this.#quiet = quiet
         this.#puller.changed()
       },

@@ -90,6 +90,18 @@ describe.skipIf(!hasRedis)('work queues on two nodes', () => {
     expect((await keeper.queues.get('jobs').info()).ready).toBe(0)
   })
 
+  test('a heartbeat over MQTT on the other node reaches the keeper, and what a worker is told reaches that node', async () => {
+    const worker = await connect(other, { clientId: 'worker' })
+    const told: string[] = []
+    worker.on('message', (topic, payload) => told.push(`${topic} ${payload}`))
+    await worker.subscribeAsync('$workers/w1/command')
+    await worker.publishAsync('$workers/w1/heartbeat', '{"queue":"jobs","running":1}', { qos: 1 })
+    await expect.poll(() => told).toEqual(['$workers/w1/command run'])
+    expect(keeper.queues.workers.list()).toMatchObject([{ id: 'w1', queue: 'jobs', running: 1 }])
+    keeper.queues.workers.tell('w1', 'stop')
+    await expect.poll(() => told.at(-1)).toBe('$workers/w1/command stop')
+  })
+
   test('a rule applied on the keeper takes messages on the other node too', async () => {
     await keeper.rules.apply('more', { topicFilter: 'more/+', queue: 'jobs' })
     const b = await connect(other, { clientId: 'b' })

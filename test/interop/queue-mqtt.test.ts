@@ -92,6 +92,34 @@ describe.each([4, 5] as const)('MQTT version %i', (version) => {
     await second.disconnect()
   })
 
+  test('a heartbeat is answered run, quiet or stop on the command topic, at once when somebody changes it', async () => {
+    const id = `tick ${version}`
+    const level = encodeURIComponent(id)
+    const worker = await connect({ version })
+    await worker.subscribe([`$workers/${level}/command`, 0])
+    const said = JSON.stringify({ queue: 'work', running: 2, done: 'many' })
+    await worker.publish({ topic: `$workers/${level}/heartbeat`, qos: 1, payload: said })
+    expect((await worker.expectPublishes(1))[0]!.payload.toString()).toBe('run')
+    const { workers } = (await (await fetch(`${broker.http}/api/v1/workers`)).json()) as { workers: { id: string }[] }
+    expect(workers.find((one) => one.id === id)).toMatchObject({ queue: 'work', running: 2, command: 'run' })
+    const init = { body: '{"command":"quiet"}', headers: { 'content-type': 'application/json' } }
+    await fetch(`${broker.http}/api/v1/workers/${level}`, { method: 'PUT', ...init })
+    expect((await worker.expectPublishes(1))[0]!.payload.toString()).toBe('quiet')
+    // Again and again, with nothing to say: the same topic on the same connection.
+    for (let i = 0; i < 3; i++) {
+      worker.startPublish({ topic: `$workers/${level}/heartbeat`, qos: 0, payload: '' })
+      expect((await worker.expectPublishes(1))[0]!.payload.toString()).toBe('quiet')
+    }
+  })
+
+  test('only the broker says what a worker is to do', async () => {
+    const client = await connect({ version })
+    const publish = { topic: '$workers/w1/command', qos: 1 as const, payload: 'stop', packetId: 9 }
+    client.startPublish(publish)
+    if (version === 5) expect((await client.expect('puback')).code).toBe(0x87)
+    else await client.closed
+  })
+
   test('UNSUBSCRIBE ends the deliveries; what is held may still be acknowledged', async () => {
     const worker = await connect({ version })
     await worker.subscribe(['$queue/kept', 1])

@@ -1,6 +1,6 @@
 /** The HTTP API beyond pull and ack: putting messages in, heartbeats, reject and release, the OpenAPI document. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { WORKERS_MAX, Workers } from '../../src/admin/workers.ts'
+import { WORKERS_MAX, Workers } from '../../src/queue/workers.ts'
 import { type InlineBroker, startBroker } from '../support/broker-inline.ts'
 
 let broker: InlineBroker

@@ -140,6 +140,53 @@ describe.each(['http', 'mqtt'])('over %s', (scheme) => {
   })
 })
 
+test.each(['http', 'mqtt'])(
+  'over %s, a worker that is told to be quiet takes nothing, works on when told to run, and stops',
+  async (scheme) => {
+    const api = async (
+      path: string,
+      init: RequestInit = {},
+    ): Promise<{ workers: { id: string; running: number; queue: string }[] }> =>
+      (await (await fetch(`${broker.http}/api/v1/workers${path}`, init)).json()) as never
+    const tell = (command: string) =>
+      api('/w%2F1', {
+        method: 'PUT',
+        body: JSON.stringify({ command }),
+        headers: { 'content-type': 'application/json' },
+      })
+    let slow = true
+    const got: string[] = []
+    const worker = start({
+      url: urlOf(scheme),
+      heartbeat: { id: 'w/1', everyMs: 50 },
+      batch: 10,
+      handler: async (message) => {
+        got.push(message.text())
+        while (slow) await new Promise((resolve) => setTimeout(resolve, 5))
+      },
+    })
+    await expect.poll(() => api('')).toMatchObject({ workers: [{ id: 'w/1', queue: 'work', pid: expect.any(Number) }] })
+    await publish('1', '2', '3')
+    await expect.poll(() => got).toEqual(['1'])
+    await tell('quiet')
+    await expect.poll(async () => (await api('')).workers[0]!.running).toBe(1)
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    slow = false
+    await expect.poll(async () => (await api('')).workers[0]!.running).toBe(0)
+    const { length } = got
+    await publish('4')
+    await new Promise((resolve) => setTimeout(resolve, 150))
+    expect(got).toHaveLength(length)
+    expect(await counts()).toMatchObject({ leased: 0, ready: 4 - length })
+    await tell('run')
+    await expect.poll(() => [...got].sort()).toEqual(['1', '2', '3', '4'])
+    await tell('stop')
+    await worker.stopped
+    await until('work', { ready: 0, leased: 0, delayed: 0 })
+    expect(errors).toEqual([])
+  },
+)
+
 test('over mqtt, the end of the connection takes the leases: handlers are told, and another worker gets the messages', async () => {
   const lost: boolean[] = []
   const worker = start({

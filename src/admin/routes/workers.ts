@@ -1,6 +1,6 @@
 /** Workers over HTTP: `POST /api/v1/workers/{id}/heartbeat`, answered run, quiet or stop; list them; tell them. */
 import type { FastifyInstance } from 'fastify'
-import type { Heartbeat, WorkerCommand, WorkerInfo, Workers } from '../workers.ts'
+import type { Heartbeat, WorkerCommand, WorkerInfo, Workers } from '../../queue/workers.ts'
 import { requestFault } from './queue-schemas.ts'
 
 type Named = { Params: { id: string } }

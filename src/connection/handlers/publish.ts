@@ -15,6 +15,7 @@ import { tellPublished } from '../published.ts'
 import { reservedTopic } from '../reserved-topics.ts'
 import { giveBackQos2, qos2UnderWay, takeQos2 } from '../taken.ts'
 import { TopicMemory } from '../topic-memory.ts'
+import { workerBeats } from '../worker-topics.ts'
 
 /** QoS 0 packets with the same receivers that lie side by side in what was read: they are sent with one copy each. */
 export interface Run {
@@ -231,6 +232,7 @@ function take(c: Connection, publication: Publication, match: Match, entering: E
     return
   }
   const heldBefore = core.memory.heldBytes
+  if (match.worker !== null) workerBeats(core, match.worker, publication.payload)
   const durable = publish(c, publication, match, entering) || (qos === 2 && c.session!.kept)
   if (durable) core.backpressure.published(c)
   routed(c, heldBefore, match.receivers.length, publication.end - publication.start)

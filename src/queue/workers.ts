@@ -37,6 +37,8 @@ const SILENT_MS = 120_000
 export class Workers {
   readonly #clock: Clock
   readonly #onHeard: (queue: string, id: string) => void
+  /** Called when a worker is to do something else than before. */
+  onTold: (id: string, command: WorkerCommand) => void = () => {}
   /** In the order of their last heartbeat. */
   readonly #workers = new Map<string, WorkerInfo>()
 
@@ -67,6 +69,7 @@ export class Workers {
       throw new SluiceError('worker_unknown', `no worker named ${JSON.stringify(id)} sends heartbeats`)
     const told = { ...worker, command }
     this.#workers.set(id, told)
+    this.onTold(id, command)
     return told
   }
 
