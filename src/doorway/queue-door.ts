@@ -224,10 +224,12 @@ export class QueueDoor {
 
   #toLay(): Laid[] {
     // Where the place did not answer for long, a worker would not have the time it is told.
-    const before = this.#wanted === 0 ? Number.POSITIVE_INFINITY : this.#p.clock.monotonic() + this.#leaseMs
+    const away = this.#wanted === 0 || (this.#troubled && this.#prefetch.othersWait)
+    const before = away ? Number.POSITIVE_INFINITY : this.#p.clock.monotonic() + this.#leaseMs
     const back = this.#fresh.filter(({ heldUntil }) => heldUntil < before)
     if (back.length > 0) {
       this.#fresh = this.#fresh.filter(({ heldUntil }) => heldUntil >= before)
+      this.#prefetch.yield()
       this.#settlements.release(
         back.map(({ receipt }) => receipt),
         () => {},

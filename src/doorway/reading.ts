@@ -113,7 +113,9 @@ export class Reading {
     this.counts.void = 0
     for (const { state } of outside.values())
       if (state === 'lying' || state === 'taken' || state === 'void') this.counts[state]++
-    return report.answers.length > 0 || done.length > 0 || (report.held !== null && report.mark !== before)
+    return (
+      report.answers.length > 0 || done.length > 0 || (before !== '' && report.held !== null && report.mark !== before)
+    )
   }
 
   /** Nobody spoke for these in time. */

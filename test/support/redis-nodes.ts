@@ -27,6 +27,8 @@ export interface NodeTiming {
   surrenderTimeoutMs?: number
   commitTimeoutMs?: number
   answerTimeoutMs?: number
+  /** Another way to the same Redis, for the doors of queues. */
+  doorUrl?: string
 }
 
 /** Starts a node. Heartbeats are fast, so that a dead node is noticed within a second or two. */
@@ -34,7 +36,7 @@ export async function startNode(
   url: string,
   nodeId: string,
   overrides: ConfigInput = {},
-  { nodeTimeoutMs = 1000, surrenderTimeoutMs = 1000, commitTimeoutMs, answerTimeoutMs }: NodeTiming = {},
+  { nodeTimeoutMs = 1000, surrenderTimeoutMs = 1000, commitTimeoutMs, answerTimeoutMs, doorUrl = url }: NodeTiming = {},
 ): Promise<Node> {
   const config = configSchema.parse({ bridge: [], ...overrides, store: 'memory', nodeId })
   const events = new Events()
@@ -69,7 +71,7 @@ export async function startNode(
     commitTimeoutMs,
     answerTimeoutMs,
   })
-  const doorKeeper = connectRedis(settings, `${nodeId} doors`)
+  const doorKeeper = connectRedis({ url: doorUrl }, `${nodeId} doors`)
   connections.push(doorKeeper)
   const door = new RedisDoor({
     connect: () => doorKeeper,
