@@ -8,7 +8,7 @@ export default defineConfig({
       'test/conformance/{v3,v5,regression}/*.test.ts',
       'test/conformance/sys-topics.test.ts',
       'test/interop/{mosquitto-clients,mqttjs,paho,raw-client}.test.ts',
-      'test/unit/api.test.ts',
+      'test/unit/{api,session-identity,clients-routes,limits}.test.ts',
     ],
     env: { TEST_NODES: '2' },
     runner: './test/two-nodes/runner.ts',

@@ -32,9 +32,10 @@ export interface ClusterListener {
   taken(nodeId: string): void
   /**
    * A client with this identifier connects elsewhere. Resolves when its connection here is closed and what it
-   * acknowledged is durable.
+   * acknowledged is durable. Rejects with `not_authorized` when the session here is another user's.
+   * @param user who connects, as checked there; null: nobody was checked
    */
-  surrender(clientId: string): Promise<void>
+  surrender(clientId: string, user: string | null): Promise<void>
   /** A question of another node, as given to `request`. A rejection becomes the asker's. */
   asked(from: string, kind: string, body: unknown): Promise<unknown>
   /** A node joined, or its facts changed. */
@@ -68,12 +69,15 @@ export interface Cluster {
 
   /**
    * Makes this node the one that serves the Client Identifier; the node that did surrenders it first. Null: it is at once
-   * (there is one node). Rejects with SluiceError kind dependency when that cannot be had.
-   * Claims of one identifier on one node are the caller's to put in line.
+   * (there is one node). Rejects with SluiceError kind dependency when that cannot be had, and with `not_authorized` when the node
+   * that serves it says that it is another user's. Claims of one identifier on one node are the caller's to put in line.
+   * @param user who connects; null: nobody was checked
    */
-  claim(clientId: string): Promise<void> | null
+  claim(clientId: string, user: string | null): Promise<void> | null
   /** As `claim`, but only when no node serves it: false when one does. */
   claimVacant(clientId: string): Promise<boolean>
+  /** The node that serves the Client Identifier; null: none does. Rejects with SluiceError kind dependency. */
+  ownerOf(clientId: string): Promise<string | null>
   /** This node no longer serves it. */
   release(clientId: string): void
   /**

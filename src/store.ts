@@ -159,6 +159,8 @@ export interface Shared {
   join(nodeId: string, incarnation: number, watcher: SharedWatcher): Promise<void>
   /** Makes this node the lane's keeper; who was it before no longer is. */
   keep(lane: Lane): Promise<void>
+  /** Learns how much waits in the lane: a handle knows only what it was told when this node last wrote to it. */
+  measure(lane: Lane): Promise<void>
   /** Nobody keeps the lane once what this node settled in it is durable. */
   release(lane: Lane): Promise<void>
   /** Names of all lanes with this prefix that any node has given anything durable by now; `laneNames` knows them from then on. */

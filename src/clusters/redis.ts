@@ -4,13 +4,14 @@ import { SluiceError } from '../errors.ts'
 import type { Fabric, FabricMessage } from './redis/fabric.ts'
 import { Inflow, Outflow } from './redis/flow.ts'
 import { Members } from './redis/members.ts'
+import { Owners } from './redis/owners.ts'
 import { Questions } from './redis/questions.ts'
-import * as scripts from './redis/scripts.ts'
 
 /** The commands that are needed of a Redis connection. */
 export interface RedisCommands {
   eval(script: string, keyCount: number, ...rest: (string | number | Buffer)[]): Promise<unknown>
   hgetall(key: string): Promise<Record<string, string>>
+  hget(key: string, field: string): Promise<string | null>
   get(key: string): Promise<string | null>
   exists(key: string): Promise<number>
   smembers(key: string): Promise<string[]>
@@ -51,6 +52,7 @@ export class RedisCluster implements Cluster {
   readonly #options: RedisClusterOptions
   readonly #questions: Questions
   readonly #members: Members
+  readonly #owners: Owners
   readonly #outflows = new Map<string, Outflow>()
   readonly #inflows = new Map<string, Inflow>()
   #listener: ClusterListener | null = null
@@ -58,6 +60,11 @@ export class RedisCluster implements Cluster {
   constructor(options: RedisClusterOptions) {
     this.#options = options
     this.#questions = new Questions(options.clock, Math.max(options.nodeTimeoutMs, options.surrenderTimeoutMs) * 2)
+    this.#owners = new Owners(
+      options,
+      () => this.incarnation,
+      (nodeId) => this.others.has(nodeId),
+    )
     this.#members = new Members(options, {
       joined: (node) => this.#listener?.joined(node),
       gone: (nodeId) => {
@@ -115,40 +122,28 @@ export class RedisCluster implements Cluster {
     return this.#members.announce(facts)
   }
 
-  async claim(clientId: string): Promise<void> {
-    let owner = await this.#claim(clientId, '')
-    while (owner !== null) {
-      const nodeId = nodeOf(owner)
-      const surrendered = this.request(nodeId, SURRENDER, clientId).then(
-        () => true,
-        () => false,
-      )
-      const late = this.#wait(this.#options.surrenderTimeoutMs).then(() => false)
-      // A node that is alive and does not surrender in time is passed over: what it writes of this session later is refused. One
-      // that did may have the client again by now, and is asked again.
-      owner = await this.#claim(clientId, (await Promise.race([surrendered, late])) ? '' : owner)
-    }
+  claim(clientId: string, user: string | null): Promise<void> {
+    return this.#owners.claim(clientId, (nodeId) => this.request(nodeId, SURRENDER, { clientId, user }))
   }
 
-  async claimVacant(clientId: string): Promise<boolean> {
-    return (await this.#claim(clientId, '')) === null
+  ownerOf(clientId: string): Promise<string | null> {
+    return this.#owners.ownerOf(clientId)
+  }
+
+  claimVacant(clientId: string): Promise<boolean> {
+    return this.#owners.claimVacant(clientId)
   }
 
   release(clientId: string): void {
-    this.#release(clientId).catch((error: unknown) => this.#options.onError('release', error))
-  }
-
-  async #release(clientId: string): Promise<void> {
-    const keys = [this.#key('owners'), this.#passed(this.nodeId)]
-    await this.#options.redis.eval(scripts.release, 2, ...keys, clientId, this.nodeId, this.incarnation)
+    this.#owners.release(clientId).catch((error: unknown) => this.#options.onError('release', error))
   }
 
   passedOver(): Promise<string[]> {
-    return this.#options.redis.smembers(this.#passed(this.nodeId))
+    return this.#owners.passedOver()
   }
 
-  async concede(clientIds: readonly string[]): Promise<void> {
-    if (clientIds.length > 0) await this.#options.redis.srem(this.#passed(this.nodeId), ...clientIds)
+  concede(clientIds: readonly string[]): Promise<void> {
+    return this.#owners.concede(clientIds)
   }
 
   send(nodeId: string, frames: Buffer): boolean {
@@ -196,25 +191,6 @@ export class RedisCluster implements Cluster {
     )
   }
 
-  /** Asks as long as Redis is away, up to a limit: the answer to the same question is the same. */
-  async #claim(clientId: string, passOver: string): Promise<string | null> {
-    const { redis, clock, patienceMs } = this.#options
-    const keys = [this.#key('owners'), this.#key('incarnations'), this.#passed(nodeOf(passOver))]
-    const until = clock.monotonic() + patienceMs
-    for (;;) {
-      try {
-        const owner = await redis.eval(scripts.claim, 3, ...keys, clientId, this.nodeId, this.incarnation, passOver)
-        return owner === null ? null : String(owner)
-      } catch (error) {
-        const fenced = error instanceof Error && error.message.includes('NODE_FENCED')
-        if (fenced) throw new SluiceError('node_fenced', 'this node was declared dead and has not joined again yet')
-        if (clock.monotonic() >= until || !passes(error))
-          throw new SluiceError('store_unavailable', 'Redis does not answer', { cause: error })
-        await this.#wait(CLAIM_AGAIN_MS)
-      }
-    }
-  }
-
   #heard(message: FabricMessage): void {
     const listener = this.#listener
     if (listener === null) return
@@ -244,7 +220,7 @@ export class RedisCluster implements Cluster {
     const { from, id, kind, body } = question
     try {
       const answer = await (kind === SURRENDER
-        ? listener.surrender(String(body)).then(() => this.#release(String(body)))
+        ? this.#surrender(listener, body as Claimed)
         : listener.asked(from, kind, body))
       this.#post(from, { is: 'answer', from: this.nodeId, id, body: answer ?? null })
     } catch (error) {
@@ -253,40 +229,25 @@ export class RedisCluster implements Cluster {
     }
   }
 
+  async #surrender(listener: ClusterListener, { clientId, user }: Claimed): Promise<void> {
+    await listener.surrender(clientId, user)
+    await this.#owners.release(clientId)
+  }
+
   #post(nodeId: string, message: FabricMessage, sent: (error: unknown) => void = () => {}): void {
     this.#options.fabric.send(channelOf(this.#options.prefix, nodeId), message, sent)
-  }
-
-  #wait(ms: number): Promise<void> {
-    return new Promise((resolve) => this.#options.clock.after(ms, resolve))
-  }
-
-  /** Key of what others took from a node. */
-  #passed(nodeId: string): string {
-    return this.#key(`passed:${nodeId}`)
-  }
-
-  #key(name: string): string {
-    return this.#options.prefix + name
   }
 }
 
 const SURRENDER = 'surrender'
 const NOTHING = Buffer.alloc(0)
-/** Pause before a claim that got no answer is made again, in ms. */
-const CLAIM_AGAIN_MS = 50
 
-/** Asking again may help: the connection was lost, or Redis says that it cannot just now. */
-function passes(error: unknown): boolean {
-  if (!(error instanceof Error) || error.name !== 'ReplyError') return true
-  return /^(LOADING|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|UNBLOCKED)/.test(error.message)
+/** What is asked by it. */
+interface Claimed {
+  readonly clientId: string
+  readonly user: string | null
 }
 
 function channelOf(prefix: string, nodeId: string): string {
   return `${prefix}node/${nodeId}`
-}
-
-/** Of "node incarnation". */
-function nodeOf(owner: string): string {
-  return owner.slice(0, owner.lastIndexOf(' '))
 }

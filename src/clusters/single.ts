@@ -20,6 +20,7 @@ export function singleNode(nodeId: string): Cluster {
     announce: () => done,
     claim: () => null,
     claimVacant: () => Promise.resolve(true),
+    ownerOf: () => Promise.resolve(nodeId),
     release() {},
     passedOver: () => Promise.resolve([]),
     concede: () => done,

@@ -1,7 +1,8 @@
 import type { SluiceError } from '../errors.ts'
 import { admit, type Entering } from '../router/entering.ts'
-import type { Match } from '../router/match.ts'
+import type { Match, Receiver } from '../router/match.ts'
 import type { Publication } from '../router/publication.ts'
+import { isDoubtful } from '../session/fullness.ts'
 import { PacketType } from '../wire/control.ts'
 import type { Connection } from './connection.ts'
 import { negative } from './goodbye.ts'
@@ -29,6 +30,36 @@ export function passQueues(c: Connection, publication: Publication, match: Match
     refuse(c, qos, packetId, entering.refusal)
   }
 }
+
+/**
+ * What this node knows of a session that another serves may be old: before a message is refused or dropped because such a session
+ * is full, it asks, and nothing after this packet is looked at meanwhile. False: there is no doubt, and `go` is not called.
+ */
+export function asksForRoom(
+  c: Connection,
+  publication: Publication,
+  match: Match,
+  go: (c: Connection, publication: Publication, match: Match) => void,
+): boolean {
+  const { shared } = c.core.store
+  if (shared === null || !match.receivers.some(isDoubted)) return false
+  const lanes = match.receivers.filter(isDoubted).map(({ session }) => session.lane!)
+  const own = publication.detached()
+  c.hold()
+  void Promise.allSettled(lanes.map((lane) => shared.measure(lane))).then(() => {
+    if (c.state !== 'closed') {
+      try {
+        go(c, own, c.core.router.match(own.topicBuf, own.topicStart, own.topicEnd))
+      } catch (error) {
+        c.fail(error)
+      }
+    }
+    c.release()
+  })
+  return true
+}
+
+const isDoubted = ({ session, grant }: Receiver): boolean => grant.qos > 0 && isDoubtful(session)
 
 /** False when the message is refused because it could not be kept for a subscriber, or as a retained message. */
 export function passSessions(c: Connection, publication: Publication, match: Match): boolean {

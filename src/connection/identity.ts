@@ -1,4 +1,6 @@
+import type { Config } from '../config/schema.ts'
 import { SluiceError } from '../errors.ts'
+import type { Session } from '../session/session.ts'
 import type { ConnectPacket } from '../wire/connect.ts'
 import type { Connection } from './connection.ts'
 import { OutboundAliases } from './topic-alias.ts'
@@ -21,14 +23,22 @@ export function takesOver(c: Connection): boolean {
   return owner !== null && owner !== undefined
 }
 
+/** Whether the session may become that of a client of this user; undefined: nobody was checked. */
+export function mayHave(
+  { sessionsBelongToUsers }: Config['mqtt'],
+  session: Session | undefined,
+  user: string | undefined,
+): boolean {
+  const owner = session?.identity
+  return !sessionsBelongToUsers || owner === undefined || owner === user
+}
+
 /**
  * The session of the Client Identifier has to be the client's own.
  * @throws SluiceError not_authorized
  */
 export function checkOwner(c: Connection): void {
-  if (!c.core.config.mqtt.sessionsBelongToUsers) return
-  const owner = c.core.sessions.find(c.clientId)?.identity
-  if (owner !== undefined && owner !== identityOf(c))
+  if (!mayHave(c.core.config.mqtt, c.core.sessions.find(c.clientId), identityOf(c)))
     throw new SluiceError('not_authorized', 'the session of this Client Identifier belongs to another user')
 }
 

@@ -24,6 +24,7 @@ import type { Connection } from './connection.ts'
 import type { Core } from './core.ts'
 import { Flusher } from './flusher.ts'
 import { Gate } from './gate.ts'
+import { mayHave } from './identity.ts'
 import { LimitsBook } from './limits-book.ts'
 import { Memory } from './memory.ts'
 import { MemoryRelief } from './memory-relief.ts'
@@ -162,7 +163,7 @@ export function makeCore(parts: CoreParts): Core {
       groupOf: (key) => subscriptions.groupOf(key)!,
       groupLeft: (group) => subscriptions.groupLeft(group),
     })
-    const claims = new Claims({ cluster, store, commits, sessions })
+    const claims = new Claims({ cluster, store, commits, sessions, mayHave: (...of) => mayHave(config.mqtt, ...of) })
     sessions.claims = claims
     subscriptions.interest = interest
     const lost = (count: number): void => dropped(null, 'node_unreachable', count)

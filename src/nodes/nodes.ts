@@ -55,7 +55,9 @@ export class Nodes implements ClusterListener, SharedWatcher {
   #conceding = false
   /** Called when others have declared this node dead. */
   onFenced: () => void = () => {}
-  /** Answers a question of another node that this room knows nothing of. */
+  /** Who answers questions of other nodes, by kind. */
+  readonly answers = new Map<string, (body: unknown) => Promise<unknown>>()
+  /** Answers a question that nobody else does. */
   onAsked: (kind: string, body: unknown) => Promise<unknown> = (kind) =>
     Promise.reject(new SluiceError('invariant', `nobody here knows the question ${JSON.stringify(kind)}`))
   /** Called when another node joined. */
@@ -113,18 +115,14 @@ export class Nodes implements ClusterListener, SharedWatcher {
     return this.#seen.wait()
   }
 
-  /**
-   * As `seenByAll`, but waits no longer than half a second: for what is better known everywhere, and not promised. A node that
-   * hangs does not keep clients from connecting.
-   */
+  /** As `seenByAll`, but for half a second at most: for what is not promised. A node that hangs keeps nobody from connecting. */
   heardSoon(): Promise<void> {
     return new Promise((resolve) => {
       const cancel = this.#c.clock.after(HEARD_MS, resolve)
-      const heard = (): void => {
-        cancel()
-        resolve()
-      }
-      this.seenByAll().then(heard, heard)
+      this.seenByAll()
+        .catch(() => {})
+        .finally(cancel)
+        .then(resolve)
     })
   }
 
@@ -139,13 +137,13 @@ export class Nodes implements ClusterListener, SharedWatcher {
     })
   }
 
-  surrender(clientId: string): Promise<void> {
-    return this.#c.claims.surrender(clientId)
+  surrender(clientId: string, user: string | null): Promise<void> {
+    return this.#c.claims.surrender(clientId, user)
   }
 
   async asked(_from: string, kind: string, body: unknown): Promise<unknown> {
     if (kind === SEEN) return this.#c.store.shared!.seen(String(body))
-    return this.onAsked(kind, body)
+    return this.answers.get(kind)?.(body) ?? this.onAsked(kind, body)
   }
 
   joined({ nodeId }: NodeFacts): void {

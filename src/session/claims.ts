@@ -1,4 +1,5 @@
 import type { Cluster } from '../cluster.ts'
+import { SluiceError } from '../errors.ts'
 import type { Lane, Store, StoredSession } from '../store.ts'
 import type { Session } from './session.ts'
 
@@ -6,6 +7,8 @@ export interface ClaimsContext {
   readonly cluster: Cluster
   readonly store: Store
   readonly commits: { done(): Promise<void>; later(again: () => void): void }
+  /** Whether the session may become that of a client of this user; undefined: nobody was checked. */
+  mayHave(session: Session | undefined, user: string | undefined): boolean
   readonly sessions: {
     find(clientId: string): Session | undefined
     adopt(stored: StoredSession): Session
@@ -34,11 +37,12 @@ export class Claims {
   /**
    * Calls `go` once this node serves the identifier and the session in memory is as the store has it; the connection has
    * to own the session when `go` returns, or nobody does.
+   * @param user who connects, when that was checked
    */
-  obtain(clientId: string, go: () => void, failed: (error: unknown) => void): void {
+  obtain(clientId: string, user: string | undefined, go: () => void, failed: (error: unknown) => void): void {
     this.#inLine(clientId, async () => {
       try {
-        await this.#claim(clientId)
+        await this.#claim(clientId, user ?? null)
       } catch (error) {
         failed(error)
         return
@@ -66,9 +70,11 @@ export class Claims {
    * Another node's client connects with the identifier. Resolves when what happened here is durable. Rejects when that is not known:
    * the other node passes this one over then.
    */
-  surrender(clientId: string): Promise<void> {
+  surrender(clientId: string, user: string | null): Promise<void> {
     return this.#inLine(clientId, async () => {
       const session = this.#c.sessions.find(clientId)
+      if (this.#ours.has(clientId) && !this.#c.mayHave(session, user ?? undefined))
+        throw new SluiceError('not_authorized', 'the session of this Client Identifier belongs to another user')
       session?.owner?.takenOver()
       await this.#letGo(clientId, session?.lane ?? null)
     })
@@ -123,9 +129,9 @@ export class Claims {
     return (this.#c.sessions.find(clientId)?.owner ?? null) === null
   }
 
-  async #claim(clientId: string): Promise<void> {
+  async #claim(clientId: string, user: string | null): Promise<void> {
     if (this.#ours.has(clientId)) return
-    await this.#c.cluster.claim(clientId)
+    await this.#c.cluster.claim(clientId, user)
     this.#ours.add(clientId)
     await this.#adopt(clientId)
   }

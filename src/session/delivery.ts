@@ -4,6 +4,7 @@ import type { Chunk, Lane } from '../store.ts'
 import type { DropCause } from '../telemetry/events.ts'
 import type { EncodedPublish } from '../wire/publish-writer.ts'
 import { aliased, encodeFor, pubrelUnknown } from './encoding.ts'
+import { trim } from './fullness.ts'
 import { Exchange, Inflight, wrongAck } from './inflight.ts'
 import { LaneReader } from './lane-reader.ts'
 import type { Link } from './link.ts'
@@ -101,6 +102,7 @@ export class Delivery {
   committed(chunk: Chunk): void {
     if (this.link === null) return
     this.#reader!.committed(chunk)
+    if (this.#context.store.shared !== null) trim(this.#session, this.#context)
     this.#context.commits.wakeLater(this)
   }
 

@@ -9,6 +9,7 @@ import type { Lane, SessionRecord, Store } from '../store.ts'
 import type { Counters } from '../telemetry/counters.ts'
 import type { DropCause } from '../telemetry/events.ts'
 import { Delivery } from './delivery.ts'
+import { makesRoomLater, measure } from './fullness.ts'
 import type { Link } from './link.ts'
 import type { Loan } from './loan.ts'
 import { OnlySubscription, type SubscriptionsOfSession } from './only-subscription.ts'
@@ -144,25 +145,28 @@ export class Session extends SessionFacts {
   /** True while one more message may wait in it. */
   get hasRoom(): boolean {
     const { sessionQueuedMessagesMax, sessionQueuedBytesMax } = this.limits
-    const lane = this.lane
-    if (lane !== null) return lane.waiting < sessionQueuedMessagesMax && lane.waitingBytes < sessionQueuedBytesMax
-    const delivery = this.#delivery
-    if (delivery === null) return true
-    return delivery.pendingCount < sessionQueuedMessagesMax && delivery.pendingBytes < sessionQueuedBytesMax
+    const messages = this.lane === null ? this.pendingCount : this.lane.waiting
+    return messages < sessionQueuedMessagesMax && this.waitingBytes < sessionQueuedBytesMax
   }
 
   /** True when one more message may wait in it, after what its policy does about a session that is full. */
   makesRoom(): boolean {
-    if (this.hasRoom) return true
+    if (this.hasRoom || makesRoomLater(this, this.#context)) return true
     if (this.limits.sessionFullPolicy === 'disconnect') this.#context.cutFull(this)
     else if (this.limits.sessionFullPolicy === 'drop-oldest')
       while (!this.hasRoom && this.delivery.dropOldest()) this.#context.dropped(this, 'session_full', 1)
+    else this.measure()
     return this.hasRoom
   }
 
-  /** True when a message for it would be refused: it is full and says so. */
+  /** True when a message would be refused: the session is full and says so. */
   get refuses(): boolean {
     return this.limits.sessionFullPolicy === 'refuse' && !this.hasRoom
+  }
+
+  /** Where another node serves it, what is known here of how much waits may be old. */
+  measure(): void {
+    measure(this, this.#lane, this.#context)
   }
 
   /** True when a message for it would be sent without waiting. */
@@ -179,9 +183,8 @@ export class Session extends SessionFacts {
 
   /** The connection is gone. What served it alone is let go of. */
   detach(): void {
-    if (this.#delivery === null) return
-    const maybeSentBefore = this.#delivery.detach()
-    if (!this.kept) return
+    const maybeSentBefore = this.#delivery?.detach() ?? 0
+    if (this.#delivery === null || !this.kept) return
     this.maybeSentBefore = maybeSentBefore
     this.#delivery = null
   }

@@ -109,6 +109,7 @@ export class Sessions {
     const known = this.#byId.get(record.clientId)
     if (known !== undefined) this.forget(known)
     const session = new Session(this.#c, record, true)
+    if (known !== undefined && known.drops !== null) session.drops = known.drops
     if (inboundPacketIds.length > 0) session.inbound = new Set(inboundPacketIds)
     this.#byId.set(record.clientId, session)
     for (const subscription of records) subscriptions.restore(session, subscription)
@@ -132,6 +133,7 @@ export class Sessions {
     if (session === undefined) return void this.adopt({ session: record, subscriptions: [], inboundPacketIds: [] })
     if (session.owner !== null || !session.kept) return
     const { version, expirySeconds, disconnectedAt, maybeSentBefore, identity, node = null } = record
+    if (node !== session.node) session.measure()
     Object.assign(session, { version, expirySeconds, disconnectedAt, maybeSentBefore, identity, node })
   }
 

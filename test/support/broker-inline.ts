@@ -24,6 +24,8 @@ export interface InlineBroker {
   readonly ws: string
   /** Base URL of the HTTP face. */
   readonly http: string
+  /** Of every node. */
+  readonly nodes: readonly string[]
   readonly events: Events
   stop(): Promise<void>
 }
@@ -60,6 +62,7 @@ export async function startBroker(overrides: ConfigInput = {}): Promise<InlineBr
     mqtt,
     ws,
     http: `http://${http.host}:${http.port}`,
+    nodes: [`http://${http.host}:${http.port}`],
     events,
     async stop() {
       await sluice.stop()

@@ -41,12 +41,13 @@ export async function startNodes({ config, removeFiles }: Configured): Promise<I
   for (let i = 0; i < nodesOfTests; i++) nodes.push(await startSluice(shared, { events: new Relay(events) }))
   const mqtt = await spread(nodes.map(({ addresses }) => addresses.mqtt))
   const web = await spread(nodes.map(({ addresses }) => addresses.http))
-  // Not the one that leads: what it is asked about queues it has to pass on.
-  const { http } = nodes.at(-1)!.addresses
+  const urls = nodes.map(({ addresses: { http } }) => `http://${http.host}:${http.port}`)
   return {
     mqtt: mqtt.address,
     ws: `ws://${web.address.host}:${web.address.port}/mqtt`,
-    http: `http://${http.host}:${http.port}`,
+    // Not the one that leads: what it is asked about queues it has to pass on.
+    http: urls.at(-1)!,
+    nodes: urls,
     events,
     async stop() {
       await Promise.all(nodes.map((node) => node.stop()))

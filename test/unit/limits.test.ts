@@ -1,5 +1,6 @@
 /** Limits that have a name: what happens when each is reached. docs/limits.md says the same in words. */
 import { afterEach, describe, expect, test } from 'vitest'
+import type { ClientInfo } from '../../src/admin/client-info.ts'
 import { configSchema } from '../../src/config/schema.ts'
 import { networkOf } from '../../src/connection/gate.ts'
 import { LimitsBook } from '../../src/connection/limits-book.ts'
@@ -225,6 +226,12 @@ describe('a session that is full', () => {
     return payloads
   }
 
+  /** Messages that the reader did not get because its session was full. */
+  async function fullDrops(): Promise<number> {
+    const { dropped } = (await (await fetch(`${broker.http}/api/v1/clients/reader`)).json()) as ClientInfo
+    return dropped.session_full
+  }
+
   test.each(kinds)('drop-new: the $kind session keeps the oldest', async ({ clean }) => {
     broker = await startBroker({ limits })
     const { reader } = await fill(clean, 1)
@@ -237,6 +244,7 @@ describe('a session that is full', () => {
     const { reader } = await fill(clean, 2)
     const inflight = await reader.expectPublishes(2)
     expect(inflight.map(({ payload }) => payload.toString())).toEqual(['0', '1'])
+    await expect.poll(fullDrops).toBe(clean ? 4 : 6)
     const rest = readAll(reader)
     for (const { packetId } of inflight) reader.ack('pubrec', packetId)
     expect(await rest).toEqual(clean ? ['6', '7', '8', '9'] : ['8', '9'])
@@ -245,9 +253,11 @@ describe('a session that is full', () => {
   test('drop-oldest: a persistent session without its client keeps the newest, and what was in flight', async () => {
     broker = await startBroker({ limits: { ...limits, sessionFullPolicy: 'drop-oldest' } })
     const { reader, publisher } = await fill(false, 1)
+    await expect.poll(fullDrops).toBe(6)
     reader.reset()
     await reader.closed
     for (let i = 10; i < 15; i++) await publisher.publish({ topic: 'full', qos: 1, payload: String(i) })
+    await expect.poll(fullDrops).toBe(11)
     const again = await open({ clientId: 'reader', clean: false })
     expect(await readAll(again)).toEqual(['0', '1', '13', '14'])
   })

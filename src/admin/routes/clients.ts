@@ -4,15 +4,14 @@
  */
 import type { FastifyInstance } from 'fastify'
 import type { Core } from '../../connection/core.ts'
-import type { Session } from '../../session/session.ts'
-import { type ClientInfo, clientInfo, slowReaders } from '../client-info.ts'
+import { ClientDirectory } from '../client-directory.ts'
 import { sendHttpError } from '../errors.ts'
 
 const PAGE_DEFAULT = 100
 
 const page = {
   limit: { type: 'string', pattern: '^([1-9][0-9]{0,2}|1000)$' },
-  after: { type: 'string', pattern: '^[0-9]{1,15}$' },
+  after: { type: 'string', pattern: '^[0-9]{1,15}([.][cd][.].{1,300})?$' },
   connected: { type: 'string', enum: ['true', 'false'] },
 }
 
@@ -33,54 +32,31 @@ type Named = { Params: { clientId: string } }
 
 /** Fastify plugin. Register it without a prefix. */
 export async function clientRoutes(app: FastifyInstance, { core }: { core: Core }): Promise<void> {
-  const { sessions } = core
+  const clients = new ClientDirectory(core)
   const path = '/api/v1/clients'
 
-  app.get<{ Querystring: Page }>(path, { schema: query('limit', 'after', 'connected') }, async ({ query }) =>
-    clientsAfter(core, Number(query.after ?? 0), Number(query.limit ?? PAGE_DEFAULT), query.connected),
+  app.get<{ Querystring: Page }>(
+    path,
+    { schema: query('limit', 'after', 'connected') },
+    async ({ query: { after = '0', limit = PAGE_DEFAULT, connected } }) =>
+      clients.page(after, Number(limit), connected === undefined ? undefined : connected === 'true'),
   )
 
   app.get<{ Querystring: Page }>('/api/v1/slow-readers', { schema: query('limit') }, async ({ query }) => ({
-    slowReaders: slowReaders(core, Number(query.limit ?? PAGE_DEFAULT)),
+    slowReaders: await clients.slow(Number(query.limit ?? PAGE_DEFAULT)),
   }))
 
   app.get<Named>(`${path}/:clientId`, async ({ params }, reply) => {
-    const session = sessions.find(params.clientId)
-    return session === undefined
-      ? sendHttpError(reply, 'not_found', unknown(params.clientId))
-      : clientInfo(core, session)
+    const found = await clients.find(params.clientId)
+    return found ?? sendHttpError(reply, 'not_found', unknown(params.clientId))
   })
 
   // Its connection is closed and nothing of its session remains; a will is published.
-  app.delete<Named>(`${path}/:clientId`, async ({ params }, reply) => {
-    const session = sessions.find(params.clientId)
-    if (session === undefined) return sendHttpError(reply, 'not_found', unknown(params.clientId))
-    session.owner?.disconnect(0x98, 'an administrator ended the session', 'administrative_action')
-    sessions.end(session)
-    // A will that waits for its delay is due when the session ends [v5 MQTT-3.1.2-8].
-    core.wills.publish(params.clientId)
-    await core.commits.done()
-    return reply.code(204).send()
-  })
-}
-
-/** One page in the order in which the sessions began. `next` goes into `after` for the next page; null: there is none. */
-function clientsAfter(
-  core: Core,
-  after: number,
-  limit: number,
-  connected: Page['connected'],
-): { clients: ClientInfo[]; next: string | null } {
-  const clients: ClientInfo[] = []
-  let last: Session | null = null
-  for (const session of core.sessions.values()) {
-    if (session.serial <= after) continue
-    if (connected !== undefined && (session.link !== null) !== (connected === 'true')) continue
-    if (clients.length === limit) return { clients, next: String(last!.serial) }
-    clients.push(clientInfo(core, session))
-    last = session
-  }
-  return { clients, next: null }
+  app.delete<Named>(`${path}/:clientId`, async ({ params }, reply) =>
+    (await clients.end(params.clientId))
+      ? reply.code(204).send()
+      : sendHttpError(reply, 'not_found', unknown(params.clientId)),
+  )
 }
 
 function unknown(clientId: string): string {

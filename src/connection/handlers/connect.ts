@@ -10,7 +10,7 @@ import type { Connection } from '../connection.ts'
 import { EnhancedAuth } from '../enhanced-auth.ts'
 import { refuse } from '../goodbye.ts'
 import type { Mqtt3Limits, Refusal } from '../hooks.ts'
-import { becomeUser, checkOwner, takesOver } from '../identity.ts'
+import { becomeUser, checkOwner, identityOf, takesOver } from '../identity.ts'
 import { resume } from '../permission.ts'
 import { reservedTopic } from '../reserved-topics.ts'
 import { joinQueue } from './subscribe.ts'
@@ -181,7 +181,7 @@ function claim(c: Connection, packet: ConnectPacket, answer: Properties): void {
       failed(error)
     }
   }
-  claims.obtain(c.clientId, go, failed)
+  claims.obtain(c.clientId, identityOf(c), go, failed)
 }
 
 /** @param answer properties of CONNACK so far */

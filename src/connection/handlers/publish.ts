@@ -6,7 +6,7 @@ import { Publication } from '../../router/publication.ts'
 import { checkTopicSize } from '../../router/topic-size.ts'
 import { encodeAck } from '../../wire/ack.ts'
 import { PacketType } from '../../wire/control.ts'
-import { passQueues, passSessions } from '../admission.ts'
+import { asksForRoom, passQueues, passSessions } from '../admission.ts'
 import type { Connection } from '../connection.ts'
 import { routed } from '../fair-share.ts'
 import { negative } from '../goodbye.ts'
@@ -219,6 +219,10 @@ function checkUnreleased(unreleased: number, unreleasedMax: number): void {
 }
 
 function route(c: Connection, publication: Publication, match: Match): void {
+  if (publication.qos === 0 || !asksForRoom(c, publication, match, enter)) enter(c, publication, match)
+}
+
+function enter(c: Connection, publication: Publication, match: Match): void {
   if (publication.qos > 0 && !passSessions(c, publication, match)) return
   if (match.bridges.length > 0) passQueues(c, publication, match, take)
   else take(c, publication, match, null)

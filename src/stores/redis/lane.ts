@@ -36,6 +36,8 @@ export class RedisLane implements Lane {
   kept: boolean
   /** `onCommitted` was told of everything up to here. */
   told = 0
+  /** It is being asked how much waits in it. */
+  measuring: Promise<void> | null = null
   /** What others appended is being read. */
   fetching = false
   #resident: ChunkIndex<RedisChunk> | null = null

@@ -124,8 +124,11 @@ export class Reader {
     const asked = await lane.during(() =>
       this.#link.ask(() => this.#link.once('read', keys.lane(lane.name), args), Number.POSITIVE_INFINITY),
     )
-    const reply = asked.answer as [Buffer, Buffer[], Buffer[], Buffer[], number]
-    const [last, entries, marks, shared, complete] = reply
+    const reply = asked.answer as [Buffer, Buffer[], Buffer[], Buffer[], number, number, Buffer]
+    const [last, entries, marks, shared, complete, waiting, waitingBytes] = reply
+    // Answers come in the order in which Redis did things: this one is newer than all that were heard.
+    lane.entries = waiting
+    lane.bytes = Number(String(waitingBytes))
     // What others appended may be settled as soon as it was read.
     lane.last = Math.max(lane.last, Number(String(last)))
     const bodies = new Map<string, Buffer>()

@@ -278,13 +278,13 @@ return redis.call('HMGET', KEYS[1], 'n', 'r0', 'r1')
 /**
  * KEYS lane. ARGV prefix, lane name, from seq, entries wanted at most, bytes after which to stop. Returns the last seq the lane ever
  * gave, then entries [seq, m, payload or ''] and marks [seq, bytes, …] of them, the shared bodies [id, bytes, …],
- * and 1 when nothing waits beyond.
+ * 1 when nothing waits beyond, and entries and bytes that wait in the whole lane.
  */
 export const read = `
 local P = ARGV[1]
 ${entry}
 local key, from, wanted, bytesMax = KEYS[1], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-if call('EXISTS', key) == 0 then return {'0', {}, {}, {}, 1} end
+if call('EXISTS', key) == 0 then return {'0', {}, {}, {}, 1, 0, '0'} end
 local info = call('XINFO', 'STREAM', key)
 local last = '0'
 for i = 1, #info, 2 do if info[i] == 'last-generated-id' then last = string.sub(info[i + 1], 3) end end
@@ -323,7 +323,7 @@ while #entries < wanted * 3 and bytes < bytesMax do
   end
   page = bytes * 4 < bytesMax and math.min(256, page * 4) or 16
 end
-return {last, entries, marks, bodies, complete}
+return {last, entries, marks, bodies, complete, call('XLEN', key), call('HGET', P .. 'lanes', ARGV[2]) or '0'}
 `
 
 /** KEYS any. ARGV prefix, lane names … Returns last seq and entries that wait, for each. */

@@ -137,6 +137,33 @@ export class Sharing implements Shared {
     return [...laneNames].filter((name) => name.startsWith(prefix))
   }
 
+  measure(handle: Lane): Promise<void> {
+    const lane = handle as RedisLane
+    if (lane.dropped) return Promise.resolve()
+    lane.measuring ??= this.#measure(lane).finally(() => {
+      lane.measuring = null
+    })
+    return lane.measuring
+  }
+
+  async #measure(lane: RedisLane): Promise<void> {
+    const { link, commits, state } = this.#parts
+    if (lane.unanswered.length === 0) {
+      const { lanes } = state.keys
+      const key = state.keys.lane(lane.name)
+      const asked = (): Promise<[number, string | null]> =>
+        link.ask((client) => Promise.all([client.xlen(key), client.hget(lanes, lane.name)]))
+      const { answer, writes } = await lane.during(asked)
+      if (writes.length === 0) {
+        lane.entries = answer[0]
+        lane.bytes = Number(answer[1] ?? 0)
+        return
+      }
+    }
+    // The answer to what this node writes there tells, too.
+    await commits.commit()
+  }
+
   async release(handle: Lane): Promise<void> {
     const lane = handle as RedisLane
     await this.#parts.commits.commit()
