@@ -155,7 +155,14 @@ for i = 1, count do
   end
   settles, pos = unpackBytes('>I4', b, pos)
   local simple, simpleBytes = {}, 0
-  for s = 1, settles do
+  local function takeOut()
+    if #simple == 0 then return end
+    local n = call('XDEL', key, unpack(simple))
+    gone = gone + n
+    bytes = bytes - (n == #simple and simpleBytes or math.floor(simpleBytes * n / #simple))
+    simple, simpleBytes = {}, 0
+  end
+  for _ = 1, settles do
     local seq, size, ref
     seq, size, ref, pos = unpackBytes('>I6I4I1c0', b, pos)
     if not lost then
@@ -163,26 +170,19 @@ for i = 1, count do
       if marked == nil then marked = call('EXISTS', P .. 'marks:' .. name) == 1 end
       if marked then call('HDEL', P .. 'marks:' .. name, string.sub(id, 3)) end
       if size == 4294967295 or ref ~= '' then
+        -- It may be one of those before: each counts once, with its own size.
+        takeOut()
         local n, freed = settleOne(key, id, size, ref)
         gone = gone + n
         bytes = bytes - freed
       else
         simple[#simple + 1] = id
         simpleBytes = simpleBytes + size
-      end
-      if #simple == 500 or (s == settles and #simple > 0) then
-        local n = call('XDEL', key, unpack(simple))
-        gone = gone + n
-        bytes = bytes - (n == #simple and simpleBytes or math.floor(simpleBytes * n / #simple))
-        simple, simpleBytes = {}, 0
+        if #simple == 500 then takeOut() end
       end
     end
   end
-  if #simple > 0 then
-    local n = call('XDEL', key, unpack(simple))
-    gone = gone + n
-    bytes = bytes - (n == #simple and simpleBytes or math.floor(simpleBytes * n / #simple))
-  end
+  takeOut()
   local length, held = call('XLEN', key), 0
   if appends > 0 or gone > 0 then
     held = call('HINCRBY', P .. 'lanes', name, bytes)
