@@ -2,7 +2,7 @@ import { request as ask } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 /** Paths whose answers only the node has that keeps the work queues. */
-const KEPT_ELSEWHERE = /^\/api\/v1\/(queues|rules|workers)(\/|\?|$)/
+const KEPT_ELSEWHERE = /^\/api\/v1\/(queues|queue-jobs|queue-forecasts|rules|workers)(\/|\?|$)/
 
 /** Said on a request that was passed on once: it goes no further. */
 const PASSED_ON = 'x-sluicemq-passed-on'

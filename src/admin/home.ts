@@ -1,9 +1,10 @@
-/** The page at `/`: what this is and where to go. The dashboard takes its place one day. */
+/** The page at `/`: what this is, how its queues do, and where to go. The dashboard takes its place one day. */
 import type { FastifyInstance } from 'fastify'
 import type { Config } from '../config/schema.ts'
+import { tableCss, tableHtml, tableScript } from './capacity-table.ts'
 
 const policy =
-  "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+  "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 /** @param rules those in force, asked for each time */
 export function homePage(app: FastifyInstance, rules: () => Config['bridge']): void {
@@ -13,6 +14,7 @@ export function homePage(app: FastifyInstance, rules: () => Config['bridge']): v
       .header('content-security-policy', policy)
       .send(homeHtml({ bridge: rules() })),
   )
+  app.get('/queues.js', (_request, reply) => reply.type('text/javascript; charset=utf-8').send(tableScript))
 }
 
 export function homeHtml({ bridge }: Pick<Config, 'bridge'>): string {
@@ -28,13 +30,16 @@ export function homeHtml({ bridge }: Pick<Config, 'bridge'>): string {
 <meta name="viewport" content="width=device-width">
 <title>SluiceMQ</title>
 <style>
-  body { font: 16px/1.5 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto; padding: 0 1rem; color: #1b2733 }
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 3rem auto; padding: 0 1rem; color: #1b2733 }
   code { background: #eef2f5; padding: 0 .25em; border-radius: 3px }
   a { color: #05608f }
-  @media (prefers-color-scheme: dark) { body { background: #10171d; color: #dbe4ea } code { background: #22303a } a { color: #6cc3f2 } }
+  @media (prefers-color-scheme: dark) { body { background: #10171d; color: #dbe4ea } code { background: #22303a } a { color: #6cc3f2 } }${tableCss}
 </style>
 <h1>SluiceMQ</h1>
 <p>An MQTT broker whose topics become durable work. Devices publish; workers pull, and acknowledge what is done.</p>
+<h2>Work queues</h2>
+<div class="wide">${tableHtml}</div>
+<script src="/queues.js" defer></script>
 <h2>Bridge rules</h2>
 ${list}
 <h2>Where to go</h2>

@@ -25,6 +25,8 @@ export interface QueueSample {
     serviceSeconds: number
     workers: number
     congestion: number
+    deltaSeconds: number
+    capacityPerWorker: number
     capacity: number
     utilisation: number
     waitSeconds: number
@@ -40,6 +42,8 @@ const gauges: readonly (readonly [keyof NonNullable<QueueSample['outlook']>, str
   ['serviceSeconds', 'service_seconds', 'D: time a worker takes for one message.'],
   ['workers', 'workers', 'G: workers.'],
   ['congestion', 'congestion', 'C = W / R: above 1 the queue grows.'],
+  ['deltaSeconds', 'delta', 'Δt = C·D / W, as the founding papers state it: compares queues.'],
+  ['capacityPerWorker', 'worker_capacity_rate', 'P = 1 / D: messages one worker can do, per second.'],
   ['capacity', 'capacity_rate', 'P_c = G·P: messages all workers can do, per second.'],
   ['utilisation', 'utilisation', 'Share of their time workers are busy.'],
   ['waitSeconds', 'wait_seconds', 'Mean time a message waits for a worker (Erlang C).'],

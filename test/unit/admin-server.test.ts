@@ -153,12 +153,18 @@ describe('browsers', () => {
     expect((await app.inject({ method: 'POST', url: '/empty' })).statusCode).toBe(200)
   })
 
-  test('the page at / names the rules and runs no script', async () => {
+  test('the page at / names the rules and runs no script but its own', async () => {
     server()
     const page = await app.inject('/')
     expect(page.headers['content-type']).toBe('text/html; charset=utf-8')
     expect(page.headers['content-security-policy']).toContain("default-src 'none'")
+    expect(page.headers['content-security-policy']).toContain("script-src 'self'")
     expect(page.body).toContain('devices/+/telemetry')
+    const [src] = /<script src="([^"]+)"/.exec(page.body)!.slice(1)
+    const script = await app.inject(src!)
+    expect([script.statusCode, script.headers['content-type']]).toEqual([200, 'text/javascript; charset=utf-8'])
+    expect(() => new Function(script.body)).not.toThrow()
+    expect(script.body).not.toMatch(/innerHTML|insertAdjacentHTML|document\.write|eval\(/)
     const html = homeHtml({ bridge: [{ topicFilter: '<script>', queue: '"><b>/' }] })
     expect(html).not.toContain('<script>')
     expect(html).toContain('/api/v1/queues/%22%3E%3Cb%3E%2F')

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { seededRandom } from '../../src/base/random.ts'
 import { erlangB, erlangC, meanWaitSeconds, serversFor } from '../../src/queue/erlang.ts'
 import { forecast, type Measured } from '../../src/queue/forecast.ts'
 import { MeanMeter, RateMeter } from '../../src/queue/meter.ts'
@@ -50,6 +51,104 @@ describe('Erlang’s formulas', () => {
           const servers = serversFor(target, load, service)
           expect(meanWaitSeconds(servers, load, service)).toBeLessThanOrEqual(target)
           expect(meanWaitSeconds(servers - 1, load, service)).toBeGreaterThan(target)
+        },
+      ),
+    )
+  })
+})
+
+describe('beside a simulation', () => {
+  /**
+   * A queue with workers, message by message: those who come, and how long each takes, are drawn with the given means.
+   * @returns mean wait, share of the time workers were busy, messages done per second
+   */
+  function simulate(seed: number, rate: number, serviceSeconds: number, workers: number, messages: number) {
+    const random = seededRandom(seed)
+    const drawn = (mean: number): number => -Math.log(1 - random.next()) * mean
+    const freeAt = new Array<number>(workers).fill(0)
+    let now = 0
+    let waited = 0
+    let busy = 0
+    let end = 0
+    for (let i = 0; i < messages; i++) {
+      now += drawn(1 / rate)
+      const first = freeAt.indexOf(Math.min(...freeAt))
+      const begins = Math.max(now, freeAt[first]!)
+      const takes = drawn(serviceSeconds)
+      waited += begins - now
+      busy += takes
+      freeAt[first] = begins + takes
+      end = Math.max(end, freeAt[first]!)
+    }
+    return { waitSeconds: waited / messages, busy: busy / (workers * now), doneRate: messages / end }
+  }
+
+  const of = (writeRate: number, serviceRate: number, serviceSeconds: number, workers: number): Measured => ({
+    ...{ writeRate, serviceRate, serviceSeconds, workers, waiting: 0, waitingBytes: 0, writeBytesRate: 0 },
+    ...{ messagesMax: 1e9, bytesMax: 1e12 },
+  })
+
+  test('wait, utilisation and C are those of queues whose workers keep up', () => {
+    fc.assert(
+      fc.property(
+        fc.integer(),
+        fc.integer({ min: 1, max: 12 }),
+        fc.double({ min: 0.3, max: 0.85, noNaN: true }),
+        fc.double({ min: 0.001, max: 5, noNaN: true }),
+        (seed, workers, load, serviceSeconds) => {
+          const rate = (load * workers) / serviceSeconds
+          const seen = simulate(seed, rate, serviceSeconds, workers, 60_000)
+          const f = forecast(of(rate, seen.doneRate, serviceSeconds, workers), 1)
+          expect(f.utilisation).toBeCloseTo(load, 9)
+          expect(Math.abs(f.utilisation - seen.busy)).toBeLessThan(0.03)
+          expect(Math.abs(f.congestion - 1)).toBeLessThan(0.03)
+          expect(f.capacity).toBeGreaterThan(seen.doneRate)
+          // A mean of messages that wait for one another is known to a fifth, and to a part of the service time.
+          expect(Math.abs(f.waitSeconds - seen.waitSeconds)).toBeLessThan(0.2 * f.waitSeconds + 0.02 * serviceSeconds)
+        },
+      ),
+      { numRuns: 40 },
+    )
+  })
+
+  test('workers that cannot keep up do P_c, and C says by how much too much comes', () => {
+    fc.assert(
+      fc.property(
+        fc.integer(),
+        fc.integer({ min: 1, max: 8 }),
+        fc.double({ min: 1.2, max: 4, noNaN: true }),
+        fc.double({ min: 0.001, max: 5, noNaN: true }),
+        (seed, workers, load, serviceSeconds) => {
+          const rate = (load * workers) / serviceSeconds
+          const seen = simulate(seed, rate, serviceSeconds, workers, 20_000)
+          const f = forecast(of(rate, seen.doneRate, serviceSeconds, workers), 1)
+          expect(Math.abs(seen.doneRate / f.capacity - 1)).toBeLessThan(0.05)
+          expect(Math.abs(f.congestion / load - 1)).toBeLessThan(0.05)
+          expect([f.waitSeconds, f.drainSeconds > 0]).toEqual([Number.POSITIVE_INFINITY, false])
+          expect(f.deltaSeconds).toBeCloseTo((f.congestion * serviceSeconds) / rate, 9)
+        },
+      ),
+      { numRuns: 40 },
+    )
+  })
+
+  test('time to drain and time to full are those of a queue that goes on at its rates', () => {
+    fc.assert(
+      fc.property(
+        fc.double({ min: 1, max: 100, noNaN: true }),
+        fc.double({ min: 0.01, max: 1, noNaN: true }),
+        fc.integer({ min: 1, max: 20 }),
+        fc.integer({ min: 1, max: 5000 }),
+        (rate, serviceSeconds, workers, waiting) => {
+          const f = forecast({ ...of(rate, 0, serviceSeconds, workers), waiting, messagesMax: 10_000 }, 1)
+          const growth = rate - workers / serviceSeconds
+          // Second by second, until it is empty or full.
+          let left = waiting
+          let seconds = 0
+          for (; left > 0 && left < 10_000 && seconds < 100_000; seconds++) left += growth
+          if (seconds === 100_000) return
+          const found = growth < 0 ? f.drainSeconds : f.fullSeconds
+          expect(Math.abs(found - seconds)).toBeLessThanOrEqual(1)
         },
       ),
     )

@@ -140,6 +140,19 @@ export async function queueControlRoutes(app: FastifyInstance, { queues }: { que
     },
   )
 
+  app.get(
+    '/api/v1/queue-forecasts',
+    { schema: { tags, summary: 'The forecast of every queue, with what is in it' } },
+    async () => ({
+      queues: [...queues]
+        .sort((a, b) => (a.name < b.name ? -1 : 1))
+        .map(({ name, ready, leased, delayed, paused }) => ({
+          ...forecastView(control.forecast(name)),
+          ...{ ready, leased, delayed, paused },
+        })),
+    }),
+  )
+
   app.put<Named & { Body: unknown }>(
     `${path}/settings`,
     schema('Give a queue, made when absent, settings in place of those of the config file'),
