@@ -128,7 +128,7 @@ export class ChunkReader implements LaneLoader {
     if (lane.id === 0) return null
     const holding = this.#keyHolding(lane, from)
     const start = holding ?? seqKey(table.chunk, lane.id, from)
-    const keys = this.#state.engine.keys(start, idKey(table.chunk, lane.id + 1), READ_AHEAD_CHUNKS)
+    const keys = this.#state.engine.keys(start, idKey(table.chunk, lane.id + 1), chunksAhead(holding))
     let first: StoredChunk | null = null
     let gapFrom = from
     let bytes = 0
@@ -251,3 +251,9 @@ export function encodeLane(lane: EmbeddedLane): Buffer {
 }
 
 export const laneRecordName = (value: Buffer): string => value.toString('utf8', LANE_HEADER)
+
+/** How many chunks to bring in, by the size of the first: neighbours are mostly alike. */
+function chunksAhead(first: Buffer | undefined): number {
+  if (first === undefined) return READ_AHEAD_CHUNKS
+  return Math.min(READ_AHEAD_CHUNKS, 1 + Math.floor(READ_AHEAD_BYTES / Math.max(1, chunkKeyBytes(first))))
+}
