@@ -4,6 +4,7 @@ import { packageVersion } from '../base/version.ts'
 import { Producer } from '../bridge/producer.ts'
 import type { RuleBook } from '../bridge/rule-book.ts'
 import type { Core } from '../connection/core.ts'
+import type { SluiceError } from '../errors.ts'
 import type { Intake } from '../queue/intake.ts'
 import type { Queues } from '../queue/queues.ts'
 import { openapi } from './openapi.ts'
@@ -27,8 +28,9 @@ export async function apiRoutes(app: FastifyInstance, { core, queues, rules }: A
   app.setSerializerCompiler(() => JSON.stringify)
   await openapi(app, packageVersion())
   const intakeOf = (queue: string): Intake => queues.intake(queue)
-  const { store, clock, commits } = core
-  const producer = new Producer({ store, clock, intakeOf, commit: () => commits.done() })
+  const { store, clock, commits, storeRoom } = core
+  const shortage = (): SluiceError | null => storeRoom.shortage
+  const producer = new Producer({ store, clock, intakeOf, shortage, commit: () => commits.done() })
   await app.register(queueRoutes, { queues })
   await app.register(queueControlRoutes, { queues })
   await app.register(messageRoutes, { producer })

@@ -42,6 +42,8 @@ export interface ProducerParts {
   readonly store: Store
   readonly clock: Clock
   intakeOf(queue: string): Intake
+  /** Why nothing that has to be kept is taken at the moment; null: it is. */
+  shortage(): SluiceError | null
   /** Resolves when everything written in this turn is durable. */
   commit(): Promise<void>
 }
@@ -61,10 +63,12 @@ export class Producer {
   /**
    * Resolves when every message that was taken is durable, with one result for each. A full queue that blocks is waited for
    * as its settings say.
-   * @throws SluiceError queue_unknown, store_unavailable, store_full
+   * @throws SluiceError queue_unknown, store_unavailable, store_full (also while the room of the store is short)
    */
   async produce(queue: string, messages: readonly Produced[]): Promise<ProducedResult[]> {
     const intake = this.#parts.intakeOf(queue)
+    const shortage = this.#parts.shortage()
+    if (shortage !== null) throw shortage
     const results: ProducedResult[] = []
     for (let i = 0; i < messages.length; i++) {
       const entered = this.#enter(intake, queue, messages[i]!)

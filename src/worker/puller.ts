@@ -46,6 +46,8 @@ export class Puller {
   readonly #enough: number
   /** Names of the pulls under way and how many messages they ask for. */
   readonly #asked = new Map<string, number>()
+  readonly #name = systemRandom.id(8)
+  #pulls = 0
   readonly #retry = new Retry()
   /** Aborted: what is under way is no longer waited for. */
   readonly #hangUp = new AbortController()
@@ -125,7 +127,7 @@ export class Puller {
   }
 
   async #pull(max: number): Promise<void> {
-    const poll = systemRandom.id(8)
+    const poll = `${this.#name}-${++this.#pulls}`
     const { leaseMs, capacity, concurrency } = this.#options
     // One of them waits for messages; the others take what is there.
     const waitMs = this.#asked.size === 0 ? this.#options.waitMs : 0

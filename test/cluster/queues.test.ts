@@ -45,6 +45,7 @@ describe.skipIf(!hasRedis)('work queues on two nodes', () => {
       store: core.store,
       clock: core.clock,
       intakeOf: (name) => queues.intake(name),
+      shortage: () => core.storeRoom.shortage,
       commit: () => core.commits.done(),
     })
 

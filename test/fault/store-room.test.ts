@@ -116,3 +116,31 @@ test('at limits.storeBytesMax what would be kept is refused with 0x97, what is n
   expect((await back.receive()).payload.length).toBe(10)
   await back.expectNothing(50, 'publish')
 }, 40_000)
+
+test('at limits.storeBytesMax messages over HTTP are refused with 507, while workers go on and make room again', async () => {
+  const bridge = [{ topicFilter: 'jobs/#', queue: 'jobs' }]
+  const started = await startBroker({ store: 'lmdb', limits: { storeBytesMax: 4 * MIB }, bridge })
+  broker = started
+  const post = async (action: string, body: object): Promise<{ status: number; body: Record<string, unknown> }> => {
+    const init = { method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }
+    const answer = await fetch(`${started.http}/api/v1/queues/jobs/${action}`, init)
+    return { status: answer.status, body: (await answer.json()) as Record<string, unknown> }
+  }
+  const messages = [{ payload: 'x'.repeat(100_000) }]
+  let taken = 0
+  let answer = await post('messages', { messages })
+  for (; answer.status === 201; answer = await post('messages', { messages })) expect(++taken).toBeLessThan(500)
+  expect(taken).toBeGreaterThan(20)
+  expect([answer.status, answer.body]).toMatchObject([507, { error: { code: 'store_full' } }])
+  // What was taken is all there, and handed out.
+  let worked = 0
+  let ack: string[] | undefined
+  for (;;) {
+    const pulled = await post('pull', { max: 10, ...(ack !== undefined && { ack }) })
+    ack = (pulled.body['messages'] as { receipt: string }[]).map(({ receipt }) => receipt)
+    if (ack.length === 0) break
+    worked += ack.length
+  }
+  expect(worked).toBe(taken)
+  await expect.poll(async () => (await post('messages', { messages })).status, { timeout: 10_000 }).toBe(201)
+})
