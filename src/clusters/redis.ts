@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { Cluster, ClusterListener, NodeFacts } from '../cluster.ts'
 import { SluiceError } from '../errors.ts'
+import { DeadOwners } from './redis/dead-owners.ts'
 import type { Fabric, FabricMessage } from './redis/fabric.ts'
 import { Inflow, Outflow } from './redis/flow.ts'
 import { Members } from './redis/members.ts'
@@ -53,6 +54,7 @@ export class RedisCluster implements Cluster {
   readonly #questions: Questions
   readonly #members: Members
   readonly #owners: Owners
+  readonly #deadOwners: DeadOwners
   readonly #outflows = new Map<string, Outflow>()
   readonly #inflows = new Map<string, Inflow>()
   #listener: ClusterListener | null = null
@@ -65,15 +67,20 @@ export class RedisCluster implements Cluster {
       () => this.incarnation,
       (nodeId) => this.others.has(nodeId),
     )
+    this.#deadOwners = new DeadOwners(options)
     this.#members = new Members(options, {
       joined: (node) => this.#listener?.joined(node),
       gone: (nodeId) => {
         this.#outflows.delete(nodeId)
         this.#inflows.delete(nodeId)
         this.#questions.gone(nodeId)
+        if (this.leads) this.#deadOwners.sweep()
         this.#listener?.gone(nodeId)
       },
-      leading: (leads) => this.#listener?.leading(leads),
+      leading: (leads) => {
+        if (leads) this.#deadOwners.sweep()
+        this.#listener?.leading(leads)
+      },
       fenced: () => this.#listener?.fenced(),
       tell: (nodeId) => this.#post(nodeId, { is: 'news', from: this.nodeId }),
     })
@@ -113,6 +120,7 @@ export class RedisCluster implements Cluster {
 
   async leave(): Promise<void> {
     this.#questions.close()
+    this.#deadOwners.close()
     await this.#members.leave()
     await this.#options.fabric.close()
     this.#options.close()

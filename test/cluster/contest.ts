@@ -5,6 +5,7 @@
 import { BrokerProcess } from '../support/broker-process.ts'
 import { RawClient } from '../support/raw-client.ts'
 import type { BrokerPacket } from '../support/raw-packets.ts'
+import { unownedKeysAtRest } from '../support/redis-keys.ts'
 import { RedisProcess } from '../support/redis-process.ts'
 import { SeededRandom } from '../support/seeded-random.ts'
 
@@ -115,7 +116,9 @@ export async function runContest(options: ContestOptions): Promise<ContestResult
       nodes: { timeoutMs: 2000, surrenderTimeoutMs: 600 },
     }
     for (let i = 0; i < options.nodes; i++) brokers.push(await BrokerProcess.start({ config, store: 'redis' }))
-    return await new Contest(options, brokers).run()
+    const result = await new Contest(options, brokers).run()
+    result.violations.push(...(await unownedKeysAtRest(redis.admin, { queues: [] })))
+    return result
   } finally {
     if (process.env['FAULT_LOG']) for (const { stderr } of brokers) console.error(stderr.slice(-30_000))
     await Promise.all(brokers.map((broker) => broker.stop()))

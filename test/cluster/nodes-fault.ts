@@ -8,6 +8,7 @@ import { QueueWorker } from '../fault/queue-worker.ts'
 import { FaultSubscriber } from '../fault/subscriber.ts'
 import { BrokerProcess } from '../support/broker-process.ts'
 import { RawClient, type Target } from '../support/raw-client.ts'
+import { unownedKeysAtRest } from '../support/redis-keys.ts'
 import { RedisProcess } from '../support/redis-process.ts'
 import { SeededRandom } from '../support/seeded-random.ts'
 import { TcpProxy } from '../support/tcp-proxy.ts'
@@ -167,6 +168,7 @@ class NodesFault {
       await this.#round(round)
     }
     await this.#drain()
+    for (const what of await unownedKeysAtRest(this.#redis.admin, { queues: ['fault'] })) this.#ledger.violation(what)
     return this.#ledger.account()
   }
 

@@ -1,6 +1,7 @@
 /** Two brokers over one Redis, spoken to by real clients. */
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { unownedKeysAtRest } from '../support/redis-keys.ts'
 import { type Node, startNode } from '../support/redis-nodes.ts'
 import { hasRedis, RedisProcess } from '../support/redis-process.ts'
 
@@ -80,7 +81,9 @@ describe.skipIf(!hasRedis)('two nodes over one Redis', () => {
   afterEach(async () => {
     for (const { mqtt: client } of clients) client.end(true)
     clients = []
+    const unowned = await unownedKeysAtRest(redis.admin, { queues: [] })
     await Promise.all([a.stop(), b.stop()])
+    expect(unowned).toEqual([])
   })
 
   test.each([0, 1, 2] as const)('a clean session gets QoS %d from the other node, once and in order', async (qos) => {

@@ -23,7 +23,7 @@ export interface MembersListener {
 
 /**
  * Who is there. Every node writes a heartbeat with a time to live; the node that leads declares those without one dead
- * by raising their incarnation, after which nothing they write counts. Because all heartbeats stop together when Redis is away,
+ * by taking their incarnation from them, after which nothing they write counts. Because all heartbeats stop together when Redis is away,
  * a leader counts a node's silence only from its own uninterrupted hearing: one that just came back reaps nobody.
  */
 export class Members {
@@ -64,11 +64,11 @@ export class Members {
 
   async join(): Promise<void> {
     const { redis, nodeId, nodeTimeoutMs } = this.#o
-    const keys = [this.#key('nodes'), this.#key('incarnations'), this.#key(`alive:${nodeId}`)]
+    const keys = [this.#key('nodes'), this.#key('incarnations'), this.#key(`alive:${nodeId}`), this.#key('joins')]
     this.#left = false
     try {
       await this.#meet()
-      const incarnation = Number(await redis.eval(scripts.join, 3, ...keys, nodeId, '{}', nodeTimeoutMs))
+      const incarnation = Number(await redis.eval(scripts.join, 4, ...keys, nodeId, '{}', nodeTimeoutMs))
       this.#facts = { ...this.#facts, incarnation }
       await this.#write()
       await this.#beat()

@@ -2,8 +2,9 @@
  * What has to be one step in Redis. All keys carry one prefix (with a hash tag where Redis is a Cluster):
  *
  *     nodes          hash    node -> facts (JSON)                  members
- *     incarnations   hash    node -> number                        raised by joining, leaving and being declared dead; what an older
- *                                                                  incarnation writes is refused, by these scripts and by the store's
+ *     incarnations   hash    node -> number                        of members; what a node writes as another incarnation, or as none, is
+ *                                                                  refused, by these scripts and by the store's
+ *     joins          string  number                                the last incarnation given
  *     alive:<node>   string  incarnation, with a time to live      heartbeat
  *     leader         string  node incarnation, with a time to live
  *     led            string  node incarnation of who led last: it is declared dead before another leads, so that two never do
@@ -12,9 +13,10 @@
  *                            any, the store refuses the node's groups: it does not know yet that what it has of them is old
  */
 
-/** KEYS nodes, incarnations, alive:<node>. ARGV node, facts, ttl ms. Returns the incarnation. */
+/** KEYS nodes, incarnations, alive:<node>, joins. ARGV node, facts, ttl ms. Returns the incarnation, which no other ever had. */
 export const join = `
-local incarnation = redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
+local incarnation = redis.call('INCR', KEYS[4])
+redis.call('HSET', KEYS[2], ARGV[1], incarnation)
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('SET', KEYS[3], incarnation, 'PX', ARGV[3])
 return incarnation
@@ -43,7 +45,7 @@ if leader == me or not leader then
     local space = string.find(led, ' [0-9]+$')
     local node = string.sub(led, 1, space - 1)
     if redis.call('HGET', KEYS[1], node) == string.sub(led, space + 1) then
-      redis.call('HINCRBY', KEYS[1], node, 1)
+      redis.call('HDEL', KEYS[1], node)
       redis.call('HDEL', KEYS[5], node)
       redis.call('DEL', ARGV[5] .. 'passed:' .. node)
     end
@@ -63,7 +65,7 @@ return leader
 export const remove = `
 if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 if ARGV[3] == 'reap' and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
-redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
+redis.call('HDEL', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('DEL', KEYS[3], KEYS[6])
 for i = 4, 5 do
@@ -98,4 +100,20 @@ export const release = `
 redis.call('SREM', KEYS[2], ARGV[1])
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] .. ' ' .. ARGV[3] then redis.call('HDEL', KEYS[1], ARGV[1]) end
 return 1
+`
+
+/**
+ * Removes the owners that are no members any more, of one slice of the hash. KEYS owners, incarnations. ARGV cursor, about how many.
+ * Returns the next cursor; '0': done.
+ */
+export const forgetOwners = `
+local found = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+for i = 1, #found[2], 2 do
+  local owner = found[2][i + 1]
+  local space = string.find(owner, ' [0-9]+$')
+  if redis.call('HGET', KEYS[2], string.sub(owner, 1, space - 1)) ~= string.sub(owner, space + 1) then
+    redis.call('HDEL', KEYS[1], found[2][i])
+  end
+end
+return found[1]
 `

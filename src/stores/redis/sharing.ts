@@ -125,15 +125,17 @@ export class Sharing implements Shared {
   async lanes(prefix: string): Promise<string[]> {
     const { keys, laneNames } = this.#parts.state
     const pattern = `${prefix.replace(/[\\*?[\]]/g, '\\$&')}*`
-    let cursor = '0'
-    do {
-      const from = cursor
-      const [next, flat] = await this.#parts.link.ask((client) =>
-        client.hscan(keys.lanes, from, 'MATCH', pattern, 'COUNT', SLICE),
-      )
-      cursor = next
-      for (let i = 0; i < flat.length; i += 2) laneNames.add(flat[i]!)
-    } while (cursor !== '0')
+    for (const register of [keys.lanes, keys.keepers]) {
+      let cursor = '0'
+      do {
+        const from = cursor
+        const [next, flat] = await this.#parts.link.ask((client) =>
+          client.hscan(register, from, 'MATCH', pattern, 'COUNT', SLICE),
+        )
+        cursor = next
+        for (let i = 0; i < flat.length; i += 2) laneNames.add(flat[i]!)
+      } while (cursor !== '0')
+    }
     return [...laneNames].filter((name) => name.startsWith(prefix))
   }
 
