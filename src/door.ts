@@ -84,6 +84,8 @@ export interface DoorReport {
   readonly workers: number
   /** Null: as many as the order said. */
   readonly workerNames: readonly string[] | null
+  /** Workers that were removed because they had not been heard of for long. Only with `look`. */
+  readonly forgotten: readonly string[]
   /** Ms since any worker was heard of; Infinity: there is none. Null: not looked. */
   readonly heardMs: number | null
   /** Only with `survey`. */

@@ -29,6 +29,8 @@ export class Laid {
   termMs = 0
   /** When the time of the worker that has it ends at the earliest, as far as an earlier keeper granted it. */
   grantedUntil = 0
+  /** Of its fields; 0: not known to this process. */
+  readonly bytes: number
   /** It has been handed from worker to worker more often than it has attempts. */
   worn = false
   /** Seen in the hands of a worker by the report of this number. */
@@ -43,6 +45,7 @@ export class Laid {
     this.receipt = receipt
     this.attempt = attempt
     this.fields = fields
+    this.bytes = (fields ?? []).reduce((sum, value) => sum + value.length, 0)
     this.heldUntil = heldUntil
     this.since = since
   }

@@ -17,6 +17,8 @@ export interface Outside {
   /** Nobody has these. */
   readonly lying: number
   readonly taken: number
+  /** It is as many bytes as may be. */
+  readonly full: boolean
 }
 
 /**
@@ -60,12 +62,12 @@ export class Prefetch {
   }
 
   /** @param present workers were seen @param prefetch messages outside at most; 0: none any more */
-  fill(present: boolean, prefetch: number, { lying, taken }: Outside): void {
+  fill(present: boolean, prefetch: number, { lying, taken, full }: Outside): void {
     if (this.#stopped) return
     if (prefetch === 0) return this.#abort()
     const window = present ? prefetch : 1
     const room = present ? window - lying - taken : window - lying
-    if (this.#pull !== null || room <= 0) return
+    if (this.#pull !== null || room <= 0 || full) return
     // Small pulls for every place that comes free would cost a commit each.
     if (room < window / 2 && lying > window / 4) return
     if (this.#clock.monotonic() < this.#yieldsUntil && this.othersWait) return

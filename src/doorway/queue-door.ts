@@ -12,6 +12,8 @@ import { Settlements } from './settlements.ts'
 /** Messages, and their bytes, laid out in one step: others wait for Redis meanwhile. */
 const LAY_MAX = 500
 const LAY_BYTES_MAX = 1024 * 1024
+/** Bytes outside beyond which nothing more is leased. */
+const OUTSIDE_BYTES_MAX = 32 * 1024 * 1024
 /** How often is looked who is there, in ms. */
 const LOOK_MS = 1000
 /** How often is looked for what was taken out by hand, in ms. */
@@ -201,7 +203,9 @@ export class QueueDoor {
     if (stray && this.#p.clock.monotonic() - this.#surveyedAt >= STRAY_MS) this.#survey = true
     this.busy = changed || before !== this.#outside.size || report.laid.length > 0
     if (this.#reading.cameBack > 0) this.#prefetch.yield()
-    this.#prefetch.fill(this.#present, this.#wanted, { lying: this.lying, taken })
+    const bytes = this.#fresh.reduce((sum, laid) => sum + laid.bytes, this.#reading.counts.bytes)
+    const wanted = this.#wanted
+    this.#prefetch.fill(this.#present, wanted, { lying: this.lying, taken, full: bytes >= OUTSIDE_BYTES_MAX })
     if (this.#fresh.length > 0 && report.failure === '') this.#p.hurry()
   }
 
@@ -237,9 +241,9 @@ export class QueueDoor {
     }
     let bytes = 0
     let count = 0
-    for (const { fields } of this.#fresh) {
+    for (const laid of this.#fresh) {
       if (count === LAY_MAX || bytes >= LAY_BYTES_MAX) break
-      for (const value of fields!) bytes += value.length
+      bytes += laid.bytes
       count++
     }
     return this.#fresh.slice(0, count)

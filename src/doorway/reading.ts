@@ -20,8 +20,8 @@ export interface ReadingParts {
 
 /** What reports say about the messages outside, and what follows for the queue. */
 export class Reading {
-  /** How many lie outside for whoever comes, and are with workers. */
-  readonly counts = { lying: 0, taken: 0, void: 0 }
+  /** How many lie outside for whoever comes, and are with workers; and the bytes of all of them. */
+  readonly counts = { lying: 0, taken: 0, void: 0, bytes: 0 }
   mark = ''
   answersAfter = ''
   /** Messages that the last report brought in again. */
@@ -111,8 +111,11 @@ export class Reading {
     this.counts.lying = 0
     this.counts.taken = 0
     this.counts.void = 0
-    for (const { state } of outside.values())
+    this.counts.bytes = 0
+    for (const { state, bytes } of outside.values()) {
+      this.counts.bytes += bytes
       if (state === 'lying' || state === 'taken' || state === 'void') this.counts[state]++
+    }
     return (
       report.answers.length > 0 || done.length > 0 || (before !== '' && report.held !== null && report.mark !== before)
     )
@@ -177,7 +180,7 @@ export class Reading {
   }
 
   /** Who has what. Whatever was taken and nobody has any more is done. */
-  #held({ held, lastTaken, workerNames }: DoorReport): Laid[] {
+  #held({ held, lastTaken, workerNames, forgotten }: DoorReport): Laid[] {
     const { outside, clock, settlements, forget, queue } = this.#p
     const now = clock.monotonic()
     const leaseMs = this.#p.leaseMs()
@@ -191,7 +194,10 @@ export class Reading {
         laid.seenIn = this.#report
       }
     }
-    const removed = workerNames === null ? [] : [...this.#names].filter((name) => !workerNames.includes(name))
+    const removed =
+      workerNames === null
+        ? []
+        : [...this.#names].filter((name) => !workerNames.includes(name) && !forgotten.includes(name))
     const done: Laid[] = []
     for (const laid of outside.values()) {
       if ((laid.state !== 'lying' && laid.state !== 'taken') || laid.seenIn === this.#report) continue

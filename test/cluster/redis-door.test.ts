@@ -66,10 +66,10 @@ describe.skipIf(!hasRedis)('the door of a queue', () => {
     undo.push(() => node.stop())
     return node
   }
-  const put = async (node: Node, queue: string, count: number, from = 0): Promise<void> => {
+  const put = async (node: Node, queue: string, count: number, from = 0, pad = ''): Promise<void> => {
     const device = mqtt.connect({ ...node.mqtt, reconnectPeriod: 0, clientId: 'device' })
     await new Promise<void>((resolve) => device.once('connect', () => resolve()))
-    const payloads = Array.from({ length: count }, (_, i) => `${from + i}`)
+    const payloads = Array.from({ length: count }, (_, i) => `${from + i}${pad}`)
     await Promise.all(payloads.map((payload) => device.publishAsync(`${queue}/1`, payload, { qos: 1 })))
     await device.endAsync()
   }
@@ -128,6 +128,22 @@ describe.skipIf(!hasRedis)('the door of a queue', () => {
     expect(await w.xack(STREAM, 'workers', laid[1]!)).toBe(0)
   })
 
+  test('a keeper hears every answer on which an earlier one may not have acted', async () => {
+    const [first, second] = [await doorTo(redis.url), await doorTo(redis.url)]
+    await first.begin(true)
+    const lay = Array.from({ length: 700 }, (_, i) => ['receipt', `${i}`, 'payload', 'x'])
+    await first.exchange([{ ...nothing, lay }])
+    const w = worker()
+    const taken = await readFrom(w, STREAM, 1000)
+    for (const [id] of taken) void w.xadd('sluicemq:answers:jobs', '*', 'id', id, 'answer', 'nack')
+    await expect.poll(() => redis.admin.xlen('sluicemq:answers:jobs')).toBe(700)
+    const [heard] = await first.exchange([{ ...nothing, answersAfter: '0-1' }])
+    expect(heard!.answers.length).toBe(500)
+    await second.begin(true)
+    const [report] = await second.exchange([{ ...nothing, survey: true }])
+    expect(report!.answers.map(({ of }) => of)).toEqual(taken.map(([id]) => id))
+  })
+
   test('works in a Redis Cluster, where all its keys lie in one slot', async () => {
     const bus = ['--cluster-port', String(await freePort()), '--cluster-announce-ip', '127.0.0.1']
     const cluster = await redisWith(['--cluster-enabled', 'yes', ...bus])
@@ -181,6 +197,25 @@ describe.skipIf(!hasRedis)('the door of a queue', () => {
     expect(new Set(got).size).toBe(200)
     expect(queue.counters).toMatchObject({ acked: 200, failed: 0 })
     await expect.poll(() => redis.admin.xlen(STREAM)).toBe(0)
+  }, 40_000)
+
+  test('about 32 MiB lie outside at most, and what is larger gets there in turn', async () => {
+    const node = await startWith()
+    const settings = node.queues.settingsOf('jobs')
+    await node.queues.define('jobs', { ...settings, redisWorkers: { enabled: true, prefetch: 1000 } })
+    const w = worker()
+    await put(node, 'jobs', 1)
+    let done = 0
+    const work = async (): Promise<number> => {
+      for (const [id] of await readFrom(w, STREAM, 1)) done += await w.xack(STREAM, 'workers', id)
+      return done
+    }
+    await expect.poll(work, { timeout: 5000 }).toBe(1)
+    await put(node, 'jobs', 48, 0, 'x'.repeat(1_000_000))
+    await expect.poll(() => redis.admin.xlen(STREAM), { timeout: 10_000 }).toBeGreaterThan(30)
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    expect(await redis.admin.xlen(STREAM)).toBeLessThan(40)
+    await expect.poll(work, { timeout: 15_000, interval: 1 }).toBe(49)
   }, 40_000)
 
   test('a place that somebody spoiled troubles no other queue, and is used again when it is mended', async () => {

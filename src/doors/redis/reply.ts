@@ -19,6 +19,7 @@ export type Reply = readonly [
   names: string[],
   heard: number,
   lying: string[],
+  forgotten: string[],
 ]
 
 /** The arguments of `exchange` for one order. */
@@ -35,7 +36,7 @@ export function argumentsOf(order: DoorOrder): (string | number | Buffer)[] {
 
 export function reportOf({ queue, look, survey }: DoorOrder, reply: Reply): DoorReport {
   const [failure, made, closed, laid, takenBack, overdue, answers, lastTaken, mark, told, held] = reply
-  const [, , , , , , , , , , , entries, workers, named, names, heard, lying] = reply
+  const [, , , , , , , , , , , entries, workers, named, names, heard, lying, forgotten] = reply
   return {
     queue,
     failure,
@@ -51,6 +52,7 @@ export function reportOf({ queue, look, survey }: DoorOrder, reply: Reply): Door
     entries,
     workers,
     workerNames: named === 1 ? names : null,
+    forgotten,
     heardMs: !look ? null : heard < 0 ? Number.POSITIVE_INFINITY : heard,
     lying: survey ? pairs(lying) : null,
   }

@@ -75,7 +75,9 @@ end
 
 local function answersOf(key, answers, after, g)
   local out = {}
-  for _, found in ipairs(call('XRANGE', answers, after == '' and '-' or '(' .. after, '+', 'COUNT', 500)) do
+  -- What an earlier keeper took out of the group, and did not act on, must not look as if it were done.
+  local most = after == '' and 100000 or 500
+  for _, found in ipairs(call('XRANGE', answers, after == '' and '-' or '(' .. after, '+', 'COUNT', most)) do
     local f = {}
     for i = 1, #found[2], 2 do f[found[2][i]] = found[2][i + 1] end
     local id, says = f.id or '', f.answer
@@ -145,7 +147,9 @@ local function serve(o, r)
     for _, c in ipairs(call('XINFO', 'CONSUMERS', key, 'workers')) do
       local f = {}
       for i = 1, #c, 2 do f[c[i]] = c[i + 1] end
-      if f.pending == 0 and f.idle > 86400000 then call('XGROUP', 'DELCONSUMER', key, 'workers', f.name)
+      if f.pending == 0 and f.idle > 86400000 then
+        call('XGROUP', 'DELCONSUMER', key, 'workers', f.name)
+        r.forgotten[#r.forgotten + 1] = f.name
       elseif r.heard < 0 or f.idle < r.heard then r.heard = f.idle end
     end
   end
@@ -189,7 +193,7 @@ for _ = 1, tonumber(ARGV[4]) do
   local o = {queue = arg(), look = arg() == '1', survey = arg() == '1', close = arg() == '1', after = arg(), since = arg(), workers = tonumber(arg())}
   o.remove, o.answered, o.back, o.overdue, o.messages = list(1), list(1), list(1), list(2), {}
   for i = 1, tonumber(arg()) do o.messages[i] = list(1) end
-  local r = {laid = {}, back = {}, overdue = {}, answers = {}, held = {}, names = {}, lying = {}}
+  local r = {laid = {}, back = {}, overdue = {}, answers = {}, held = {}, names = {}, lying = {}, forgotten = {}}
   r.made, r.closed, r.told, r.named, r.last, r.mark, r.workers, r.heard = 0, 0, 0, 0, '', '', 0, -1
   local done, failure = pcall(serve, o, r)
   local why = ''
@@ -198,7 +202,7 @@ for _ = 1, tonumber(ARGV[4]) do
   if type(length) == 'table' then length = 0 end
   reports[#reports + 1] = {
     why, r.made, r.closed, r.laid, r.back, r.overdue, r.answers, r.last, r.mark, r.told, r.held, length, r.workers, r.named,
-    r.names, r.heard, r.lying,
+    r.names, r.heard, r.lying, r.forgotten,
   }
 end
 return reports
