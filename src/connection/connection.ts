@@ -24,6 +24,7 @@ import { Throttle } from './throttle.ts'
 import type { OutboundAliases } from './topic-alias.ts'
 import type { TopicMemory } from './topic-memory.ts'
 import type { Stalled, Watched } from './watch.ts'
+import type { WideCopies } from './wide-copies.ts'
 
 const PUBACK = 0x40
 const PUBREC = 0x50
@@ -91,6 +92,8 @@ export class Connection
   run: Run = NO_RUN
   /** Null until the first PUBLISH. */
   fairShare: FairShare | null = null
+  /** Runs of QoS 0 packets on their way to thousands of receivers; null: none so far. */
+  wide: WideCopies | null = null
   /** Null until it subscribes to a work queue. */
   queues: QueueMembers | null = null
   /** The client wants reason strings and user properties [v5 MQTT-3.1.2-29]. */
@@ -317,6 +320,8 @@ export class Connection
     this.closeError = code
     const wasConnected = this.#state === 'connected'
     this.#state = 'closed'
+    // Its will comes after what it published.
+    this.wide?.finish()
     this.core.watch.remove(this)
     this.core.watch.unstalled(this)
     this.core.backpressure.forget(this)

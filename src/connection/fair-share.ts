@@ -34,7 +34,8 @@ export class FairShare {
     this.#copies = 0
     this.#waits = true
     connection.hold()
-    setImmediate(() => {
+    // Its copies wait to be written: more of them in the meantime would only gather in memory.
+    flusher.whenWritten(() => {
       this.#waits = false
       connection.release()
     })

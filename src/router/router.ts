@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import { ownMemory } from '../base/own-memory.ts'
 import type { SluiceError } from '../errors.ts'
 import type { RemoteNode } from '../nodes/remote-node.ts'
+import { takesCopies } from '../session/link.ts'
 import type { Loan } from '../session/loan.ts'
 import type { Session } from '../session/session.ts'
 import type { LaneTarget, Store } from '../store.ts'
@@ -131,26 +132,27 @@ export class Router {
    */
   copies(match: Match, version5: boolean): boolean {
     if (match.copySet === null) return false
-    for (const { session } of match.receivers) {
-      const link = session.link
-      if (link === null && session.node !== null) return false
-      if (
-        link !== null &&
-        (link.version5 !== version5 ||
-          link.forward !== null ||
-          link.aliases !== null ||
-          link.maximumPacketSize < 65_536)
-      )
-        return false
-    }
+    for (const { session } of match.receivers)
+      if (session.link === null ? session.node !== null : !takesCopies(session.link, version5)) return false
     return true
   }
 
-  /** Copies a run of QoS 0 packets (see `copies`). */
-  copy(match: Match, buf: Buffer, start: number, end: number, count: number): void {
-    for (const { session } of match.receivers)
-      if (session.link !== null) session.delivery.deliverVerbatim(buf, start, end, count)
+  /** Copies a run of QoS 0 packets to a part of the receivers. Who has changed since `copies` came after they were published. */
+  copy(
+    match: Match,
+    version5: boolean,
+    buf: Buffer,
+    start: number,
+    end: number,
+    count: number,
+    from: number,
+    to: number,
+  ): void {
+    for (let i = from; i < to; i++) {
+      const { session } = match.receivers[i]!
+      if (takesCopies(session.link, version5)) session.delivery.deliverVerbatim(buf, start, end, count)
       else this.#c.dropped(session, 'offline', count)
+    }
   }
 
   /**

@@ -34,3 +34,9 @@ export interface Link {
   /** Who hears of acknowledgements (Aedes' `ack` event); null: nobody. */
   readonly acks: AckListener | null
 }
+
+/** Whether QoS 0 packets of this form can be copied to the connection as they are. */
+export function takesCopies(link: Link | null, version5: boolean): link is Link {
+  if (link === null || link.version5 !== version5) return false
+  return link.forward === null && link.aliases === null && link.maximumPacketSize >= 65_536
+}

@@ -15,6 +15,7 @@ import { tellPublished } from '../published.ts'
 import { reservedTopic } from '../reserved-topics.ts'
 import { giveBackQos2, qos2UnderWay, takeQos2 } from '../taken.ts'
 import { TopicMemory } from '../topic-memory.ts'
+import { addWide, WIDE_RECEIVERS } from '../wide-copies.ts'
 import { workerBeats } from '../worker-topics.ts'
 
 /** QoS 0 packets with the same receivers that lie side by side in what was read: they are sent with one copy each. */
@@ -42,6 +43,7 @@ const PUBLISH_QOS0 = 0x30
 export function handlePublish(c: Connection, buf: Buffer, start: number, bodyStart: number, end: number): void {
   if (buf[start] === PUBLISH_QOS0 && extendRun(c, buf, start, bodyStart, end)) return
   if (c.run.count > 0) flushRun(c)
+  c.wide?.finish()
   const hooks = c.core.hooks
   if (hooks.authorizePublish === null && hooks.published === null) {
     // Whatever is read into the scratch, no hook wants to see.
@@ -63,11 +65,14 @@ function extendRun(c: Connection, buf: Buffer, start: number, bodyStart: number,
   const match = topics.findOpening(buf, bodyStart, end) ?? findPlain(c, topics, buf, bodyStart, end)
   if (match === null) return false
   if (run.count > 0) {
-    if (run.end !== start || run.buf !== buf || run.end - run.start >= run.bytesMax) return false
+    if (run.end !== start || run.buf !== buf) return false
     if (match !== run.match && (match.copySet !== run.match!.copySet || !c.core.router.isCurrent(match))) return false
-    run.end = end
-    run.count++
-    return true
+    if (run.end - run.start < run.bytesMax) {
+      run.end = end
+      run.count++
+      return true
+    }
+    flushRun(c)
   }
   if (match.copySet === null || !c.core.router.isCurrent(match)) return false
   return startRun(c, match, buf, start, end)
@@ -98,33 +103,33 @@ function startRun(c: Connection, match: Match, buf: Buffer, start: number, end: 
   if (hooks.authorizePublish !== null || hooks.published !== null) return false
   if (!router.copies(match, c.version5)) return false
   const bytesMax = c.core.memory.runBytesMax(match.receivers.length)
-  if (c.run === NO_RUN) c.run = { match, buf, start, end, count: 1, bytesMax }
-  else {
-    const { run } = c
-    run.match = match
-    run.buf = buf
-    run.start = start
-    run.end = end
-    run.count = 1
-    run.bytesMax = bytesMax
-  }
+  if (c.run === NO_RUN) c.run = { ...NO_RUN }
+  const { run } = c
+  run.match = match
+  run.buf = buf
+  run.start = start
+  run.end = end
+  run.count = 1
+  run.bytesMax = bytesMax
   return true
 }
 
 /** Sends the run to its receivers. */
 export function flushRun(c: Connection): void {
-  const run = c.run
-  const count = run.count
+  const { run } = c
+  const { match, buf, start, end, count } = run
   run.count = 0
+  run.buf = null
   c.core.counters.packetsReceived += count
   c.core.counters.published[0] += count
-  c.core.counters.publishBytesReceived += run.end - run.start
+  c.core.counters.publishBytesReceived += end - start
+  const { length: receivers } = match!.receivers
+  if (receivers > WIDE_RECEIVERS) return addWide(c, match!, buf!, start, end, count)
   const heldBefore = c.core.memory.heldBytes
   c.core.backpressure.publisher = c
-  c.core.router.copy(run.match!, run.buf!, run.start, run.end, count)
+  c.core.router.copy(match!, c.version5, buf!, start, end, count, 0, receivers)
   c.core.backpressure.publisher = null
-  routed(c, heldBefore, run.match!.receivers.length, run.end - run.start)
-  run.buf = null
+  routed(c, heldBefore, receivers, end - start)
 }
 
 /** The packet's own checks, then permission. */
