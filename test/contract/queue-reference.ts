@@ -15,6 +15,8 @@ export interface Message {
   /** End of lease or delay, monotonic ms. */
   until: number
   receipt: string
+  /** Came back from the dead letters: among others of its priority it may stand anywhere. */
+  redriven: boolean
 }
 
 export type Entered = Pick<Message, 'payload' | 'key' | 'priority' | 'deliverAt' | 'expiresAt'>
@@ -26,7 +28,7 @@ export interface ReferenceSettings {
 
 export class Reference {
   messages: Message[] = []
-  readonly dead: string[] = []
+  readonly dead: Message[] = []
   /** Messages whose time was over before anybody took them. */
   readonly expired: string[] = []
   /** Receipts that no longer count. */
@@ -48,7 +50,16 @@ export class Reference {
       handedOut: false,
       until: 0,
       receipt: '',
+      redriven: false,
     })
+  }
+
+  /** The dead letters come back: at the end of the line, with all their attempts, and without the times they had. */
+  redrive(): void {
+    for (const message of this.dead.splice(0)) {
+      const again = { ...message, deliverAt: 0, expiresAt: Number.POSITIVE_INFINITY, redriven: true }
+      this.messages.push({ ...again, place: ++this.#places, state: 'ready', attempt: 0, handedOut: false })
+    }
   }
 
   get leased(): Message[] {
@@ -93,7 +104,7 @@ export class Reference {
     this.old.push(message.receipt)
     if (reject || message.attempt >= this.#settings.maxAttempts) {
       this.remove(message)
-      this.dead.push(message.payload)
+      this.dead.push(message)
       return
     }
     message.state = delayMs > 0 ? 'delayed' : 'ready'
