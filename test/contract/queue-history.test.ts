@@ -49,5 +49,5 @@ function lmdb(): CrashHarness {
   )
 }
 
-queueHistories('the memory store', 2000, memory)
-queueHistories('the LMDB store', 60, lmdb)
+queueHistories('the memory store', 1500, memory)
+queueHistories('the LMDB store', 500, lmdb)

@@ -61,5 +61,5 @@ describe.skipIf(!hasRedis)('over Redis', async () => {
   queueModel('the Redis store', 25, harness)
   queueOrderContract('the Redis store', harness)
   queueControlContract('the Redis store', harness)
-  queueHistories('the Redis store', 100, crashing)
+  queueHistories('the Redis store', 150, crashing)
 })
