@@ -7,8 +7,8 @@ export default defineConfig({
     include: [
       'test/conformance/{v3,v5,regression}/*.test.ts',
       'test/conformance/sys-topics.test.ts',
-      'test/interop/{mosquitto-clients,mqttjs,paho,raw-client}.test.ts',
-      'test/unit/{api,session-identity,clients-routes,limits}.test.ts',
+      'test/interop/{mosquitto-clients,mqttjs,paho,queue-control,queue-mqtt,raw-client,rules}.test.ts',
+      'test/unit/{api,cli-live,clients-routes,limits,session-identity,worker-sources}.test.ts',
     ],
     env: { TEST_NODES: '2' },
     runner: './test/two-nodes/runner.ts',

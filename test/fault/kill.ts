@@ -10,6 +10,7 @@ import { BrokerProcess } from '../support/broker-process.ts'
 import { RawClient } from '../support/raw-client.ts'
 import type { Version } from '../support/raw-packets.ts'
 import { SeededRandom } from '../support/seeded-random.ts'
+import { BrokerNodes, type Mortal } from './broker-nodes.ts'
 import { Cast, castConfig, LEASE_MS } from './cast.ts'
 import { type Account, Ledger } from './ledger.ts'
 
@@ -23,6 +24,8 @@ export interface KillOptions {
   style?: 'kill' | 'restart-loop' | 'flapping'
   store?: 'lmdb' | 'redis'
   redisUrl?: string
+  /** More than one: over a Redis of their own, killed one at a time or all at once. */
+  nodes?: number
   /** Publishers; odd ones speak QoS 1, even ones QoS 2. */
   publishers?: number
   versions?: Version[]
@@ -38,8 +41,7 @@ export interface KillOptions {
 
 export async function runKillTest(options: KillOptions): Promise<Account> {
   const random = new SeededRandom(options.seed)
-  const settings = options.redisUrl ? { ...castConfig, redisUrl: options.redisUrl } : castConfig
-  const broker = await BrokerProcess.start({ config: settings, store: options.store ?? 'lmdb', readyTimeoutMs: 60_000 })
+  const broker = await startBroker(options, random)
   const run = new KillRun(options, broker, random)
   try {
     return await run.run()
@@ -49,20 +51,29 @@ export async function runKillTest(options: KillOptions): Promise<Account> {
   }
 }
 
+/** Where the others go on while one is away, rounds are long: publishers take it easier. */
+const paceOf = ({ nodes = 1 }: KillOptions): { paceMs?: number } => (nodes > 1 ? { paceMs: 30 } : {})
+
+function startBroker({ nodes = 1, redisUrl, store = 'lmdb' }: KillOptions, random: SeededRandom): Promise<Mortal> {
+  if (nodes > 1) return BrokerNodes.begin(nodes, castConfig, random.fork('nodes'))
+  const config = redisUrl ? { ...castConfig, redisUrl } : castConfig
+  return BrokerProcess.start({ config, store, readyTimeoutMs: 60_000 })
+}
+
 class KillRun {
   private readonly options: KillOptions
-  private readonly broker: BrokerProcess
+  private readonly broker: Mortal
   private readonly random: SeededRandom
   private readonly ledger: Ledger
   private readonly cast: Cast
   private kills = 0
 
-  constructor(options: KillOptions, broker: BrokerProcess, random: SeededRandom) {
+  constructor(options: KillOptions, broker: Mortal, random: SeededRandom) {
     this.options = options
     this.broker = broker
     this.random = random
     this.ledger = new Ledger(options.seed)
-    this.cast = new Cast(broker, this.ledger, random, { ...options, kills: () => this.kills })
+    this.cast = new Cast(broker, this.ledger, random, { ...paceOf(options), ...options, kills: () => this.kills })
   }
 
   async run(): Promise<Account> {

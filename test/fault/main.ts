@@ -2,7 +2,7 @@
  * The fault lab: `npm run fault -- [mode] [options]`. Every mode is seeded (`--seed`), ends with an account, and exits with
  * 0: nothing was lost; 1: something was; 2: wrong usage.
  *
- *     kill          SIGKILL at random moments under load (the default)
+ *     kill          SIGKILL at random moments under load (the default); with --store redis of one of two nodes, or of both
  *     restart-loop  lives of a tenth of a second, ended in every way
  *     flapping      clients that come and go
  *     frozen        readers that read nothing

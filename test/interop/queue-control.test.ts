@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { runProgram } from '../../src/cli/program.ts'
 import { type InlineBroker, startBroker } from '../support/broker-inline.ts'
 import { RawClient } from '../support/raw-client.ts'
+import { metricsOf } from '../support/spread.ts'
 
 let broker: InlineBroker
 let device: RawClient
@@ -146,7 +147,7 @@ test('the forecast, for people and for Prometheus', async () => {
   expect((await http('GET', '/queues/work/forecast')).body.measured.workers).toBeGreaterThanOrEqual(3)
   expect((await run('queue', 'forecast', 'work')).out).toMatch(/C = W\/R +\S+ +above 1 the queue grows\n/)
   expect((await http('GET', '/queues/none/forecast')).status).toBe(404)
-  const metrics = await (await fetch(`${broker.http}/metrics`)).text()
+  const metrics = await metricsOf(broker)
   expect(metrics).toMatch(/^sluicemq_queue_congestion\{queue="work"\} \S+$/m)
   expect(metrics).toMatch(/^sluicemq_queue_messages\{queue="work",state="ready"\} \d+$/m)
   expect(metrics).toMatch(/^sluicemq_queue_acked_total\{queue="work"\} 2$/m)

@@ -4,6 +4,7 @@ import type { ConfigInput } from '../../src/config/schema.ts'
 import { type InlineBroker, startBroker } from '../support/broker-inline.ts'
 import { BrokerProcess } from '../support/broker-process.ts'
 import { RawClient } from '../support/raw-client.ts'
+import { metricsOf } from '../support/spread.ts'
 
 interface Envelope {
   payload: string
@@ -76,7 +77,7 @@ describe('what enters', () => {
     const device = await RawClient.connected(broker.mqtt)
     await device.publish({ topic: 'in', qos: 1, payload: '{"id":1}' })
     await device.publish({ topic: 'in', qos: 1, payload: '{}' })
-    const metrics = await (await fetch(`${broker.http}/metrics`)).text()
+    const metrics = await metricsOf(broker)
     expect(metrics).toContain('sluicemq_rule_messages_total{rule="in > q",outcome="kept"} 1')
     expect(metrics).toContain('sluicemq_rule_messages_total{rule="in > q",outcome="quarantined"} 1')
     expect(await payloads(broker, 'q')).toEqual(['{"id":1}'])

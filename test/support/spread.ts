@@ -9,6 +9,11 @@ export interface Address {
 /** How many nodes a test's broker is made of: `TEST_NODES`, 1 unless vitest.two-nodes.config.ts is in use. */
 export const nodesOfTests: number = Number(process.env['TEST_NODES'] ?? '1')
 
+/** What Prometheus hears from all nodes of a broker. */
+export async function metricsOf({ nodes }: { readonly nodes: readonly string[] }): Promise<string> {
+  return (await Promise.all(nodes.map(async (http) => (await fetch(`${http}/metrics`)).text()))).join('\n')
+}
+
 export interface Listening {
   readonly address: Address
   close(): Promise<void>

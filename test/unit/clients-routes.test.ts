@@ -4,7 +4,7 @@ import type { ClientInfo } from '../../src/admin/client-info.ts'
 import { type InlineBroker, startBroker } from '../support/broker-inline.ts'
 import { RawClient } from '../support/raw-client.ts'
 import { encodeRawPublish } from '../support/raw-packets.ts'
-import { nodesOfTests } from '../support/spread.ts'
+import { metricsOf, nodesOfTests } from '../support/spread.ts'
 
 let broker: InlineBroker
 const clients: RawClient[] = []
@@ -138,12 +138,10 @@ describe('to the message: sent = delivered + queued + dropped by cause', () => {
     await expect.poll(dropped).toBeGreaterThan(0)
     frozen.thaw()
     await expect.poll(async () => received + (await dropped())).toBe(total)
-    let counted = 0
-    for (const http of broker.nodes) {
-      const metrics = await (await fetch(`${http}/metrics`)).text()
-      counted += Number(/^sluicemq_messages_dropped_total\{cause="outbound_full"\} (\d+)$/m.exec(metrics)![1])
-    }
-    expect(counted).toBe(await dropped())
+    const counts = (await metricsOf(broker)).matchAll(
+      /^sluicemq_messages_dropped_total\{cause="outbound_full"\} (\d+)$/gm,
+    )
+    expect([...counts].reduce((sum, [, count]) => sum + Number(count), 0)).toBe(await dropped())
   })
 
   test('what waits for a session that ends', async () => {

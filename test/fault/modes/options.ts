@@ -29,6 +29,8 @@ export interface FaultOptions {
   readonly store: 'lmdb' | 'redis'
   readonly versions: Version[]
   readonly redisUrl?: string
+  /** Of `kill` and its kin. */
+  readonly nodes: number
   readonly report: (line: string) => void
 }
 
@@ -48,9 +50,10 @@ export function readOptions(args: readonly string[], report: (line: string) => v
       minutes: { type: 'string', default: '0' },
       protocol: { type: 'string', default: '3,4,5' },
       publishers: { type: 'string', default: '6' },
+      nodes: { type: 'string' },
     },
   })
-  const number = (name: 'rounds' | 'seed' | 'seeds' | 'from' | 'steps' | 'minutes' | 'publishers') => {
+  const number = (name: 'rounds' | 'seed' | 'seeds' | 'from' | 'steps' | 'minutes' | 'publishers' | 'nodes') => {
     const value = Number(values[name])
     if (!Number.isFinite(value) || value < 0) throw new Error(`--${name} takes a number, not ${values[name]}`)
     return value
@@ -71,6 +74,7 @@ export function readOptions(args: readonly string[], report: (line: string) => v
     publishers: number('publishers'),
     store: values.store,
     versions,
+    nodes: values.nodes === undefined ? (values.store === 'redis' && !values['redis-url'] ? 2 : 1) : number('nodes'),
     ...(values['redis-url'] ? { redisUrl: values['redis-url'] } : {}),
     report,
   }
