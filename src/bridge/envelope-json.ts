@@ -3,6 +3,7 @@ import type { Delivery } from '../queue/delivery.ts'
 import { decodeMessage, get32, HEADER_BYTES, offsets, storedTime } from '../router/message.ts'
 import { envelopeOf } from './envelope.ts'
 import { IsoTimes } from './iso-time.ts'
+import type { JsonBytes } from './json-bytes.ts'
 
 /** Publishers and topics whose text is remembered. */
 const PLACES_MAX = 1000
@@ -14,14 +15,28 @@ interface Place {
   /** Of Client Identifier and User Name, as the stored message has them. */
   readonly lengths: number
   /** `"topic":…,"levels":…,"clientId":…` */
-  readonly text: string
+  readonly text: Buffer
   /** `,"userName":…}` or `}` */
-  readonly end: string
+  readonly end: Buffer
 }
 
+const HEAD = Buffer.from('{"v":1,"id":"')
+const QUEUE = Buffer.from('","queue":')
+const RECEIPT = Buffer.from(',"receipt":"')
+const PLACE = Buffer.from('",')
+/** By QoS, then by RETAIN. */
+const FLAGS = [0, 1, 2, 3].map((qos) =>
+  [false, true].map((retain) => Buffer.from(`,"qos":${qos},"retain":${retain},"time":"`)),
+)
+const TEXT = Buffer.from('","encoding":"utf8","payload":')
+const BASE64 = Buffer.from('","encoding":"base64","payload":')
+const ATTEMPT = Buffer.from(',"attempt":')
+const LEASED_UNTIL = Buffer.from(',"leasedUntil":"')
+const QUOTE = Buffer.from('"')
+
 /**
- * Writes envelopes as JSON, text for text what `JSON.stringify` makes of `envelopeOf`. Plain messages, which are most, are
- * put together from parts: a third of the work, and nothing for the garbage collector but text.
+ * Writes envelopes as JSON, byte for byte what `JSON.stringify` makes of `envelopeOf`. Plain messages, which are most, are
+ * put together from parts: a third of the work, and nothing for the garbage collector.
  */
 export class EnvelopeWriter {
   /** By the bytes of Client Identifier, User Name and Topic Name, as Latin-1. */
@@ -29,29 +44,39 @@ export class EnvelopeWriter {
   readonly #times = new IsoTimes()
   readonly #leaseTimes = new IsoTimes()
   #queue = ''
-  #queueText = '""'
+  #queueText = Buffer.from('""')
 
-  /** @throws SluiceError store_corrupt */
-  write(delivery: Delivery, queue: string, id: string): string {
+  /** @throws SluiceError store_corrupt, with nothing written */
+  write(delivery: Delivery, queue: string, id: string, out: JsonBytes): void {
     const { message } = delivery
     const { propsStart, payloadStart } = offsets(message)
     if (delivery.extra !== null || delivery.failedBefore || payloadStart > propsStart)
-      return JSON.stringify(envelopeOf(delivery, queue, id))
+      return out.json(JSON.stringify(envelopeOf(delivery, queue, id)))
     if (queue !== this.#queue) {
       this.#queue = queue
-      this.#queueText = JSON.stringify(queue)
+      this.#queueText = Buffer.from(JSON.stringify(queue))
     }
     const { text, end } = this.#place(message, propsStart)
-    const payload = message.subarray(payloadStart)
-    const utf8 = isUtf8(payload)
-    // Neither ids nor receipts nor base64 hold anything that JSON escapes.
-    return `{"v":1,"id":"${id}","queue":${this.#queueText},"receipt":"${delivery.receipt}",${text},"qos":${
-      message[1]! & 3
-    },"retain":${(message[1]! & 4) !== 0},"time":"${this.#times.format(storedTime(message))}","encoding":${
-      utf8 ? '"utf8"' : '"base64"'
-    },"payload":${utf8 ? JSON.stringify(payload.toString()) : `"${payload.toString('base64')}"`},"attempt":${
-      delivery.attempt
-    },"leasedUntil":"${this.#leaseTimes.format(delivery.leasedUntil)}"${end}`
+    const utf8 = isUtf8(message.subarray(payloadStart))
+    out.raw(HEAD)
+    out.ascii(id)
+    out.raw(QUEUE)
+    out.raw(this.#queueText)
+    out.raw(RECEIPT)
+    out.ascii(delivery.receipt)
+    out.raw(PLACE)
+    out.raw(text)
+    out.raw(FLAGS[message[1]! & 3]![(message[1]! >> 2) & 1]!)
+    out.ascii(this.#times.format(storedTime(message)))
+    out.raw(utf8 ? TEXT : BASE64)
+    if (utf8) out.string(message, payloadStart, message.length)
+    else out.base64(message, payloadStart, message.length)
+    out.raw(ATTEMPT)
+    out.ascii(String(delivery.attempt))
+    out.raw(LEASED_UNTIL)
+    out.ascii(this.#leaseTimes.format(delivery.leasedUntil))
+    out.raw(QUOTE)
+    out.raw(end)
   }
 
   #place(message: Buffer, propsStart: number): Place {
@@ -61,11 +86,9 @@ export class EnvelopeWriter {
     if (known !== undefined && known.lengths === lengths) return known
     const { topic, clientId, userName } = decodeMessage(message)
     const levels = JSON.stringify(topic.split('/'))
-    const place = {
-      lengths,
-      text: `"topic":${JSON.stringify(topic)},"levels":${levels},"clientId":${JSON.stringify(clientId)}`,
-      end: userName === undefined ? '}' : `,"userName":${JSON.stringify(userName)}}`,
-    }
+    const text = `"topic":${JSON.stringify(topic)},"levels":${levels},"clientId":${JSON.stringify(clientId)}`
+    const end = userName === undefined ? '}' : `,"userName":${JSON.stringify(userName)}}`
+    const place = { lengths, text: Buffer.from(text), end: Buffer.from(end) }
     if (propsStart - HEADER_BYTES > PLACE_BYTES_MAX) return place
     if (this.#places.size >= PLACES_MAX) this.#places.clear()
     this.#places.set(key, place)

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { type Envelope, envelopeOf } from '../../src/bridge/envelope.ts'
 import { EnvelopeWriter } from '../../src/bridge/envelope-json.ts'
+import { JsonBytes } from '../../src/bridge/json-bytes.ts'
 import { compileRules } from '../../src/bridge/rule.ts'
 import { Delivery } from '../../src/queue/delivery.ts'
 import { Entry, Lease } from '../../src/queue/entry.ts'
@@ -63,7 +64,11 @@ function envelope(message: Partial<Message>, entry = new Entry(7), extra: Buffer
   const lease = new Lease(0, Date.UTC(2026, 10, 20, 9, 31), 60_000)
   const delivery = new Delivery(stripe, entry, lease, 'abc', stored, extra)
   const text = JSON.stringify(envelopeOf(delivery, 'q', 'epoch-7'))
-  expect(writer.write(delivery, 'q', 'epoch-7')).toBe(text)
+  for (const room of [1, 10_000]) {
+    const out = new JsonBytes(room)
+    writer.write(delivery, 'q', 'epoch-7', out)
+    expect(out.bytes.toString()).toBe(text)
+  }
   return JSON.parse(text)
 }
 

@@ -1,12 +1,13 @@
 /** `POST …/pull`, which may acknowledge in the same breath, and `POST …/cancel`. */
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { EnvelopeWriter } from '../../bridge/envelope-json.ts'
+import { JsonBytes } from '../../bridge/json-bytes.ts'
 import type { Delivery } from '../../queue/delivery.ts'
 import type { WorkQueue } from '../../queue/queue.ts'
 import type { Queues } from '../../queue/queues.ts'
 import type { NackEntry, Result } from '../../queue/requests.ts'
 import { BODY_BYTES_MAX, cancelSchema, paramsSchema, pullAnswer, pullSchema, requestFault } from './queue-schemas.ts'
-import { resultsJson, sendJson } from './results-json.ts'
+import { sendJson, writeResults } from './results-json.ts'
 
 type Named = { Params: { queue: string } }
 type PullBody = { max?: number; waitMs?: number; leaseMs?: number; poll?: string; ack?: string[] } | null
@@ -96,8 +97,16 @@ async function answer(
   // It may have closed between the answer of the queue and this line.
   if (closed) queue.release(deliveries)
   const results = await resultsOf(acked, queue, deliveries)
-  const messages = `{"messages":[${envelopes(queue, deliveries)}]`
-  return sendJson(reply, results === undefined ? `${messages}}` : `${messages},"results":${resultsJson(results)}}`)
+  const out = new JsonBytes(answerBytes(deliveries, results))
+  out.ascii('{"messages":[')
+  writeEnvelopes(queue, deliveries, out)
+  out.ascii(']')
+  if (results !== undefined) {
+    out.ascii(',"results":')
+    writeResults(results, out)
+  }
+  out.ascii('}')
+  return sendJson(reply, out.bytes)
 }
 
 /** Rejects when the acknowledgements could not be written: the answer is an error, and nobody hears of the messages. */
@@ -114,14 +123,24 @@ async function resultsOf(
   }
 }
 
-function envelopes(queue: WorkQueue, deliveries: readonly Delivery[]): string {
-  let text = ''
+/** About what the answer will take. */
+function answerBytes(deliveries: readonly Delivery[], results: readonly Result[] | undefined): number {
+  let bytes = 64 + 64 * (results?.length ?? 0)
+  for (let i = 0; i < deliveries.length; i++) bytes += 320 + deliveries[i]!.message.length
+  return bytes
+}
+
+function writeEnvelopes(queue: WorkQueue, deliveries: readonly Delivery[], out: JsonBytes): void {
   const unreadable: NackEntry[] = []
+  let separator = ''
   for (const delivery of deliveries) {
+    const before = out.length
     try {
-      const envelope = writer.write(delivery, queue.name, delivery.id)
-      text = text === '' ? envelope : `${text},${envelope}`
+      out.ascii(separator)
+      writer.write(delivery, queue.name, delivery.id, out)
+      separator = ','
     } catch (error) {
+      out.cut(before)
       // One message that cannot be read must not hold up the others for ever.
       unreadable.push({
         receipt: delivery.receipt,
@@ -131,5 +150,4 @@ function envelopes(queue: WorkQueue, deliveries: readonly Delivery[]): string {
     }
   }
   if (unreadable.length > 0) queue.nack(unreadable).catch(() => {})
-  return text
 }
