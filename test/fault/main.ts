@@ -12,6 +12,7 @@
  *     sim           a simulated broker, clients, disk and network: thousands of seeds
  *     workers       SIGKILL for the broker and for workers over HTTP and MQTT; devices that send again; with
  *                   --store redis on two nodes
+ *     redis-memory  a million messages through two nodes over Redis (--messages); its memory and its keys afterwards
  *     redis-workers SIGKILL for the node that keeps the queues, for Redis and for workers that know only Redis
  *
  *     --overload [--minutes 10]        publishers at three times what subscribers read
@@ -21,6 +22,7 @@ import { loadMode } from './load-modes.ts'
 import { flappingMode, killMode, restartLoopMode } from './modes/kill.ts'
 import { type FaultOptions, type Mode, readOptions } from './modes/options.ts'
 import { pointsMode } from './modes/points.ts'
+import { redisMemoryMode } from './modes/redis-memory.ts'
 import { redisWorkersMode } from './modes/redis-workers.ts'
 import { simMode } from './modes/sim.ts'
 import { walkMode } from './modes/walk.ts'
@@ -37,6 +39,7 @@ const run: Record<Mode, (options: FaultOptions) => Promise<boolean>> = {
   sim: simMode,
   workers: workersMode,
   'redis-workers': redisWorkersMode,
+  'redis-memory': redisMemoryMode,
 }
 
 async function main(): Promise<number> {

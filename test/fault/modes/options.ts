@@ -13,6 +13,7 @@ export const modes = [
   'sim',
   'workers',
   'redis-workers',
+  'redis-memory',
 ] as const
 export type Mode = (typeof modes)[number]
 
@@ -26,6 +27,8 @@ export interface FaultOptions {
   /** First seed of `sim`; undefined: `seed`. */
   readonly from: number | undefined
   readonly steps: number
+  /** Of `redis-memory`. */
+  readonly messages: number
   readonly store: 'lmdb' | 'redis'
   readonly versions: Version[]
   readonly redisUrl?: string
@@ -45,6 +48,7 @@ export function readOptions(args: readonly string[], report: (line: string) => v
       seeds: { type: 'string', default: '1000' },
       from: { type: 'string' },
       steps: { type: 'string', default: '160' },
+      messages: { type: 'string', default: '1000000' },
       store: { type: 'string', default: 'lmdb' },
       'redis-url': { type: 'string' },
       minutes: { type: 'string', default: '0' },
@@ -53,7 +57,8 @@ export function readOptions(args: readonly string[], report: (line: string) => v
       nodes: { type: 'string' },
     },
   })
-  const number = (name: 'rounds' | 'seed' | 'seeds' | 'from' | 'steps' | 'minutes' | 'publishers' | 'nodes') => {
+  type Numeric = 'rounds' | 'seed' | 'seeds' | 'from' | 'steps' | 'messages' | 'minutes' | 'publishers' | 'nodes'
+  const number = (name: Numeric) => {
     const value = Number(values[name])
     if (!Number.isFinite(value) || value < 0) throw new Error(`--${name} takes a number, not ${values[name]}`)
     return value
@@ -70,6 +75,7 @@ export function readOptions(args: readonly string[], report: (line: string) => v
     seeds: number('seeds'),
     from: values.from === undefined ? undefined : number('from'),
     steps: number('steps'),
+    messages: number('messages'),
     minutes: number('minutes'),
     publishers: number('publishers'),
     store: values.store,
