@@ -116,14 +116,10 @@ export class Commits {
   /** The connection stands (again): finds out what was applied, then goes on. */
   async synchronise(): Promise<void> {
     try {
-      const answerOf = await this.#sender.synchronise()
-      if (answerOf === null) return
-      if (this.#doubtful.length > 0) {
-        const generation = this.#sender.generation
-        this.#passed = await this.#sender.passedOver()
-        if (!this.#sender.current(generation)) return
-      }
-      this.#resume(answerOf)
+      const answerOf = await this.#sender.synchronise(async () => {
+        if (this.#doubtful.length > 0) this.#passed = await this.#sender.passedOver()
+      })
+      if (answerOf !== null) this.#resume(answerOf)
     } catch {
       // The connection is gone again, or Redis is not ready.
       this.#again()

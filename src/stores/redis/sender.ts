@@ -50,32 +50,34 @@ export class Sender {
     return generation === this.#generation
   }
 
-  get generation(): number {
-    return this.#generation
-  }
-
   /** Client Identifiers that other nodes took from this one without its letting go. */
   async passedOver(): Promise<ReadonlySet<string>> {
     const { keys, node } = this.#state
     return new Set(node === '' ? [] : await this.#link.client.smembers(keys.passed(node)))
   }
 
-  /** Nothing of what was sent and not answered counts: numbers go on after the last known. */
+  /**
+   * Nothing of what was sent and not answered counts: numbers go on after the last known. While that is being found out they do so anyway,
+   * and the question under way must not be given up: nobody would ask again.
+   */
   restart(): void {
+    if (!this.synced) return
     this.#sent = this.#applied
     this.#generation++
   }
 
   /**
    * Finds out which group was applied last.
+   * @param before what else has to be known before groups are sent again
    * @returns for a group that was sent: the answer that got lost, or null when it was not applied; null when this was overtaken
    */
-  async synchronise(): Promise<((group: Group) => GroupAnswer | null) | null> {
+  async synchronise(before: () => Promise<void>): Promise<((group: Group) => GroupAnswer | null) | null> {
     const generation = this.forget()
     const connection = ++this.#connection
     const found = (await this.#link.once('sync', this.#state.keys.writer(this.#state.writer), [connection])) as Reply[]
     const last = Number(String(found[0] ?? 0))
     if (this.#applied < last && this.copies) await this.#replicated(generation)
+    await before()
     if (!this.current(generation)) return null
     if (last < this.#applied) this.#state.onEvent({ type: 'rolled-back', groups: this.#applied - last })
     this.#applied = last
