@@ -97,6 +97,11 @@ export class QueueDoor {
     return this.#leaving ? 0 : prefetchOf(this.queue)
   }
 
+  /** What nobody has taken comes in. */
+  get #shut(): boolean {
+    return this.#wanted === 0 || this.queue.paused
+  }
+
   get #present(): boolean {
     return this.#reading.counts.taken > 0 || this.#heardAt > this.#p.clock.monotonic() - PRESENT_MS
   }
@@ -167,11 +172,6 @@ export class QueueDoor {
     const { order, laid } = this.#given!
     this.#given = null
     const before = this.#outside.size
-    for (const id of order.remove) {
-      this.#remove.delete(id)
-      if (this.#outside.get(id)?.state === 'ending') this.#outside.delete(id)
-    }
-    for (const id of order.answered) this.#answered.delete(id)
     if (report.closed) {
       this.closed = true
       return
@@ -183,6 +183,11 @@ export class QueueDoor {
       this.#survey = true
       return
     }
+    for (const id of order.remove) {
+      this.#remove.delete(id)
+      if (this.#outside.get(id)?.state === 'ending') this.#outside.delete(id)
+    }
+    for (const id of order.answered) this.#answered.delete(id)
     if (report.made) this.#reading.made()
     report.laid.forEach((id, i) => {
       laid[i]!.laid(id)
@@ -228,7 +233,7 @@ export class QueueDoor {
 
   #toLay(): Laid[] {
     // Where the place did not answer for long, a worker would not have the time it is told.
-    const away = this.#wanted === 0 || (this.#troubled && this.#prefetch.othersWait)
+    const away = this.#shut || (this.#troubled && this.#prefetch.othersWait)
     const before = away ? Number.POSITIVE_INFINITY : this.#p.clock.monotonic() + this.#leaseMs
     const back = this.#fresh.filter(({ heldUntil }) => heldUntil < before)
     if (back.length > 0) {
@@ -249,10 +254,10 @@ export class QueueDoor {
     return this.#fresh.slice(0, count)
   }
 
-  /** Messages nobody has, when others have nothing to do, or the door is to be shut. */
+  /** Messages nobody has, when others have nothing to do, or nobody is to get any. */
   #toTakeBack(now: number): string[] {
     const patience = this.#present ? YIELD_AFTER_MS : UNSEEN_YIELD_AFTER_MS
-    const before = this.#wanted === 0 ? Number.POSITIVE_INFINITY : this.#prefetch.othersWait ? now - patience : 0
+    const before = this.#shut ? Number.POSITIVE_INFINITY : this.#prefetch.othersWait ? now - patience : 0
     const ids: string[] = []
     if (before === 0 || this.#reading.counts.lying === 0) return ids
     for (const laid of this.#outside.values()) if (laid.state === 'lying' && laid.since <= before) ids.push(laid.id)

@@ -469,6 +469,28 @@ describe.skipIf(!hasRedis)('workers that read a Redis Stream', () => {
     await empty()
   })
 
+  test('nobody gets messages of a queue that is paused, not even what lay in the stream', async () => {
+    const w = worker('w')
+    await publish(1)
+    expect(await w.ack((await w.one()).id)).toBe(1)
+    await publish(10)
+    await expect.poll(() => redis.admin.xlen(STREAM)).toBe(10)
+    const [held] = await w.read(1)
+    await node.queues.pause('jobs', true)
+    await expect.poll(() => redis.admin.xlen(STREAM)).toBe(1)
+    expect(await w.ack(held!.id)).toBe(1)
+    expect(await w.read(10, 300)).toEqual([])
+    await node.queues.pause('jobs', false)
+    const attempts: string[] = []
+    while (attempts.length < 9) {
+      const work = await w.one()
+      attempts.push(work.fields['attempt']!)
+      expect(await w.ack(work.id)).toBe(1)
+    }
+    expect(new Set(attempts)).toEqual(new Set(['1']))
+    await empty()
+  })
+
   test('a consumer group of the queue has a stream of its own', async () => {
     await node.queues.addGroup('jobs', 'audit')
     await publish(3)
