@@ -57,7 +57,7 @@ export const errorTable = {
   node_version: entry('dependency', 0, false, 'Stop all nodes of the other version, then start this one.'),
   node_gone: entry('dependency', 0x88, true, 'Check the other nodes; the question is asked again when one answers.'),
   connection_rate_exceeded: entry('refused', 0x9f, true, 'Connect again later, after a random delay.'),
-  queue_unknown: entry('refused', 0, false, 'Declare the queue in the config file.'),
+  queue_unknown: entry('refused', 0, false, 'Look at GET /api/v1/queues; a bridge rule, or settings, make a queue.'),
   job_unknown: entry('refused', 0, false, 'Look at GET /api/v1/queue-jobs: finished jobs are forgotten in time.'),
   nothing_retained: entry('refused', 0, false, 'Set retention.ms of the queue: it keeps what comes from then on.'),
   queue_full: entry('refused', 0x97, true, 'Add workers, or raise the limits of the queue.'),

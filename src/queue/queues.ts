@@ -16,6 +16,7 @@ import { defaultQueueLimits, type QueueEvents, type QueueLimits, type QueueSetti
 import { SettingsBook } from './settings-book.ts'
 import { storedPriorities } from './stripe.ts'
 import { TurnCommit } from './turn-commit.ts'
+import { unknownQueue } from './unknown.ts'
 import { Upkeep } from './upkeep.ts'
 import { Workers } from './workers.ts'
 
@@ -109,7 +110,7 @@ export class Queues {
   /** @throws SluiceError queue_unknown */
   get(name: string): WorkQueue {
     const queue = this.#queues.get(name)
-    if (queue === undefined) throw new SluiceError('queue_unknown', `there is no queue named ${JSON.stringify(name)}`)
+    if (queue === undefined) throw unknownQueue(name, this)
     return queue
   }
 

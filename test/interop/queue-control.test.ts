@@ -139,6 +139,31 @@ test('settings and groups change while the broker runs; what is wrong is named',
   expect((await http('DELETE', '/queues/live/settings')).body.leaseMs).toBe(30_000)
 })
 
+test('settings and groups are changed on the command line; slips are named with what may have been meant', async () => {
+  const set = await run('queue', 'set', 'shell', 'leaseMs=5000', 'limits.messagesMax=1000', 'limits.whenFull=block')
+  expect(JSON.parse(set.out)).toMatchObject({ leaseMs: 5000, limits: { messagesMax: 1000, whenFull: 'block' } })
+  expect(JSON.parse((await run('queue', 'set', 'shell', 'maxAttempts=2')).out)).toMatchObject({
+    ...{ leaseMs: 5000, maxAttempts: 2, limits: { messagesMax: 1000 } },
+  })
+  expect(await run('queue', 'set', 'shell', 'leasMs=5')).toMatchObject({
+    ...{ code: 78, err: expect.stringContaining('leasMs: unknown key; did you mean leaseMs?') },
+  })
+  expect((await run('queue', 'set', 'shell', 'limits.messagesMax=lots')).err).toMatch(
+    /limits\.messagesMax: expected an? .*, got "lots"/,
+  )
+  expect((await run('queue', 'set', 'shell', 'x')).code).toBe(64)
+  expect((await run('queue', 'group', 'shell', 'audit')).out).toBe(
+    'shell@audit sees every message of shell from now on\n',
+  )
+  expect(JSON.parse((await run('queue', 'unset', 'shell')).out)).toMatchObject({ leaseMs: 30_000 })
+  expect((await run('queue', 'show', 'shel')).err).toContain('no queue named "shel"; did you mean "shell"?')
+  expect((await run('queue', 'dead', 'list', 'shell.dead')).err).toContain(
+    'nothing of "shell" has gone to the dead letters yet',
+  )
+  expect((await run('queue', 'redrive', 'shell', '--rate', 'fast')).err).toContain('It takes a number.')
+  expect((await run('queue', 'replay', 'shell', '--from', 'yesterday')).err).toContain('It takes a time such as')
+})
+
 test('the forecast, for people and for Prometheus', async () => {
   const { body } = await http('GET', '/queues/work/forecast?targetWaitMs=100&workers=3')
   expect(body.measured.workers).toBe(3)

@@ -1,6 +1,8 @@
 /** Operating work queues over HTTP: look at messages, pause, purge, redrive, replay, plan. */
 import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { z } from 'zod'
 import { pathName } from '../../config/keys.ts'
+import { issueLines } from '../../config/problems.ts'
 import { queueSettingsSchema } from '../../config/queues.ts'
 import { SluiceError } from '../../errors.ts'
 import type { Queues } from '../../queue/queues.ts'
@@ -158,10 +160,8 @@ export async function queueControlRoutes(app: FastifyInstance, { queues }: { que
     schema('Give a queue, made when absent, settings in place of those of the config file'),
     async ({ params, body }, reply) => {
       const parsed = queueSettingsSchema.safeParse(body ?? {})
-      if (!parsed.success) {
-        const [first] = parsed.error.issues
-        return sendHttpError(reply, 'request_invalid', `${pathName(first?.path ?? [])}: ${first?.message}`)
-      }
+      if (!parsed.success)
+        return sendHttpError(reply, 'request_invalid', faultsOf(parsed.error.issues, params.queue, body))
       await queues.define(params.queue, parsed.data)
       return queues.settingsOf(params.queue)
     },
@@ -203,6 +203,14 @@ export async function queueControlRoutes(app: FastifyInstance, { queues }: { que
     { schema: { tags, summary: 'End a job; what it moved stays moved' } },
     async ({ params }) => jobView(await control.jobs.cancel(params.id)),
   )
+}
+
+/** In the words of the config file, without where the queue stands in it. */
+function faultsOf(issues: readonly z.core.$ZodIssue[], queue: string, body: unknown): string {
+  const place = ['queues', queue]
+  const placed = issues.map((issue) => ({ ...issue, path: [...place, ...issue.path] }))
+  const lines = issueLines(placed, { queues: { [queue]: body } }, () => '')
+  return lines.map((line) => line.replaceAll(`${pathName(place)}.`, '')).join('\n')
 }
 
 function noMessage(reply: FastifyReply, queue: string, id: string): FastifyReply {
