@@ -50,10 +50,10 @@ function assign(settings: Settings, change: string): void {
     if (typeof at[key] !== 'object' || at[key] === null) at[key] = {}
     at = at[key] as Settings
   }
-  at[last] = valueOf(change.slice(equals + 1))
+  at[last] = parsed(change.slice(equals + 1))
 }
 
-function valueOf(text: string): unknown {
+function parsed(text: string): unknown {
   try {
     return JSON.parse(text) as unknown
   } catch {
