@@ -70,16 +70,20 @@ export class Producer {
     const shortage = this.#parts.shortage()
     if (shortage !== null) throw shortage
     const results: ProducedResult[] = []
+    let now = this.#parts.clock.now()
     for (let i = 0; i < messages.length; i++) {
-      const entered = this.#enter(intake, queue, messages[i]!)
-      // Only a full queue is waited for.
-      results.push(entered instanceof Promise ? await entered : entered)
+      const entered = this.#enter(intake, queue, messages[i]!, now)
+      if (entered instanceof Promise) {
+        // The queue was full.
+        results.push(await entered)
+        now = this.#parts.clock.now()
+      } else results.push(entered)
     }
     await this.#parts.commit()
     return results
   }
 
-  #enter(intake: Intake, queue: string, message: Produced): ProducedResult | Promise<ProducedResult> {
+  #enter(intake: Intake, queue: string, message: Produced, now: number): ProducedResult | Promise<ProducedResult> {
     const { topic = `$queue/${queue}` } = message
     if (topic !== this.#topic && !isTopicName(topic))
       return refused(new SluiceError('topic_name_invalid', `${topic} is no Topic Name`))
@@ -87,7 +91,7 @@ export class Producer {
     const admission = intake.admit(terms)
     return admission.verdict === 'hold'
       ? this.#wait(admission, intake, terms, topic, message)
-      : this.#finish(admission, topic, message)
+      : this.#finish(admission, topic, message, now)
   }
 
   async #wait(
@@ -104,16 +108,21 @@ export class Producer {
       if (!room) return refused(full.fullError())
       admission = intake.admit(terms)
     }
-    return this.#finish(admission, topic, message)
+    return this.#finish(admission, topic, message, this.#parts.clock.now())
   }
 
-  #finish(admission: Exclude<Admission, { verdict: 'hold' }>, topic: string, message: Produced): ProducedResult {
+  #finish(
+    admission: Exclude<Admission, { verdict: 'hold' }>,
+    topic: string,
+    message: Produced,
+    now: number,
+  ): ProducedResult {
     if (admission.verdict === 'refuse') return refused(admission.error)
     if (admission.verdict === 'drop')
       return admission.reason === 'duplicate'
         ? { ok: true, duplicate: true }
         : refused(new SluiceError('queue_full', 'the queue is full and drops what is new'))
-    const { clock, store } = this.#parts
+    const { store } = this.#parts
     const { payload, clientId = '' } = message
     if (this.#origin.clientId !== clientId) this.#origin = new Origin(clientId, undefined)
     if (this.#topic !== topic) {
@@ -122,7 +131,6 @@ export class Producer {
     }
     const bytes = this.#topicBytes
     const props = propertyBytes(message)
-    const now = clock.now()
     store.append(
       encodeStored(
         this.#origin,

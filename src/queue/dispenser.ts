@@ -187,12 +187,13 @@ export class Dispenser {
     let leaseId = 0
     let suffix = ''
     const paced = this.#pace.limited
+    const now = this.#parts.clock.now()
     while (deliveries.length < pull.max && (!paced || deliveries.length === 0 || this.#pace.allows())) {
       const stripe = all.length === 1 ? usual : this.#stripes.next(this.#fresh)
       if (stripe === null) break
       const { book, ahead } = stripe
       const back = book.ready.pop()
-      const entry = back ?? this.#next(stripe)
+      const entry = back ?? this.#next(stripe, now)
       if (entry === null) {
         if (all.length === 1 || ahead.wantsMore) break
         continue
@@ -218,13 +219,13 @@ export class Dispenser {
   }
 
   /** The next message of the stripe that was never handed out, if one is in memory; its body lies under the cursor. */
-  #next(stripe: Stripe): Entry | null {
+  #next(stripe: Stripe, now: number): Entry | null {
     const { ahead, book } = stripe
     while (this.#fresh(stripe) && ahead.advance()) {
       if (ahead.seq <= stripe.restoredTo && book.entries.has(ahead.seq)) continue
       const message = ahead.chunk!.messages[ahead.index]!
       const extra = ahead.chunk!.extras?.[ahead.index] ?? null
-      if (this.#expired(message, extra)) {
+      if (this.#expired(message, extra, now)) {
         this.#parts.store.settle(stripe.lane, ahead.seq)
         this.#parts.commit().catch(this.#onError)
         continue
@@ -245,8 +246,7 @@ export class Dispenser {
    * Its time is over: the Message Expiry Interval [v5 MQTT-3.3.2-5], the time to live its producer gave it, or the age up to
    * which the queue keeps messages.
    */
-  readonly #expired = (message: Buffer, extra: Buffer | null): boolean => {
-    const now = this.#parts.clock.now()
+  readonly #expired = (message: Buffer, extra: Buffer | null, now = this.#parts.clock.now()): boolean => {
     const { ageMs } = this.#parts.settings.limits
     const over =
       secondsLeft(message, now) <= 0 ||

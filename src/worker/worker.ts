@@ -29,6 +29,8 @@ export class Worker<T = unknown> {
   readonly #heart: Heart | null
   readonly #outbox: Outbox
   readonly #concurrency: number
+  /** Nothing stands between message and handler. */
+  readonly #bare: boolean
   readonly #capacity: number
   readonly #leaseMs: number
   /** Received and not started. */
@@ -45,6 +47,7 @@ export class Worker<T = unknown> {
   constructor(options: WorkerOptions<T>) {
     const { concurrency = 1, batch = concurrency, leaseMs = 30_000 } = options
     this.#options = options
+    this.#bare = options.schema === undefined && (options.use ?? []).length === 0
     this.#concurrency = whole('concurrency', concurrency, 1, 1000)
     this.#capacity = Math.max(concurrency, whole('batch', batch, 1, 1000))
     this.#leaseMs = whole('leaseMs', leaseMs, 100, 43_200_000)
@@ -140,7 +143,9 @@ export class Worker<T = unknown> {
 
   async #handle(message: WorkerMessage<T>): Promise<void> {
     try {
-      await this.#run(message)
+      const { handler } = this.#options
+      if (this.#bare) await handler(message)
+      else await this.#run(message)
       this.stats.done++
       if (!message.lost) this.#outbox.ack(message.receipt)
     } catch (error) {
@@ -163,8 +168,7 @@ export class Worker<T = unknown> {
       const middleware: Middleware<T> | undefined = use[i]
       await (middleware === undefined ? handler(message) : middleware(message, () => step(i + 1)))
     }
-    if (use.length === 0) await handler(message)
-    else await step(0)
+    await step(0)
   }
 
   readonly #drain = (): void => void this.stop()
