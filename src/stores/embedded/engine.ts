@@ -46,6 +46,14 @@ export interface Entry {
   readonly value: Buffer
 }
 
+/** What a look at a part of the store showed. */
+export interface LookedAt {
+  /** What is wrong with it; null: nothing. */
+  readonly fault: string | null
+  /** Where the next part begins; null: there is none. */
+  readonly next: Buffer | null
+}
+
 export interface Engine {
   readonly kind: 'lmdb' | 'memory'
   readonly durable: boolean
@@ -83,6 +91,13 @@ export interface Engine {
   bytesOnDisk(): number
   /** Lets go of memory that reads have taken. Nothing may be under way and nothing may read meanwhile. */
   relax?(): Promise<void>
+  /**
+   * Whether the part of the store in which the key lies is as it should be, without trusting it; it may be in use meanwhile. Null:
+   * it changes too fast, ask again. Parts are some KiB.
+   */
+  lookAt?(from: Buffer): LookedAt | null
+  /** All parts were looked at when it was opened. */
+  readonly wholeAtOpen?: boolean
   /** What there is of it on disk, and how much of that holds nothing. */
   space?(): { bytes: number; freeBytes: number }
   /** Bytes the file system has left for us. */

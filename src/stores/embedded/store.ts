@@ -16,6 +16,7 @@ import { StoredChunk } from './chunk.ts'
 import { ChunkReader, laneRecordName } from './chunk-reader.ts'
 import { Commits } from './commits.ts'
 import type { Engine } from './engine.ts'
+import { Examination } from './examination.ts'
 import { inspect, type StoreInspection } from './inspect.ts'
 import { nameRange, table } from './keys.ts'
 import { EmbeddedLane } from './lane.ts'
@@ -23,8 +24,6 @@ import { prepare } from './opening.ts'
 import { type EmbeddedOptions, State } from './state.ts'
 import { Sweeper } from './sweeper.ts'
 import { Tables } from './tables.ts'
-
-const INFINITE = Number.MAX_SAFE_INTEGER
 
 export class EmbeddedStore implements Store {
   readonly kind: 'lmdb' | 'memory'
@@ -38,6 +37,7 @@ export class EmbeddedStore implements Store {
   readonly #sweeper: Sweeper
   readonly #commits: Commits
   readonly #tables: Tables
+  readonly #examination: Examination
   readonly #compact: EmbeddedOptions['compact']
   #phase: 'new' | 'open' | 'closed' = 'new'
 
@@ -52,6 +52,7 @@ export class EmbeddedStore implements Store {
     this.#sweeper = new Sweeper(this.#state)
     this.#commits = new Commits(this.#state, this.#sweeper)
     this.#tables = new Tables(this.#state)
+    this.#examination = new Examination(engine, this.#state)
   }
 
   async open(): Promise<void> {
@@ -65,12 +66,14 @@ export class EmbeddedStore implements Store {
       throw error
     }
     this.#phase = 'open'
+    this.#examination.start()
     if (this.#sweeper.busy) this.#commits.keepSweeping()
   }
 
   async close(): Promise<void> {
     if (this.#phase !== 'open') return
     this.#phase = 'closed'
+    this.#examination.stop()
     try {
       await this.#commits.finish()
     } finally {
@@ -102,7 +105,7 @@ export class EmbeddedStore implements Store {
   laneNames(prefix: string): string[] {
     const range = nameRange(table.lane, prefix)
     const names: string[] = []
-    for (const { value } of this.#engine.entries(range.start, range.end, INFINITE)) {
+    for (const { value } of this.#engine.entries(range.start, range.end, Number.MAX_SAFE_INTEGER)) {
       const name = laneRecordName(value)
       if (name.startsWith(prefix) && !this.#state.droppedNames.has(name)) names.push(name)
     }
@@ -285,9 +288,8 @@ export class EmbeddedStore implements Store {
   }
 
   async room(): Promise<StoreRoomFacts> {
-    const disk = this.#disk
-    const { bytes, freeBytes } = disk.space?.() ?? { bytes: 0, freeBytes: 0 }
-    return { usedBytes: bytes - freeBytes, diskFreeBytes: (await disk.diskFreeBytes?.()) ?? null }
+    const { bytes, freeBytes } = this.#disk.space?.() ?? { bytes: 0, freeBytes: 0 }
+    return { usedBytes: bytes - freeBytes, diskFreeBytes: (await this.#disk.diskFreeBytes?.()) ?? null }
   }
 
   /** Records per table, and what is resident: for tests and diagnosis. Walks every key. */

@@ -10,12 +10,14 @@ import fs from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { SluiceError } from '../../errors.ts'
-import type { Engine, Entry, WriteBatch } from '../embedded/engine.ts'
+import type { Engine, Entry, LookedAt, WriteBatch } from '../embedded/engine.ts'
 import { table } from '../embedded/keys.ts'
 import { type Database, openDatabase, PAGE_BYTES, removeFile, spaceOf, writeFile } from './database.ts'
 import { accessError, commitError } from './failure.ts'
 import { checkFile, keepAs, syncDirectory } from './file.ts'
+import { lookAtLeaf } from './leaf.ts'
 import { type Claim, claim } from './owner.ts'
+import { LEAVES_MAX } from './structure.ts'
 
 export const DATA_FILE = 'sluicemq.mdb'
 
@@ -30,6 +32,9 @@ export class LmdbEngine implements Engine {
   readonly #file: string
   #db: Database | null = null
   #claim: Claim | null = null
+  wholeAtOpen = true
+  /** The file, read past LMDB. */
+  #looking: number | null = null
   /** Number of the last group given to LMDB, and of the last known to be applied. */
   #given = 0
   #applied = 0
@@ -56,6 +61,7 @@ export class LmdbEngine implements Engine {
       this.#claim = claim(this.#file)
       if (!fresh) checkFile(this.#file, PAGE_BYTES)
       this.#begin()
+      this.wholeAtOpen = this.bytesOnDisk() <= LEAVES_MAX * PAGE_BYTES
       if (fresh) syncDirectory(this.#dir)
     } catch (error) {
       await this.close()
@@ -81,6 +87,8 @@ export class LmdbEngine implements Engine {
     if (db !== null && this.#broken === null) await db.close()
     this.#claim?.release()
     this.#claim = null
+    if (this.#looking !== null) fs.closeSync(this.#looking)
+    this.#looking = null
   }
 
   commit(batch: WriteBatch, done: (failure: SluiceError | null) => void): void {
@@ -170,6 +178,12 @@ export class LmdbEngine implements Engine {
   async relax(): Promise<void> {
     await this.#open().close()
     this.#begin()
+  }
+
+  /** A part is a leaf of the tree. */
+  lookAt(from: Buffer): LookedAt | null {
+    this.#looking ??= fs.openSync(this.#file, 'r')
+    return lookAtLeaf(this.#looking, PAGE_BYTES, from)
   }
 
   space(): { bytes: number; freeBytes: number } {

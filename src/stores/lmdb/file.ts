@@ -16,7 +16,7 @@ const META_BYTES = 168
 /** LMDB may leave its last pages unwritten when nothing uses them; more than this is not that. */
 const MISSING_BYTES_MAX = 64 * 1024 * 1024
 
-interface Meta {
+export interface Meta {
   pageBytes: number
   /** Of what is free, and of what is stored. */
   trees: [Tree, Tree]
@@ -46,6 +46,14 @@ export function checkFile(file: string, pageBytes: number): void {
   } finally {
     fs.closeSync(fd)
   }
+}
+
+/** The newer of the two meta pages; null: one is none. */
+export function newestMeta(fd: number, pageBytes: number): Meta | null {
+  const first = readMeta(fd, 0)
+  const second = readMeta(fd, pageBytes)
+  if (first === null || second === null) return null
+  return first.transaction > second.transaction ? first : second
 }
 
 function readMeta(fd: number, at: number): Meta | null {
