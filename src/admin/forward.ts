@@ -1,4 +1,5 @@
 import { request as ask } from 'node:http'
+import { pipeline } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 /** Paths whose answers only the node has that keeps the work queues. */
@@ -28,7 +29,8 @@ function pass(request: FastifyRequest, reply: FastifyReply, base: string): void 
   const headers = { ...raw.headers, [PASSED_ON]: '1' }
   const onwards = ask(new URL(request.url, base), { method: request.method, headers }, (response) => {
     answer.writeHead(response.statusCode ?? 502, response.headers)
-    response.pipe(answer)
+    // Where that node dies in the middle, this answer ends with it.
+    pipeline(response, answer, () => {})
   })
   onwards.on('error', () => {
     if (!answer.headersSent) answer.writeHead(503, { 'content-type': 'application/json' })

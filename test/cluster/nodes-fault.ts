@@ -179,8 +179,9 @@ class NodesFault {
       for (const broker of this.#brokers)
         if (!broker.running && !this.#down.has(broker) && !this.#over) {
           const { code, signal } = await broker.exit()
-          // Temporary failure: it was declared dead. Anything else is a crash.
-          if (code !== 75) this.#ledger.violation(`a node ended by itself with ${signal ?? code}: ${broker.stderr}`)
+          // It was declared dead (75), or could not start without Redis (74). Anything else is a crash.
+          const mayEnd = code === 75 || (code === 74 && !broker.stdout.includes('ready mqtt='))
+          if (!mayEnd) this.#ledger.violation(`a node ended by itself with ${signal ?? code}: ${broker.stderr}`)
           await broker.start().catch(() => {})
         }
     }
@@ -219,7 +220,7 @@ class NodesFault {
         return
       } catch (error) {
         const { code } = await broker.exit()
-        if (code !== 75 || tries === 3) throw error
+        if ((code !== 75 && code !== 74) || tries === 3) throw error
       }
     }
   }

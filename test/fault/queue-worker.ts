@@ -17,6 +17,9 @@ interface Envelope {
 /** How long a broker on a busy machine may take to notice that a connection is gone, in ms. */
 const LATE_MS = 3_000
 
+/** How long a broker may take over any answer, in ms. */
+const ANSWER_MS = 20_000
+
 export interface QueueWorkerOptions {
   queue: string
   /** Base URL of the HTTP face; changes never, but the server behind it comes and goes. */
@@ -77,9 +80,13 @@ export class QueueWorker {
   private async takenBack(): Promise<void> {
     for (let quiet = 0; quiet < 2 && this.running; ) {
       await sleep(50)
-      const info = await fetch(`${this.options.url()}/api/v1/queues/${this.options.queue}`)
+      const { url, queue, ledger } = this.options
+      const info = await fetch(`${url()}/api/v1/queues/${queue}`, { signal: AbortSignal.timeout(ANSWER_MS) })
         .then((answer) => answer.json() as Promise<{ leased: number }>)
-        .catch(() => ({ leased: 0 }))
+        .catch((error: Error) => {
+          if (error.name === 'TimeoutError') ledger.violation(`the queue was not shown within ${ANSWER_MS} ms`)
+          return { leased: 0 }
+        })
       quiet = info.leased === 0 ? quiet + 1 : 0
     }
   }

@@ -100,7 +100,9 @@ export class Members {
   async announce(facts: Partial<NodeFacts>): Promise<void> {
     this.#facts = { ...this.#facts, ...facts }
     if (this.#facts.incarnation === 0) return
-    await this.#write()
+    await this.#write().catch((error: unknown) => {
+      throw new SluiceError('store_unavailable', 'Redis does not answer', { cause: error })
+    })
     for (const other of this.#others.keys()) this.#listener.tell(other)
   }
 

@@ -113,6 +113,11 @@ export class Commits {
     })
   }
 
+  /** See `Sender.checkCopies`. */
+  checkCopies(): Promise<void> {
+    return this.#sender.checkCopies()
+  }
+
   /** The connection stands (again): finds out what was applied, then goes on. */
   async synchronise(): Promise<void> {
     try {

@@ -3,12 +3,16 @@
  * applied. Numbers follow each other; each connection has a number too, and Redis refuses groups of an older one, so that what
  * is still on its way somewhere cannot be applied behind our back.
  */
+import { SluiceError } from '../../errors.ts'
 import { type GroupAnswer, parseAnswer } from './answers.ts'
 import type { Group } from './group.ts'
 import { GroupEncoder } from './group-bytes.ts'
-import type { Link, Reply } from './link.ts'
+import { type Link, type Reply, refusal } from './link.ts'
 import type { MessageCodec } from './message-codec.ts'
 import type { State } from './state.ts'
+
+/** Pause before Redis, which said why it cannot tell of copies, is asked again, in ms. */
+const COPIES_AGAIN_MS = 100
 
 export interface SenderOptions {
   /** Replicas that must have a group, and how: see decision 6. */
@@ -113,6 +117,20 @@ export class Sender {
     )
   }
 
+  /** @throws SluiceError when this server cannot give what `redis.waitAof` asks for */
+  async checkCopies(): Promise<void> {
+    if (!this.#options.replicas.aof) return
+    try {
+      await this.#link.client.call('WAITAOF', '1', '0', '1000')
+    } catch (error) {
+      const { message } = error as Error
+      if (/unknown command/i.test(message))
+        throw new SluiceError('store_version', 'redis.waitAof needs Redis 7.2 or later: this server has no WAITAOF')
+      if (refusal(error) !== null) throw new SluiceError('config_invalid', `redis.waitAof: Redis says: ${message}`)
+      throw error
+    }
+  }
+
   /** Replicas have to have what is written. */
   get copies(): boolean {
     return this.#options.replicas.count > 0 || this.#options.replicas.aof
@@ -124,7 +142,15 @@ export class Sender {
     const { client } = this.#link
     const wanted = String(count)
     while (this.current(generation)) {
-      const reply = await (aof ? client.call('WAITAOF', '1', wanted, '1000') : client.call('WAIT', wanted, '1000'))
+      let reply: unknown
+      try {
+        reply = await (aof ? client.call('WAITAOF', '1', wanted, '1000') : client.call('WAIT', wanted, '1000'))
+      } catch (error) {
+        if (refusal(error) === null) throw error
+        // The write itself is done: it is given up when it takes too long, not refused as if it were not there.
+        await new Promise<void>((resolve) => this.#state.clock.after(COPIES_AGAIN_MS, resolve))
+        continue
+      }
       const [local, copies] = Array.isArray(reply) ? (reply as number[]) : [1, reply as number]
       if (local! >= 1 && copies! >= count) return
     }

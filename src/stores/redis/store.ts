@@ -126,6 +126,7 @@ export class RedisStore implements Store {
     const { commitTimeoutMs = 5000 } = this.#options
     try {
       await this.#link.open(commitTimeoutMs)
+      await this.#commits.checkCopies()
       await this.#tables.loadMeta()
       await this.#lanes.load()
       await this.#commits.synchronise()
@@ -147,7 +148,8 @@ export class RedisStore implements Store {
     this.#open = false
     try {
       await this.#commits.finish()
-      await this.#link.client.del(this.#state.keys.writer(this.#state.writer))
+      // Where Redis is away the key goes by itself, after a day.
+      await this.#link.client.del(this.#state.keys.writer(this.#state.writer)).catch(() => {})
     } finally {
       this.#sweeper.close()
       this.#sharing.close()
