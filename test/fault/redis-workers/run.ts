@@ -67,7 +67,7 @@ async function run(
   brokers: readonly BrokerProcess[],
 ): Promise<RedisWorkersAccount> {
   const random = new SeededRandom(seed)
-  const holdings = new Holdings(leaseMs, 300)
+  const holdings = new Holdings(leaseMs, 500)
   const any = (): BrokerProcess => {
     const running = brokers.filter((broker) => broker.running)
     return random.pick(running.length > 0 ? running : [...brokers])
@@ -141,14 +141,15 @@ async function run(
   }
 }
 
-/** Somebody else may have taken its port for a moment. */
+/** On other ports, where somebody else has taken its own meanwhile. */
 async function restart(broker: BrokerProcess): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
       return await broker.start()
     } catch (error) {
       if (tries === 5 || !(error as Error).message.includes('in use')) throw error
-      await pause(500)
+      broker.http = ''
+      broker.mqtt = { host: '127.0.0.1', port: 0 }
     }
   }
 }
