@@ -91,7 +91,7 @@ export class Queues {
     const { store, clock, names = [] } = this.#options
     // Another node may have kept the queues while this one ran.
     await store.shared?.lanes(LANES)
-    this.#records.forget()
+    this.#records.take()
     this.#leaseIds.seen(LeaseIds.at(clock.now()))
     this.#priorities = storedPriorities(store)
     const stored = store.laneNames(LANE_PREFIX).map((lane) => lane.slice(LANE_PREFIX.length))

@@ -20,6 +20,7 @@ export class QueueRecords {
   readonly #store: Store
   readonly #random: Random
   #known: Map<string, QueueRecord> | null = null
+  #mine = false
   /** Queues whose record the store may not have. */
   readonly #takenBack = new Set<string>()
 
@@ -37,13 +38,16 @@ export class QueueRecords {
 
   /** Every record there is, by the name of its queue. */
   get all(): ReadonlyMap<string, QueueRecord> {
+    // As long as another node may keep the queues, it may change them at any time.
+    if (this.#store.shared !== null && !this.#mine) return this.#load()
     this.#known ??= this.#load()
     return this.#known
   }
 
-  /** Reads them anew when they are asked for next: another node may have changed them. */
-  forget(): void {
+  /** This node keeps the queues from now on: nobody else changes them any more. */
+  take(): void {
     this.#known = null
+    this.#mine = true
   }
 
   change(name: string, change: Partial<QueueRecord>): QueueRecord {

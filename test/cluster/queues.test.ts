@@ -103,6 +103,14 @@ describe.skipIf(!hasRedis)('work queues on two nodes', () => {
     await expect.poll(() => told.at(-1)).toBe('$workers/w1/command stop')
   })
 
+  test('settings given on the keeper hold for members on the other node', async () => {
+    expect(other.queues.leaseMs('jobs')).toBe(30_000)
+    await keeper.queues.define('jobs', { ...keeper.queues.settingsOf('jobs'), leaseMs: 700 })
+    await expect.poll(() => other.queues.leaseMs('jobs')).toBe(700)
+    await keeper.queues.define('jobs', { ...keeper.queues.settingsOf('jobs'), leaseMs: 800 })
+    await expect.poll(() => other.queues.leaseMs('jobs')).toBe(800)
+  })
+
   test('a rule applied on the keeper takes messages on the other node too', async () => {
     await keeper.rules.apply('more', { topicFilter: 'more/+', queue: 'jobs' })
     const b = await connect(other, { clientId: 'b' })
@@ -186,6 +194,28 @@ describe.skipIf(!hasRedis)('work queues on two nodes', () => {
     expect(texts(await other.queues.get('made.dead').pull(10, 30_000))).toEqual(['first'])
     expect(other.queues.get('held').paused).toBe(true)
     expect(other.queues.settingsOf('made').maxAttempts).toBe(1)
+    keeper = await startNode(redis.url, 'keeper-2', { bridge })
+  })
+
+  test('a redrive goes on where the next node keeps the queues, and moves everything once', async () => {
+    await keeper.queues.define('made', { ...keeper.queues.settingsOf('jobs'), maxAttempts: 1 })
+    const payloads = Array.from({ length: 60 }, (_, i) => `${i}`)
+    await makeProducer(keeper).produce(
+      'made',
+      payloads.map((text) => ({ payload: Buffer.from(text) })),
+    )
+    const got = await keeper.queues.get('made').pull(100, 30_000, 2000)
+    await keeper.queues.get('made').nack(got.map(({ receipt }) => ({ receipt, reason: 'broken' })))
+    await expect.poll(() => keeper.queues.find('made.dead')?.waiting).toBe(got.length)
+    const { id } = await keeper.queues.control.redrive('made.dead', {}, 40)
+    await expect.poll(() => keeper.queues.control.jobs.get(id).count).toBeGreaterThan(4)
+    await keeper.stop()
+    await expect.poll(() => other.queues.control.jobs.list().map((job) => job.id), { timeout: 5000 }).toEqual([id])
+    expect(other.queues.control.jobs.get(id).count).toBeGreaterThan(4)
+    expect(await other.queues.control.jobs.ended(id)).toMatchObject({ state: 'done', count: got.length })
+    const again = texts(await other.queues.get('made').pull(100, 30_000))
+    expect(again.sort()).toEqual(payloads.sort())
+    expect(other.queues.get('made.dead').waiting).toBe(0)
     keeper = await startNode(redis.url, 'keeper-2', { bridge })
   })
 
