@@ -37,6 +37,10 @@ export interface NodesContext {
 
 /** How long `heardSoon` waits, in ms. */
 const HEARD_MS = 500
+/** Wills that are taken over at a time. */
+const AT_ONCE = 50
+/** Pause before it is tried again to look after a node that is gone, in ms. */
+const TEND_AGAIN_MS = 1000
 
 /**
  * This node among others that share its store: hears what changes, answers and asks the others, looks after what a dead
@@ -227,16 +231,21 @@ export class Nodes implements ClusterListener, SharedWatcher {
       .then(() => this.#tendOnce())
       .catch((error: unknown) => {
         this.#c.events.emit('internalError', { where: 'looking after a node that is gone', error })
+        this.#c.clock.after(TEND_AGAIN_MS, () => void this.#tend())
       })
     return this.#tending
   }
 
   async #tendOnce(): Promise<void> {
-    const { store, cluster, sessions, wills, interest, commits } = this.#c
+    const { store, cluster, sessions, wills, interest, commits, claims } = this.#c
     if (!cluster.leads) return
     const isThere = (nodeId: string): boolean => nodeId === cluster.nodeId || this.#remotes.has(nodeId)
     sessions.orphan(isThere)
-    wills.orphan(isThere, cluster.nodeId)
+    const inherit = (clientId: string): Promise<unknown> =>
+      // Where the client is back on another node, that one publishes its will.
+      claims.obtainVacant(clientId, () => wills.inherit(clientId, isThere, cluster.nodeId))
+    const owed = wills.orphans(isThere)
+    for (let i = 0; i < owed.length; i += AT_ONCE) await Promise.all(owed.slice(i, i + AT_ONCE).map(inherit))
     for (const nodeId of interest.nodes())
       if (!isThere(nodeId)) for (const key of interest.keysOf(nodeId)) store.deleteMeta(key)
     for (const name of await store.shared!.lanes(mailboxOf(''))) {

@@ -58,6 +58,7 @@ export class Claims {
     await this.#inLine(clientId, async () => {
       vacant = this.#isUnserved(clientId) && (await this.#c.cluster.claimVacant(clientId))
       if (!vacant) return
+      await this.#c.store.shared!.current()
       this.#ours.add(clientId)
       await this.#adopt(clientId)
       go()
@@ -132,14 +133,15 @@ export class Claims {
   async #claim(clientId: string, user: string | null): Promise<void> {
     if (this.#ours.has(clientId)) return
     await this.#c.cluster.claim(clientId, user)
+    // Once it is ours, what is heard of it and of its will is passed over: everything up to here has to be known.
+    await this.#c.store.shared!.current()
     this.#ours.add(clientId)
     await this.#adopt(clientId)
   }
 
   async #adopt(clientId: string): Promise<void> {
     const { store, sessions } = this.#c
-    // Of its will, too, what is known here has to be what is true.
-    const [stored] = await Promise.all([store.shared!.session(clientId), store.shared!.current()])
+    const stored = await store.shared!.session(clientId)
     const known = sessions.find(clientId)
     if (stored !== null) {
       const session = sessions.adopt(stored)

@@ -81,6 +81,17 @@ export class Wills {
     this.#c.commits.scheduleLazily()
   }
 
+  /**
+   * The client is back in its session. A will whose delay runs is not sent [v5 MQTT-3.1.3-9]; one of a connection that was lost with
+   * the node that served it is due, unless it has a delay.
+   */
+  returned(clientId: string, nodeId: string): void {
+    const record = this.#wills.get(clientId)
+    const lostWithNode = this.#c.store.shared !== null && record?.dueAt === 0 && record.node !== nodeId
+    if (lostWithNode && record.delaySeconds === 0) this.publish(clientId)
+    else this.discard(clientId)
+  }
+
   /** The client said goodbye [v5 MQTT-3.14.4-3] [v3 MQTT-3.1.2-10]. */
   withdraw(clientId: string): void {
     if (!this.#wills.has(clientId)) return
@@ -211,20 +222,24 @@ export class Wills {
     this.#cancelDelay(clientId)
   }
 
-  /** Looks after wills whose nodes are gone: their connections were lost with them. */
-  orphan(isThere: (nodeId: string) => boolean, nodeId: string): void {
-    for (const record of [...this.#wills.values()]) {
-      if (isThere(record.node)) continue
-      record.node = nodeId
-      const now = this.#c.clock.now()
-      if (record.dueAt === 0) {
-        const { expirySeconds = 0 } = this.#c.session(record.clientId) ?? {}
-        record.dueAt = now + Math.min(record.delaySeconds, expirySeconds) * 1000
-      }
-      this.#c.store.putWill(record)
-      if (record.dueAt <= now) this.publish(record.clientId)
-      else this.#delay(record)
+  /** Client Identifiers of wills whose nodes are gone: their connections were lost with them. */
+  orphans(isThere: (nodeId: string) => boolean): string[] {
+    return [...this.#wills.values()].filter(({ node }) => !isThere(node)).map(({ clientId }) => clientId)
+  }
+
+  /** Looks after a will whose node is gone; no node may serve the client meanwhile. */
+  inherit(clientId: string, isThere: (nodeId: string) => boolean, nodeId: string): void {
+    const record = this.#wills.get(clientId)
+    if (record === undefined || isThere(record.node)) return
+    record.node = nodeId
+    const now = this.#c.clock.now()
+    if (record.dueAt === 0) {
+      const { expirySeconds = 0 } = this.#c.session(clientId) ?? {}
+      record.dueAt = now + Math.min(record.delaySeconds, expirySeconds) * 1000
     }
+    this.#c.store.putWill(record)
+    if (record.dueAt <= now) this.publish(clientId)
+    else this.#delay(record)
     this.#c.commits.scheduleLazily()
   }
 

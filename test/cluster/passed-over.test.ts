@@ -73,4 +73,24 @@ describe.skipIf(!hasRedis)('a node that is passed over', () => {
     expect(await waiting('sleeper')).toEqual(['more'])
     await again.disconnect()
   })
+
+  test('the will of the connection it can no longer speak for is published where the client is back, once [v3 MQTT-3.1.2-8]', async () => {
+    const watcher = await RawClient.connected(b.mqtt, { clientId: 'watcher' })
+    await watcher.subscribe(['wills/#', 1])
+    watcher.autoAck = true
+    const will = (payload: string) => ({ topic: 'wills/x', payload, qos: 1 })
+    const mortal = { clientId: 'mortal', clean: false }
+    const before = await RawClient.connected(a.mqtt, { ...mortal, will: will('first') })
+    line.silence('both')
+    const after = await RawClient.connected(b.mqtt, { ...mortal, will: will('second') })
+    expect((await watcher.expect('publish')).payload.toString()).toBe('first')
+    line.heal('late')
+    await before.closed
+    await expect.poll(() => redis.admin.exists('sluicemq:passed:a'), { timeout: 10_000 }).toBe(0)
+    after.reset()
+    expect((await watcher.expect('publish')).payload.toString()).toBe('second')
+    await watcher.publish({ topic: 'wills/end', payload: 'end', qos: 1 })
+    expect((await watcher.expect('publish')).payload.toString()).toBe('end')
+    await watcher.disconnect()
+  })
 })

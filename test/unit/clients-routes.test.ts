@@ -132,12 +132,13 @@ describe('to the message: sent = delivered + queued + dropped by cause', () => {
     await publisher.ping()
     expect((await info('away')).dropped.offline).toBe(total)
     const slowest = async (): Promise<ClientInfo> => (await get('slow-readers')).slowReaders[0]!
-    await expect.poll(async () => (await slowest())?.unsentBytes).toBeGreaterThan(0)
+    const inTime = { timeout: 10_000 }
+    await expect.poll(async () => (await slowest())?.unsentBytes, inTime).toBeGreaterThan(0)
     expect((await slowest()).clientId).toBe('frozen')
     const dropped = async (): Promise<number> => (await info('frozen')).dropped.outbound_full
-    await expect.poll(dropped).toBeGreaterThan(0)
+    await expect.poll(dropped, inTime).toBeGreaterThan(0)
     frozen.thaw()
-    await expect.poll(async () => received + (await dropped())).toBe(total)
+    await expect.poll(async () => received + (await dropped()), inTime).toBe(total)
     const counts = (await metricsOf(broker)).matchAll(
       /^sluicemq_messages_dropped_total\{cause="outbound_full"\} (\d+)$/gm,
     )

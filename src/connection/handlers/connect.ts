@@ -200,7 +200,7 @@ function open(c: Connection, packet: ConnectPacket, answer: Properties): void {
   const opened = core.sessions.open(c, expirySeconds)
   const { session, present } = opened
   // A will whose delay runs: the client is back in time [v5 MQTT-3.1.3-9], or its session ended just now [v5 MQTT-3.1.2-8].
-  if (present) core.wills.discard(c.clientId)
+  if (present) core.wills.returned(c.clientId, core.sessions.nodeId)
   else core.wills.publish(c.clientId)
   if (packet.will !== null) setWill(c, packet)
   c.hasWill = packet.will !== null
