@@ -257,6 +257,8 @@ describe.skipIf(!hasRedis)('two stores on one Redis', async () => {
     a.putRetained('t', body('two'))
     await expect(a.commit()).rejects.toMatchObject({ code: 'node_fenced' })
     expect(watcherA.fencedCount).toBe(1)
+    await expect(a.shared.keep(a.lane('s/x'))).rejects.toMatchObject({ code: 'store_unavailable' })
+    expect(await redis.admin.hexists('sluicemq:keepers', 's/x')).toBe(0)
     expect(await redis.admin.xlen('sluicemq:lane:s/x')).toBe(1)
     expect(await redis.admin.hlen('retained')).toBe(0)
     await a.shared.join('a', incarnation, watcherA)

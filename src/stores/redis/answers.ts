@@ -167,7 +167,7 @@ export function takeBack(
   group: Group,
   answer: GroupAnswer,
   into: Group,
-  stays: (message: Buffer) => boolean,
+  stays: (message: Buffer, lane: RedisLane) => boolean,
 ): number {
   let taken = 0
   for (const [i, writes] of group.lanes.entries()) {
@@ -175,7 +175,7 @@ export function takeBack(
     hear(state, writes, of)
     const back = new LaneWrites(writes.lane)
     for (const [k, message] of writes.messages.entries())
-      if (!stays(message)) back.settle(of.firstSeq + k, message.length, writes.shared?.[k]?.id ?? '', true)
+      if (!stays(message, writes.lane)) back.settle(of.firstSeq + k, message.length, writes.shared?.[k]?.id ?? '', true)
     for (const [seq, { chunk }] of writes.doubted ?? []) {
       if (chunk === undefined || chunk.isSettled(seq - chunk.firstSeq)) continue
       back.marks ??= new Map()

@@ -28,6 +28,8 @@ const UNDER_WAY_MAX = 2
 const WATCH_MS = 100
 /** Pause before a group that Redis could not take just now (loading, failing over) is sent again, in ms. */
 const AGAIN_MS = 50
+/** Lanes of work queues. */
+const QUEUE = /^q\d*\//
 export interface CommitOptions extends SenderOptions {
   /** How long a commit may take before it is refused. */
   readonly commitTimeoutMs: number
@@ -164,9 +166,18 @@ export class Commits {
     })
   }
 
-  /** Its publisher went on from there on another node: what is stored of it was not refused to it. */
-  readonly #stays = (message: Buffer): boolean =>
-    this.#passed.size > 0 && this.#passed.has(this.#codec?.parts(message)?.clientId ?? '')
+  /**
+   * Which messages of the group stay: those of QoS 2 whose publisher went on on another node. It found their Packet Identifiers,
+   * which are in this group, and has acknowledged them. What was only moved into a queue is moved again by who moved it.
+   */
+  #staysOf(group: Group): (message: Buffer, lane: RedisLane) => boolean {
+    const publishers = new Set<string>()
+    for (const { op, key } of group.tables) if (op === 'I' && this.#passed.has(key)) publishers.add(key)
+    return (message, lane) => {
+      const parts = publishers.size === 0 || QUEUE.test(lane.name) ? null : (this.#codec?.parts(message) ?? null)
+      return parts !== null && parts.qos === 2 && publishers.has(parts.clientId)
+    }
+  }
 
   #settleDoubts(answerOf: (group: Group) => GroupAnswer | null): void {
     let entries = 0
@@ -177,7 +188,7 @@ export class Commits {
         for (const writes of group.lanes) carryOver(writes, this.#repair)
         continue
       }
-      entries += takeBack(this.#state, group, answer, this.#repair, this.#stays)
+      entries += takeBack(this.#state, group, answer, this.#repair, this.#staysOf(group))
       this.#takeBackPacketIds(group, this.#repair)
       // What stays has not been told to the lane's keeper.
       if (this.#passed.size > 0) for (const { lane } of group.lanes) if (lane.kept) this.#catchUp(lane)

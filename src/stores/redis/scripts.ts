@@ -347,10 +347,14 @@ end
 return out
 `
 
-/** KEYS keepers. ARGV prefix, lane name, writer. Returns last seq, entries that wait and their bytes. */
+/**
+ * KEYS keepers. ARGV prefix, lane name, writer, node or '', incarnation. Returns last seq, entries that wait and their bytes; an error
+ * NODE_FENCED where others declared the node dead.
+ */
 export const keep = `
 local P = ARGV[1]
 ${entry}
+if ARGV[4] ~= '' and call('HGET', P .. 'incarnations', ARGV[4]) ~= ARGV[5] then return redis.error_reply('NODE_FENCED') end
 local before = call('HGET', KEYS[1], ARGV[2])
 call('HSET', KEYS[1], ARGV[2], ARGV[3])
 if before and before ~= ARGV[3] then

@@ -103,13 +103,10 @@ export class Sharing implements Shared {
     const lane = handle as RedisLane
     // Nobody else has given it an entry: what this node appends is heard without waiting for the answer.
     if (lane.last === 0) lane.kept = true
-    const { keys, writer } = this.#parts.state
+    const { keys, writer, node, incarnation } = this.#parts.state
     const { heard } = lane
-    const reply = (await this.#parts.link.run('keep', keys.keepers, keys.prefix, lane.name, writer)) as [
-      Buffer,
-      number,
-      Buffer,
-    ]
+    const facts = [keys.prefix, lane.name, writer, node, incarnation]
+    const reply = (await this.#parts.link.run('keep', keys.keepers, ...facts)) as [Buffer, number, Buffer]
     const [last, entries, bytes] = reply
     if (lane.dropped) return
     lane.kept = true
