@@ -23,7 +23,8 @@ export class Outbox {
   #running: Promise<void> | null = null
 
   /**
-   * @param offer called before acknowledgements are sent by themselves: whoever has another request to send may `take` them
+   * @param offer called before acknowledgements are sent by themselves: whoever has another request to send may `take` them;
+   *   and when everything has been sent
    * @param giveUp aborted: what cannot be sent at the next try is dropped, its lease runs out
    */
   constructor(api: WorkSource, onError: (error: Error) => void, offer: () => void, giveUp: AbortSignal) {
@@ -83,6 +84,8 @@ export class Outbox {
       if (nacks.length > 0) await this.#send(() => this.#api.nack(nacks))
     }
     this.#running = null
+    // Whoever had no room for more results now has.
+    this.#offer()
   }
 
   #look(results: readonly EntryResult[]): void {

@@ -2,6 +2,8 @@ import { afterEach, expect, test } from 'vitest'
 import type { Envelope } from '../../src/bridge/envelope.ts'
 import { FakeQueue } from '../../src/worker/fake-queue.ts'
 import { createWorker, type Worker } from '../../src/worker/index.ts'
+import { Outbox } from '../../src/worker/outbox.ts'
+import type { EntryResult, NackBody, WorkSource } from '../../src/worker/source.ts'
 
 interface Asked {
   readonly max: number
@@ -117,4 +119,26 @@ test('a source that does not say how many pulls it takes is asked once at a time
   worker = createWorker({ source: queue, queue: 'fake', concurrency: 10, batch: 200, handler: () => {} })
   await queue.settled()
   expect(most).toBe(1)
+})
+
+test('the outbox tells when it is empty, so that a worker that waited for room in it goes on', async () => {
+  const results = async (receipts: readonly string[]): Promise<EntryResult[]> =>
+    receipts.map((receipt) => ({ receipt, ok: true }))
+  const source: WorkSource = Object.assign(new FakeQueue(), {
+    ack: results,
+    nack: (entries: readonly NackBody[]) => results(entries.map(({ receipt }) => receipt)),
+  })
+  const sizes: number[] = []
+  const outbox = new Outbox(
+    source,
+    () => {},
+    () => sizes.push(outbox.size),
+    new AbortController().signal,
+  )
+  for (let i = 0; i < 1000; i++) {
+    outbox.ack(`a${i}`)
+    outbox.nack({ receipt: `n${i}` })
+  }
+  await outbox.flushed()
+  expect(sizes).toEqual([2000, 0])
 })
