@@ -146,6 +146,11 @@ export interface SharedWatcher {
   lost(lane: Lane): void
   /** Others declared this node dead: its groups are refused (`node_fenced`) until it joins again. */
   fenced(): void
+  /**
+   * A commit that was given up is found done: it stored QoS 2 PUBLISH packets of this client. True: the client was told nothing and sends
+   * them again, so they stay, and are known from now on. False: they are taken out again.
+   */
+  foundDone(clientId: string, packetIds: readonly number[]): boolean
   /** Others took sessions that this node did not let go of: its groups are refused until it has forgotten them. */
   passedOver(): void
 }

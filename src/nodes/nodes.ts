@@ -186,6 +186,15 @@ export class Nodes implements ClusterListener, SharedWatcher {
     owner?.takenOver()
   }
 
+  foundDone(clientId: string, packetIds: readonly number[]): boolean {
+    const session = this.#c.sessions.find(clientId)
+    // MQTT 5 says that a message was refused; before, the connection ends without a word [v3 MQTT-4.4.0-1].
+    if (session === undefined || !session.kept || session.version === 5) return false
+    session.inbound ??= new Set()
+    for (const packetId of packetIds) session.inbound.add(packetId)
+    return true
+  }
+
   passedOver(): void {
     if (this.#conceding) return
     this.#conceding = true

@@ -36,6 +36,27 @@ describe.skipIf(!hasRedis)('a node that is passed over', () => {
     return payloads.slice(0, -1)
   }
 
+  test('a QoS 2 message that is in Redis, unknown to the node, is delivered once when it is sent again there', async () => {
+    const reader = await RawClient.connected(b.mqtt, { clientId: 'sleeper', clean: false })
+    reader.autoAck = true
+    await reader.subscribe(['m', 2], ['probe', 2])
+    const writer = await RawClient.connected(a.mqtt, { clientId: 'writer', clean: false })
+    line.silence('down')
+    const packetId = writer.startPublish({ topic: 'm', payload: 'once', qos: 2 })
+    expect((await reader.expect('publish')).payload.toString()).toBe('once')
+    await writer.closed
+    line.heal('late')
+    const again = await RawClient.connected(a.mqtt, { clientId: 'writer', clean: false })
+    again.startPublish({ topic: 'm', payload: 'once', qos: 2, packetId, dup: true })
+    await again.expect('pubrec')
+    again.ack('pubrel', packetId)
+    await again.expect('pubcomp')
+    await again.publish({ topic: 'm', payload: 'next', qos: 2, packetId })
+    expect((await reader.expect('publish')).payload.toString()).toBe('next')
+    await again.disconnect()
+    await reader.disconnect()
+  })
+
   test.each([
     ['never reached Redis in time', 'both', 'pubrec'],
     ['is in Redis, unknown to the node', 'down', 'closed'],

@@ -30,6 +30,9 @@ class Watcher implements SharedWatcher {
     this.fencedCount++
     this.#wake()
   }
+  foundDone(): boolean {
+    return false
+  }
   passedOver(): void {
     this.passedCount++
     this.#wake()

@@ -75,7 +75,14 @@ describe.skipIf(!hasRedis)('a connection to Redis', () => {
     while (!/cluster_state:ok/.test(String(await redis.admin.call('CLUSTER', 'INFO')))) await pause(20)
     const settings = { url: redis.url, cluster: true }
     const store = await open(settings)
-    const watcher = { changed: () => {}, missed: () => {}, lost: () => {}, fenced: () => {}, passedOver: () => {} }
+    const watcher = {
+      changed: () => {},
+      missed: () => {},
+      lost: () => {},
+      fenced: () => {},
+      passedOver: () => {},
+      foundDone: () => false,
+    }
     await redis.admin.hset('{sluicemq}:incarnations', 'a', 1)
     await store.shared.join('a', 1, watcher)
     const lane = store.lane('n/a')

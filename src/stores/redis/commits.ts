@@ -167,12 +167,32 @@ export class Commits {
   }
 
   /**
-   * Which messages of the group stay: those of QoS 2 whose publisher went on on another node. It found their Packet Identifiers,
-   * which are in this group, and has acknowledged them. What was only moved into a queue is moved again by who moved it.
+   * Whose messages of QoS 2 stay: those of publishers that went on on another node, which found their Packet Identifiers (they are in
+   * this group) and has acknowledged them; and those of publishers that were told nothing and send them again. What was only
+   * moved into a queue is moved again by who moved it.
    */
-  #staysOf(group: Group): (message: Buffer, lane: RedisLane) => boolean {
+  #staysOf(group: Group): ReadonlySet<string> {
     const publishers = new Set<string>()
-    for (const { op, key } of group.tables) if (op === 'I' && this.#passed.has(key)) publishers.add(key)
+    for (const [clientId, packetIds] of packetIdsOf(group)) {
+      const stays = this.#passed.has(clientId) || (!this.#sentAnew(clientId) && this.#foundDone(clientId, packetIds))
+      if (stays) publishers.add(clientId)
+    }
+    return publishers
+  }
+
+  #foundDone(clientId: string, packetIds: readonly number[]): boolean {
+    return this.#state.watcher?.foundDone(clientId, packetIds) ?? false
+  }
+
+  /** Its PUBLISH packets are in a group that is not decided yet. */
+  #sentAnew(clientId: string): boolean {
+    return [...this.#underWay, this.open].some(({ tables }) =>
+      tables.some(({ op, key }) => op === 'I' && key === clientId),
+    )
+  }
+
+  /** See `#staysOf`. */
+  #staysIn(publishers: ReadonlySet<string>): (message: Buffer, lane: RedisLane) => boolean {
     return (message, lane) => {
       const parts = publishers.size === 0 || QUEUE.test(lane.name) ? null : (this.#codec?.parts(message) ?? null)
       return parts !== null && parts.qos === 2 && publishers.has(parts.clientId)
@@ -188,10 +208,11 @@ export class Commits {
         for (const writes of group.lanes) carryOver(writes, this.#repair)
         continue
       }
-      entries += takeBack(this.#state, group, answer, this.#repair, this.#staysOf(group))
-      this.#takeBackPacketIds(group, this.#repair)
+      const publishers = this.#staysOf(group)
+      entries += takeBack(this.#state, group, answer, this.#repair, this.#staysIn(publishers))
+      this.#takeBackPacketIds(group, publishers, this.#repair)
       // What stays has not been told to the lane's keeper.
-      if (this.#passed.size > 0) for (const { lane } of group.lanes) if (lane.kept) this.#catchUp(lane)
+      if (publishers.size > 0) for (const { lane } of group.lanes) if (lane.kept) this.#catchUp(lane)
     }
     this.#doubtful = []
     if (this.#repair !== null && !this.#repair.touched) this.#repair = null
@@ -199,9 +220,9 @@ export class Commits {
   }
 
   /** Else the PUBLISH that was refused would be taken for stored when it is sent again, to another node. */
-  #takeBackPacketIds({ tables }: Group, into: Group): void {
+  #takeBackPacketIds({ tables }: Group, stay: ReadonlySet<string>, into: Group): void {
     for (const { op, key, value } of tables) {
-      if (op !== 'I' || this.#passed.has(key)) continue
+      if (op !== 'I' || stay.has(key)) continue
       const anew = [...this.#underWay, this.open].some((later) =>
         later.tables.some((write) => write.op === 'I' && write.key === key && write.value === value),
       )
@@ -387,6 +408,18 @@ export class Commits {
       if (this.#underWay.length > 0) this.#watch()
     })
   }
+}
+
+/** Packet Identifiers of QoS 2 PUBLISH packets in the group, by client. */
+function packetIdsOf({ tables }: Group): Map<string, number[]> {
+  const found = new Map<string, number[]>()
+  for (const { op, key, value } of tables) {
+    if (op !== 'I') continue
+    const known = found.get(key)
+    if (known === undefined) found.set(key, [Number(value)])
+    else known.push(Number(value))
+  }
+  return found
 }
 
 function newRepair(): Group {
