@@ -7,6 +7,7 @@ export default defineConfig({
     include: [
       'test/conformance/{v3,v5,regression}/*.test.ts',
       'test/conformance/sys-topics.test.ts',
+      'test/e2e/firmware-sim.test.ts',
       'test/interop/{mosquitto-clients,mqttjs,paho,queue-control,queue-mqtt,raw-client,rules}.test.ts',
       'test/unit/{api,cli-live,clients-routes,limits,session-identity,worker-sources}.test.ts',
     ],

@@ -8,21 +8,21 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { builtInProfiles } from '../../firmware-sim/profile.ts'
 import { Simulation } from '../../firmware-sim/simulation.ts'
 import type { Summary } from '../../firmware-sim/summary.ts'
-import { BrokerProcess } from '../../scripts/broker-process.ts'
+import { BrokerProcesses } from '../support/broker-processes.ts'
 
 const brokerMain = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url))
 const simulatorMain = fileURLToPath(new URL('../../dist/firmware-sim/main.js', import.meta.url))
 const never = new AbortController().signal
 
 let directory: string
-let broker: BrokerProcess
+let broker: BrokerProcesses
 beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), 'firmware-sim-e2e-'))
-  broker = new BrokerProcess(brokerMain, ['--data-dir', join(directory, 'data')])
+  broker = await BrokerProcesses.make(brokerMain, join(directory, 'data'))
   await broker.start()
 })
 afterEach(async () => {
-  await broker.kill()
+  await broker.stop()
   rmSync(directory, { recursive: true })
 })
 

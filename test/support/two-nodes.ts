@@ -21,16 +21,21 @@ export interface Configured {
   removeFiles(): void
 }
 
-/** Settings that put nodes over a database in which nothing is. */
-export async function overRedis(config: Config): Promise<Config> {
-  const redisUrl = process.env['TEST_REDIS_URL']
-  if (redisUrl === undefined) throw new Error('several nodes need TEST_REDIS_URL')
-  const redis = new Redis(redisUrl)
+/** A database in which nothing is. */
+export async function freeDatabase(): Promise<{ url: string; database: number }> {
+  const url = process.env['TEST_REDIS_URL']
+  if (url === undefined) throw new Error('several nodes need TEST_REDIS_URL')
+  const redis = new Redis(url)
   const database = 1 + ((await redis.incr('databases')) % (DATABASES - 1))
   await redis.select(database)
   await redis.flushdb()
   redis.disconnect()
-  return { ...config, store: 'redis', redisUrl, redis: { ...config.redis, database } }
+  return { url, database }
+}
+
+async function overRedis(config: Config): Promise<Config> {
+  const { url, database } = await freeDatabase()
+  return { ...config, store: 'redis', redisUrl: url, redis: { ...config.redis, database } }
 }
 
 /** What `startSluice` serves, by as many nodes as `TEST_NODES` says. */
