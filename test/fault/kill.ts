@@ -60,6 +60,9 @@ function startBroker({ nodes = 1, redisUrl, store = 'lmdb' }: KillOptions, rando
   return BrokerProcess.start({ config, store, readyTimeoutMs: 60_000 })
 }
 
+/** How often a SUBSCRIBE may be refused before it is a fault. */
+const REFUSED_MAX = 25
+
 class KillRun {
   private readonly options: KillOptions
   private readonly broker: Mortal
@@ -171,7 +174,10 @@ class KillRun {
   private async checkRetained(final: boolean): Promise<void> {
     const atLeast = new Map(this.cast.publishers.flatMap((publisher) => [...publisher.lastAcknowledged]))
     const client = await RawClient.connected(this.broker.mqtt, { clientId: `retained-${this.ledger.round}` })
-    await client.subscribe('fault/state/+')
+    // A store that is slow may refuse for a moment, and says so.
+    let refused = 0
+    while ((await client.subscribe('fault/state/+')).codes[0]! >= 0x80 && ++refused < REFUSED_MAX) await sleep(200)
+    if (refused === REFUSED_MAX) this.ledger.violation('SUBSCRIBE is refused again and again')
     await client.ping()
     const found = new Map<string, number>()
     for (const { topic, payload, retain } of client.takeAll('publish')) {
