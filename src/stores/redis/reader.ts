@@ -120,15 +120,18 @@ export class Reader {
   async #page(lane: RedisLane, from: number): Promise<Page> {
     const { keys } = this.#state
     const args = [keys.prefix, lane.name, from, PAGE_ENTRIES, PAGE_BYTES]
+    const { heard } = lane
     // Whoever reads goes on when the page is there, and asks for it only once.
     const asked = await lane.during(() =>
       this.#link.ask(() => this.#link.once('read', keys.lane(lane.name), args), Number.POSITIVE_INFINITY),
     )
     const reply = asked.answer as [Buffer, Buffer[], Buffer[], Buffer[], number, number, Buffer]
     const [last, entries, marks, shared, complete, waiting, waitingBytes] = reply
-    // Answers come in the order in which Redis did things: this one is newer than all that were heard.
-    lane.entries = waiting
-    lane.bytes = Number(String(waitingBytes))
+    // An answer to a group that came with this one, and after it, may have been heard before it.
+    if (lane.heard === heard || Number(String(last)) > lane.last) {
+      lane.entries = waiting
+      lane.bytes = Number(String(waitingBytes))
+    }
     // What others appended may be settled as soon as it was read.
     lane.last = Math.max(lane.last, Number(String(last)))
     const bodies = new Map<string, Buffer>()

@@ -152,8 +152,9 @@ export class Sharing implements Shared {
       const key = state.keys.lane(lane.name)
       const asked = (): Promise<[number, string | null]> =>
         link.ask((client) => Promise.all([client.xlen(key), client.hget(lanes, lane.name)]))
+      const { heard } = lane
       const { answer, writes } = await lane.during(asked)
-      if (writes.length === 0) {
+      if (writes.length === 0 && lane.heard === heard) {
         lane.entries = answer[0]
         lane.bytes = Number(answer[1] ?? 0)
         return
