@@ -164,7 +164,7 @@ export interface Shared {
   join(nodeId: string, incarnation: number, watcher: SharedWatcher): Promise<void>
   /** Makes this node the lane's keeper; who was it before no longer is. */
   keep(lane: Lane): Promise<void>
-  /** Learns how much waits in the lane: a handle knows only what it was told when this node last wrote to it. */
+  /** Learns how far the lane goes and how much waits in it: a handle knows only what it was told when this node last wrote to it. */
   measure(lane: Lane): Promise<void>
   /** Nobody keeps the lane once what this node settled in it is durable. */
   release(lane: Lane): Promise<void>

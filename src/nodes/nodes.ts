@@ -249,7 +249,7 @@ export class Nodes implements ClusterListener, SharedWatcher {
     const { store, cluster, sessions, wills, interest, commits, claims } = this.#c
     if (!cluster.leads) return
     const isThere = (nodeId: string): boolean => nodeId === cluster.nodeId || this.#remotes.has(nodeId)
-    sessions.orphan(isThere)
+    await sessions.orphan(isThere)
     const inherit = (clientId: string): Promise<unknown> =>
       // Where the client is back on another node, that one publishes its will.
       claims.obtainVacant(clientId, () => wills.inherit(clientId, isThere, cluster.nodeId))

@@ -9,6 +9,7 @@ import type { Claims } from './claims.ts'
 import { attempt, Expiry } from './expiry.ts'
 import { LaneDrain } from './lane-drain.ts'
 import type { Loan } from './loan.ts'
+import { adoptOrphans } from './orphans.ts'
 import { restoreSessions } from './restore.ts'
 import { Session, type SessionContext } from './session.ts'
 import { firstLaneName } from './session-facts.ts'
@@ -138,15 +139,8 @@ export class Sessions {
   }
 
   /** Sessions whose nodes are gone wait for their clients. */
-  orphan(isThere: (nodeId: string) => boolean): void {
-    const now = this.#c.clock.now()
-    for (const session of this.#byId.values()) {
-      const served = session.owner !== null || (session.node !== null && isThere(session.node))
-      if (session.disconnectedAt !== 0 || served || !session.kept) continue
-      session.maybeSentBefore = session.lane!.nextSeq
-      Object.assign(session, { disconnectedAt: now, node: null })
-      this.#c.store.putSession(session.record!)
-    }
+  async orphan(isThere: (nodeId: string) => boolean): Promise<void> {
+    await adoptOrphans(this.#c.store, this.#c.clock, this.#byId, isThere)
     this.#drain.resume(isThere)
     this.#c.commits.scheduleLazily()
   }

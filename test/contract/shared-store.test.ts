@@ -99,6 +99,24 @@ describe.skipIf(!hasRedis)('two stores on one Redis', async () => {
     for (const store of stores.splice(0)) await store.close().catch(() => {})
   })
 
+  it('a node learns how far a lane goes that another one keeps', async () => {
+    const known = b.lane('s/client')
+    const lane = a.lane('s/client')
+    await a.shared.keep(lane)
+    for (const text of ['one', 'two', 'three']) a.append(body(text), [target(lane)])
+    await a.commit()
+    a.settle(lane, 1)
+    await a.commit()
+    await b.shared.measure(known)
+    expect(known.nextSeq).toBe(4)
+    expect(known.waiting).toBe(2)
+    // Appended here meanwhile: the answer to that group tells.
+    b.append(body('four'), [target(known)])
+    await b.shared.measure(known)
+    expect(known.nextSeq).toBe(5)
+    expect(known.waiting).toBe(3)
+  })
+
   it('tells a keeper what another node appends, in order and without gaps', async () => {
     const lane = a.lane('s/x')
     await a.shared.keep(lane)

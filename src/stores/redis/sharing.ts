@@ -146,16 +146,17 @@ export class Sharing implements Shared {
   }
 
   async #measure(lane: RedisLane): Promise<void> {
-    const { link, commits, state } = this.#parts
+    const { link, commits, state, reader } = this.#parts
     if (lane.unanswered.length === 0) {
       const { lanes } = state.keys
-      const key = state.keys.lane(lane.name)
-      const asked = (): Promise<[number, string | null]> =>
-        link.ask((client) => Promise.all([client.xlen(key), client.hget(lanes, lane.name)]))
+      const asked = (): Promise<[{ last: number; entries: number }[], string | null]> =>
+        Promise.all([reader.figures([lane.name]), link.ask((client) => client.hget(lanes, lane.name))])
       const { heard } = lane
       const { answer, writes } = await lane.during(asked)
       if (writes.length === 0 && lane.heard === heard) {
-        lane.entries = answer[0]
+        const { last, entries } = answer[0][0]!
+        lane.last = Math.max(lane.last, last)
+        lane.entries = entries
         lane.bytes = Number(answer[1] ?? 0)
         return
       }
