@@ -4,6 +4,7 @@ import { pause } from './clock.ts'
 import { Ledger, newestLedger, readLedger } from './ledger.ts'
 import { PayloadTemplate } from './payload.ts'
 import { UsageError } from './profile.ts'
+import { QueueApi } from './queue-api.ts'
 import { CannotRunError } from './simulation.ts'
 import { type Summary, summarize } from './summary.ts'
 import { Workers } from './workers.ts'
@@ -27,7 +28,9 @@ export async function drainInto(path: string, http: string, patienceMs: number):
   const { run, queue, seed } = facts
   const template = new PayloadTemplate(facts.payload)
   const workers = new Workers({ run, http, queue, workers: 2, leaseMs: drainLeaseMs, template, ledger, seed })
-  if ((await workers.inQueue()) === null) throw new CannotRunError(`no answer from ${http} about the queue ${queue}`)
+  await new QueueApi(http, queue).infoInTime(patienceMs).catch((error) => {
+    throw new CannotRunError(`no answer from ${http} about the queue ${queue}: ${(error as Error).message}`)
+  })
   workers.start()
   const { telemetry } = ledger.account.totals
   let arrived = -1

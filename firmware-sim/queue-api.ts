@@ -1,4 +1,5 @@
 /** The part of the broker's HTTP API that a worker needs, over plain fetch. */
+import { pause } from './clock.ts'
 
 /** A message as a worker receives it; only what the simulator reads. */
 export interface ReceivedEnvelope {
@@ -44,6 +45,7 @@ export class QueueApiError extends Error {
 
 /** Added to what the broker was asked to wait: an answer later than that is not coming. */
 const answerWithinMs = 10_000
+const askAgainMs = 100
 
 export class QueueApi {
   readonly #base: string
@@ -55,6 +57,21 @@ export class QueueApi {
 
   info(): Promise<QueueInfo> {
     return this.#request('GET', '', undefined, answerWithinMs) as Promise<QueueInfo>
+  }
+
+  /**
+   * What `info` tells, from a broker that may just be starting: of several nodes, one has to become the keeper of the queues, and
+   * until then they answer 503. Throws what `info` throws; a 503 only after `patienceMs`.
+   */
+  async infoInTime(patienceMs: number): Promise<QueueInfo> {
+    for (const startedAt = performance.now(); ; await pause(askAgainMs)) {
+      try {
+        return await this.info()
+      } catch (error) {
+        const later = error instanceof QueueApiError && error.status === 503
+        if (!later || performance.now() - startedAt >= patienceMs) throw error
+      }
+    }
   }
 
   async pull(max: number, waitMs: number, leaseMs: number, signal: AbortSignal): Promise<ReceivedEnvelope[]> {

@@ -89,10 +89,10 @@ export class Simulation {
 
   /** Makes sure there is a queue to take from. Throws `CannotRunError`. */
   async open(): Promise<void> {
-    const { http, queue, workers } = this.options
+    const { http, queue, workers, patienceMs } = this.options
     if (workers === 0) return
     try {
-      await new QueueApi(http, queue).info()
+      await new QueueApi(http, queue).infoInTime(patienceMs)
     } catch (error) {
       if (error instanceof QueueApiError) {
         throw new CannotRunError(`the queue ${queue} cannot be used: ${error.message}. ${error.action}`)

@@ -122,7 +122,12 @@ describe('a fleet against the broker', { timeout: 60_000 }, () => {
     )
     const account = async (...args: string[]): Promise<Finished> =>
       simulator('account', '--ledger', join(directory, 'ledger'), ...args).finished
+    let ended: Finished | null = null
+    void running.finished.then((result) => {
+      ended = result
+    })
     await until(async () => {
+      expect(ended, 'the simulator goes on until it is killed').toBeNull()
       const { code, stdout } = await account()
       return code !== 2 && (JSON.parse(stdout) as Summary).telemetry.received > 200
     })
