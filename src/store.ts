@@ -168,7 +168,10 @@ export interface Shared {
   measure(lane: Lane): Promise<void>
   /** Nobody keeps the lane once what this node settled in it is durable. */
   release(lane: Lane): Promise<void>
-  /** Names of all lanes with this prefix that any node has given anything durable by now, or keeps; `laneNames` knows them from then on. */
+  /**
+   * Names of all lanes with this prefix that any node has given anything durable by now, or keeps; `laneNames` knows the former from
+   * then on.
+   */
   lanes(prefix: string): Promise<string[]>
   /**
    * Resolves when it is known of every commit that was given up whether it is in Redis, and what was refused is out of it. Rejects

@@ -1,5 +1,4 @@
 /** Finds out that a connection to Redis is dead although nobody said so: a firewall that forgot it, a cable that was pulled. */
-import { Cluster } from 'ioredis'
 import type { Clock } from './clock.ts'
 import { breakConnection, type RedisClient } from './redis-connection.ts'
 
@@ -18,7 +17,7 @@ export function keepPulse(client: RedisClient, clock: Clock, answerMs: number, a
   const round = (): void => {
     if (stopped) return
     // A Cluster's client minds its own connections.
-    if (client instanceof Cluster) return
+    if (client.isCluster) return
     unready = client.status === 'connect' ? unready + 1 : 0
     if (unready > 1) {
       unready = 0

@@ -122,7 +122,12 @@ export class Sharing implements Shared {
   async lanes(prefix: string): Promise<string[]> {
     const { keys, laneNames } = this.#parts.state
     const pattern = `${prefix.replace(/[\\*?[\]]/g, '\\$&')}*`
-    for (const register of [keys.lanes, keys.keepers]) {
+    const kept = new Set<string>()
+    // A lane that is kept and holds nothing is one of the returned, but no lane anybody gave anything.
+    for (const [register, names] of [
+      [keys.lanes, laneNames],
+      [keys.keepers, kept],
+    ] as const) {
       let cursor = '0'
       do {
         const from = cursor
@@ -130,10 +135,10 @@ export class Sharing implements Shared {
           client.hscan(register, from, 'MATCH', pattern, 'COUNT', SLICE),
         )
         cursor = next
-        for (let i = 0; i < flat.length; i += 2) laneNames.add(flat[i]!)
+        for (let i = 0; i < flat.length; i += 2) names.add(flat[i]!)
       } while (cursor !== '0')
     }
-    return [...laneNames].filter((name) => name.startsWith(prefix))
+    return [...new Set([...laneNames, ...kept])].filter((name) => name.startsWith(prefix))
   }
 
   measure(handle: Lane): Promise<void> {
