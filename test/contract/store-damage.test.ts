@@ -241,8 +241,9 @@ describe('a file', () => {
 
   async function outcomes(damages: string): Promise<string[]> {
     const child = startStore(compiled, path.join(dir, 'own'), `const dir = ${JSON.stringify(dir)}\n${script(damages)}`)
-    await child.ended
-    expect(child.lines.at(-1), `the process ended early: ${child.lines.slice(-3)}`).toBe('done')
+    const code = await child.ended
+    const last = child.lines.slice(-3).join(', ')
+    expect(child.lines.at(-1), `the process ended early (${code}), after ${child.lines.length}: ${last}`).toBe('done')
     return child.lines.slice(0, -1)
   }
 

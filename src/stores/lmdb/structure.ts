@@ -15,7 +15,8 @@ export const NODE = 8
 const BRANCH = 1
 const LEAF = 2
 const OVERFLOW = 4
-const KIND = 0x0f
+/** Of the kinds beyond these (meta pages, and two for several values of one key) no tree of ours has any. */
+const KIND = 0x6f
 const BIG = 1
 const DEPTH_MAX = 30
 export const NO_PAGE = 0xffffffffffffffffn
@@ -75,7 +76,21 @@ export function nodesOf(limits: Limits, number: number, depth: number): { bytes:
     if (at < upper || at + NODE > room || at + NODE + bytes.readUInt16LE(HEADER + at + 6) > room) return wrong
     offsets.push(at)
   }
-  return { bytes, offsets }
+  return lieApart(bytes, offsets, room, depth) ? { bytes, offsets } : wrong
+}
+
+/** No node begins within another: then no pointer leads to anything but a node. */
+function lieApart(bytes: Buffer, offsets: readonly number[], room: number, depth: number): boolean {
+  let end = 0
+  for (const at of [...offsets].sort((a, b) => a - b)) {
+    if (at < end) return false
+    const node = HEADER + at
+    end = at + NODE + bytes.readUInt16LE(node + 6)
+    if (depth > 1) continue
+    const isBig = bytes.readUInt16LE(node + 4) === BIG
+    end += isBig ? 8 : bytes.readUInt16LE(node) + bytes.readUInt16LE(node + 2) * 0x10000
+  }
+  return end <= room
 }
 
 class Walk {
