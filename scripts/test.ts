@@ -1,7 +1,7 @@
 /**
  * What `npm test` runs. Says which real servers and clients the tests can speak to, installs missing ones from Debian's
- * packages where it may, runs vitest, then the scenarios of one broker again over two nodes (docs/nodes.md), and ends with one
- * line: `N passed, N failed, N skipped`.
+ * packages where it may, runs vitest, then the scenarios of one broker again over two nodes (docs/nodes.md). What failed is
+ * told once more at the end, where whoever sees only the end of a log finds it; the last line is `N passed, N failed, N skipped`.
  *
  * With CI=true nothing may be skipped: a missing server or client and a skipped test are failures.
  */
@@ -9,7 +9,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { availableParallelism, tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { delimiter, join, relative } from 'node:path'
 
 /** A program, or a library of a program, that the tests speak to and that we did not write. */
 interface Peer {
@@ -54,14 +54,21 @@ interface Report {
   readonly testResults: readonly {
     readonly name: string
     readonly status: 'passed' | 'failed'
+    /** Why the file could not be loaded, or a hook of it failed. */
+    readonly message: string
     readonly assertionResults: readonly {
       readonly ancestorTitles: readonly string[]
       readonly title: string
       readonly fullName: string
       readonly status: string
+      readonly failureMessages?: readonly string[]
     }[]
   }[]
 }
+
+/** Of what failed so many are told again at the end, and of each so many characters. */
+const TOLD_MAX = 12
+const TOLD_CHARACTERS = 1500
 
 const strict = process.env['CI'] === 'true'
 
@@ -129,11 +136,13 @@ interface Run {
   readonly leftOut: ((file: string, name: string) => boolean) | null
 }
 
-interface Counts {
-  passed: number
-  failed: number
-  skipped: string[]
-  code: number
+/** What came of a run. */
+interface Outcome {
+  readonly passed: number
+  /** Tests, and files that could not be loaded: what they are called, and why. */
+  readonly failures: readonly { readonly name: string; readonly reason: string }[]
+  readonly skipped: readonly string[]
+  readonly code: number
 }
 
 function runVitest(report: string, args: readonly string[]): Promise<number> {
@@ -161,30 +170,40 @@ function aboutOneNode(): (file: string, name: string) => boolean {
     list.some((one) => file.endsWith(`/test/${one.file}`) && (name === one.test || name.startsWith(`${one.test} > `)))
 }
 
-async function run({ label, args, leftOut }: Run): Promise<Counts> {
+async function run({ label, args, leftOut }: Run): Promise<Outcome> {
   const folder = mkdtempSync(join(tmpdir(), 'sluicemq-test-'))
   const reportPath = join(folder, 'report.json')
   const code = await runVitest(reportPath, args)
   const report = readReport(reportPath)
   rmSync(folder, { recursive: true })
   if (report === null) {
-    console.log(`${label}vitest ended without a report`)
-    return { passed: 0, failed: 0, skipped: [], code: code || 1 }
+    const reason = `ended with ${code} and without a report`
+    return { passed: 0, failures: [{ name: `${label}vitest`, reason }], skipped: [], code: code || 1 }
   }
   const skipped: string[] = []
+  const failures: { name: string; reason: string }[] = []
   let left = 0
-  for (const { name: file, assertionResults } of report.testResults)
-    for (const { ancestorTitles, title, fullName, status } of assertionResults) {
-      if (['passed', 'failed'].includes(status)) continue
-      if (leftOut?.(file, [...ancestorTitles, title].join(' > '))) left++
+  for (const { name, status: ofFile, message, assertionResults } of report.testResults) {
+    const file = relative('.', name)
+    for (const { ancestorTitles, title, fullName, status, failureMessages } of assertionResults) {
+      if (status === 'passed') continue
+      if (status === 'failed')
+        failures.push({ name: `${label}${file}: ${fullName}`, reason: failureMessages?.join('\n') ?? '' })
+      else if (leftOut?.(name, [...ancestorTitles, title].join(' > '))) left++
       else skipped.push(`${label}${file}: ${fullName}`)
     }
+    // A file that cannot even be loaded has no failed test in it and is a failure all the same.
+    if (ofFile === 'failed' && !assertionResults.some(({ status }) => status === 'failed'))
+      failures.push({ name: `${label}${file}`, reason: message })
+  }
   if (left > 0) console.log(`${label}${left} scenarios are about one node: test/two-nodes/one-node.json says why`)
-  // A file that cannot even be loaded has no failed test in it and is a failure all the same.
-  const unloadable = report.testResults.filter(
-    ({ status, assertionResults }) => status === 'failed' && !assertionResults.some((test) => test.status === 'failed'),
-  ).length
-  return { passed: report.numPassedTests, failed: report.numFailedTests + unloadable, skipped, code }
+  return { passed: report.numPassedTests, failures, skipped, code }
+}
+
+function tell(failures: Outcome['failures']): void {
+  for (const { name, reason } of failures.slice(0, TOLD_MAX))
+    console.log(`\nFAILED ${name}\n${reason.slice(0, TOLD_CHARACTERS).trimEnd().replaceAll(/^/gm, '    ')}`)
+  if (failures.length > TOLD_MAX) console.log(`\n… and ${failures.length - TOLD_MAX} more`)
 }
 
 async function main(): Promise<number> {
@@ -203,25 +222,26 @@ async function main(): Promise<number> {
   const twoNodes = ['--config', 'vitest.two-nodes.config.ts', '--passWithNoTests']
   if (find('redis-server') !== null)
     runs.push({ label: 'two nodes: ', args: [...twoNodes, ...args], leftOut: aboutOneNode() })
-  const all: Counts[] = []
+  const all: Outcome[] = []
   for (const one of runs) {
     if (one.label !== '') console.log(`\n${one.label}the scenarios of one broker, with clients spread over two`)
     all.push(await run(one))
   }
-  const sum = (count: (one: Counts) => number): number => all.reduce((total, one) => total + count(one), 0)
 
+  const failures = all.flatMap((one) => one.failures)
   const skipped = all.flatMap((one) => one.skipped)
+  tell(failures)
   for (const name of skipped) console.log(`skipped: ${name}`)
   let code = all.find((one) => one.code !== 0)?.code ?? 0
   if (strict && (skipped.length > 0 || !complete)) {
     console.log('CI=true: what is skipped counts as failed')
     code ||= 1
   }
-  for (const [i, { passed, failed }] of all.entries())
-    if (i > 0) console.log(`${runs[i]!.label}${passed} passed, ${failed} failed (counted below)`)
-  const failed = sum((one) => one.failed)
-  console.log(`${sum((one) => one.passed)} passed, ${failed} failed, ${skipped.length} skipped`)
-  return code === 0 && failed > 0 ? 1 : code
+  for (const [i, { passed, failures }] of all.entries())
+    if (i > 0) console.log(`${runs[i]!.label}${passed} passed, ${failures.length} failed (counted below)`)
+  const passed = all.reduce((sum, one) => sum + one.passed, 0)
+  console.log(`${passed} passed, ${failures.length} failed, ${skipped.length} skipped`)
+  return code === 0 && failures.length > 0 ? 1 : code
 }
 
 process.exitCode = await main()
