@@ -12,6 +12,7 @@
  *                                            │ ▲
  *                                            └─┘ mark (a few durable bytes beside one entry)
  */
+import type { PackedBodies } from './base/packed-bodies.ts'
 
 /**
  * One committed stretch of a lane, in order. Arrays are parallel; index i, below `count`, holds the entry `firstSeq + i`;
@@ -20,8 +21,14 @@
 export interface Chunk {
   readonly firstSeq: number
   readonly count: number
-  /** Message bodies as given to `append`; that of a settled entry may be empty. Shared: never written to. */
-  readonly messages: readonly Buffer[]
+  /** Bytes of the bodies; those of settled entries may be counted. */
+  readonly bytes: number
+  /** The bodies of a chunk that was read back, where they lie in one buffer: for who needs some bytes only. */
+  readonly packed: PackedBodies | null
+  /** Message body i as given to `append`; that of a settled entry may be empty. Shared: never written to. */
+  message(i: number): Buffer
+  /** Bytes of that body, 0 where it is empty. */
+  lengthOf(i: number): number
   /** The small integer given to `append` for this lane. */
   readonly tags: readonly number[]
   /** Per-entry bytes given to `append` for this lane; null where there were none. Null array: none in the chunk. */

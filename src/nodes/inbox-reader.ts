@@ -154,7 +154,7 @@ export class InboxReader {
     let begun = this.#next
     for (let seq = Math.max(this.#next, chunk.firstSeq); seq < end; ) {
       const i = seq - chunk.firstSeq
-      const full = chunk.isSettled(i) ? null : this.#enter(chunk.messages[i]!, chunk.tags[i]!)
+      const full = chunk.isSettled(i) ? null : this.#enter(chunk.message(i), chunk.tags[i]!)
       if (full === null) {
         this.#next = ++seq
         continue

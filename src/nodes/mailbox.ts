@@ -44,7 +44,7 @@ export class Mailbox {
       const seq = chunk.firstSeq + i
       const extra = chunk.extras === null ? null : chunk.extras[i]!
       const group = extra === null ? null : this.#c.groupOf(extra.toString())
-      this.#c.receive(chunk.messages[i]!, group, () => {
+      this.#c.receive(chunk.message(i), group, () => {
         store.settle(this.#lane, seq)
         this.#c.commits.scheduleLazily()
       })
@@ -68,7 +68,7 @@ export async function emptyMailbox(c: MailboxContext, nodeId: string): Promise<v
       const extra = chunk.extras === null || chunk.isSettled(i) ? null : chunk.extras[i]!
       const group = extra === null || chunk.markOf(i) !== undefined ? null : c.groupOf(extra.toString())
       if (group === null) continue
-      c.receive(chunk.messages[i]!, group, null)
+      c.receive(chunk.message(i), group, null)
       store.mark(lane, chunk.firstSeq + i, MOVED)
     }
     // The lane stays until what was in it is elsewhere.

@@ -64,7 +64,7 @@ export async function browseQueue(
     const from = stripe.priority === start ? seqOf(cursor!) : 1
     const next = await walkLane(store, stripe.lane, from, (seq, chunk, i) => {
       if (messages.length >= limit) return false
-      const found = select(seq, chunk.messages[i]!, chunk.extras?.[i] ?? null, (n) => stripe.idOf(n))
+      const found = select(seq, chunk.message(i), chunk.extras?.[i] ?? null, (n) => stripe.idOf(n))
       if (found !== null) messages.push(seen(stripe, found))
       return true
     })
@@ -86,7 +86,7 @@ export async function browseLane(
   const messages: Found[] = []
   const next = await walkLane(store, lane, cursor, (seq, chunk, i) => {
     if (messages.length >= limit) return false
-    const found = select(seq, chunk.messages[i]!, chunk.extras?.[i] ?? null, idOf)
+    const found = select(seq, chunk.message(i), chunk.extras?.[i] ?? null, idOf)
     if (found !== null) messages.push(found)
     return true
   })

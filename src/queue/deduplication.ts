@@ -50,7 +50,7 @@ export class DeduplicationWindow {
       chunk = await this.#store.read(this.#lane, from)
       if (chunk === null) break
       for (let i = 0; i < chunk.count; i++) {
-        const entry = chunk.messages[i]!
+        const entry = chunk.message(i)
         if (!chunk.isSettled(i) && entry.length > 6) this.#keys.set(entry.toString('latin1', 6), entry.readUIntBE(0, 6))
       }
     }

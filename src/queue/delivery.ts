@@ -1,3 +1,4 @@
+import { PackedBodies } from '../base/packed-bodies.ts'
 import type { DeadLetter } from './dead-letter.ts'
 import type { Entry, Failure, Lease } from './entry.ts'
 import { decodeFailures } from './marks.ts'
@@ -18,23 +19,55 @@ export class Delivery {
   readonly attempt: number
   /** Wall clock ms. */
   readonly leasedUntil: number
-  /** The stored message (src/router/message.ts). Shared: never written to. */
-  message: Buffer
   /** What the lane keeps beside the message. */
   extra: Buffer | null
+  /** The message, or the bodies it is one of. Null: it has to be fetched. */
+  #body: Buffer | PackedBodies | null
+  readonly #index: number
   readonly #history: Buffer | null
   #terms: EntryTerms | null = null
 
-  constructor(stripe: Stripe, entry: Entry, lease: Lease, leaseSuffix: string, message: Buffer, extra: Buffer | null) {
+  /** @param body the message, or the bodies it is number `index` of; null: to be fetched */
+  constructor(
+    stripe: Stripe,
+    entry: Entry,
+    lease: Lease,
+    leaseSuffix: string,
+    body: Buffer | PackedBodies | null,
+    index: number,
+    extra: Buffer | null,
+  ) {
     this.stripe = stripe
     this.entry = entry
     this.leaseId = entry.leaseId
     this.receipt = receiptOf(stripe.refOf(entry.seq), leaseSuffix)
     this.attempt = entry.attempt
     this.leasedUntil = lease.until
-    this.message = message
+    this.#body = body
+    this.#index = index
     this.extra = extra
     this.#history = entry.history
+  }
+
+  /** False: it has to be read from the store. */
+  get fetched(): boolean {
+    return this.#body !== null
+  }
+
+  /** The stored message (src/router/message.ts). Shared: never written to. */
+  get message(): Buffer {
+    const body = this.#body
+    if (body instanceof PackedBodies) {
+      const message = body.at(this.#index)
+      this.#body = message
+      return message
+    }
+    if (body === null) throw new Error('the message was not fetched')
+    return body
+  }
+
+  set message(message: Buffer) {
+    this.#body = message
   }
 
   get seq(): number {

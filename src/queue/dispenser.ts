@@ -3,7 +3,7 @@ import { secondsLeft, storedTime } from '../router/message.ts'
 import type { Chunk } from '../store.ts'
 import { Delivery } from './delivery.ts'
 import { Entry, type Lease } from './entry.ts'
-import { fetchMessages, noMessage } from './fetch.ts'
+import { fetchMessages } from './fetch.ts'
 import type { KeyGate } from './key-gate.ts'
 import { Pace } from './pace.ts'
 import { leaseSuffix } from './receipt.ts'
@@ -178,6 +178,19 @@ export class Dispenser {
     this.pump()
   }
 
+  /**
+   * Reads what the next pull will ask for while the disk is busy with this one. The group is closed in the turn that follows,
+   * and handed to the disk in the one after that: before, reading would only keep it from getting there.
+   */
+  #prepare(wanted: number): void {
+    if (this.#toFill(wanted) === null) return
+    setImmediate(() =>
+      setImmediate(() => {
+        if (!this.#closed && !this.#filling && this.#toFill(wanted) !== null) void this.#fill(wanted)
+      }),
+    )
+  }
+
   /** Leases what is at hand, in memory and in the open group. */
   #take(pull: Pull<Delivery>): Delivery[] {
     const { all, usual } = this.#stripes
@@ -210,9 +223,10 @@ export class Dispenser {
       const { lease } = held
       book.hold(entry, lease, leaseId)
       if (paced) this.#pace.spend(lease.startedAt)
-      const message = back === undefined ? ahead.chunk!.messages[ahead.index]! : noMessage
-      const extra = back === undefined ? (ahead.chunk!.extras?.[ahead.index] ?? null) : null
-      deliveries.push(new Delivery(stripe, entry, lease, suffix, message, extra))
+      const { chunk, index } = ahead
+      const body = back === undefined ? (chunk!.packed ?? chunk!.message(index)) : null
+      const extra = back === undefined ? (chunk!.extras?.[index] ?? null) : null
+      deliveries.push(new Delivery(stripe, entry, lease, suffix, body, index, extra))
     }
     for (const { stripe, lease } of leases) stripe.book.seal(lease)
     return deliveries
@@ -223,9 +237,13 @@ export class Dispenser {
     const { ahead, book } = stripe
     while (this.#fresh(stripe) && ahead.advance()) {
       if (ahead.seq <= stripe.restoredTo && book.entries.has(ahead.seq)) continue
-      const message = ahead.chunk!.messages[ahead.index]!
-      const extra = ahead.chunk!.extras?.[ahead.index] ?? null
-      if (this.#expired(message, extra, now)) {
+      const { index } = ahead
+      const chunk = ahead.chunk!
+      const { packed } = chunk
+      const message = packed === null ? chunk.message(index) : packed.buffer
+      const at = packed === null ? 0 : packed.starts[index]!
+      const extra = chunk.extras?.[index] ?? null
+      if (this.#expired(message, extra, now, at)) {
         this.#parts.store.settle(stripe.lane, ahead.seq)
         this.#parts.commit().catch(this.#onError)
         continue
@@ -236,7 +254,7 @@ export class Dispenser {
       const entry = new Entry(ahead.seq)
       entry.gate = gate
       book.entries.set(entry.seq, entry)
-      if (this.#stripes.all.length > 1) stripe.lastTime = storedTime(message)
+      if (this.#stripes.all.length > 1) stripe.lastTime = storedTime(message, at)
       return entry
     }
     return null
@@ -245,13 +263,14 @@ export class Dispenser {
   /**
    * Its time is over: the Message Expiry Interval [v5 MQTT-3.3.2-5], the time to live its producer gave it, or the age up to
    * which the queue keeps messages.
+   * @param at where the message begins in the buffer
    */
-  readonly #expired = (message: Buffer, extra: Buffer | null, now = this.#parts.clock.now()): boolean => {
+  readonly #expired = (message: Buffer, extra: Buffer | null, now = this.#parts.clock.now(), at = 0): boolean => {
     const { ageMs } = this.#parts.settings.limits
     const over =
-      secondsLeft(message, now) <= 0 ||
+      secondsLeft(message, now, at) <= 0 ||
       (extra !== null && expiryOf(extra) <= now) ||
-      (ageMs > 0 && storedTime(message) + ageMs <= now)
+      (ageMs > 0 && storedTime(message, at) + ageMs <= now)
     if (over) this.#counters.expired++
     return over
   }
@@ -259,8 +278,10 @@ export class Dispenser {
   async #serve(pull: Pull<Delivery>, leased: Delivery[]): Promise<void> {
     let deliveries = leased
     try {
-      if (leased.some((delivery) => delivery.message === noMessage)) deliveries = await this.#fetch(leased)
-      await this.#parts.commit()
+      if (leased.some((delivery) => !delivery.fetched)) deliveries = await this.#fetch(leased)
+      const durable = this.#parts.commit()
+      this.#prepare(pull.max)
+      await durable
     } catch (error) {
       pull.fail(error)
       this.#onError(error)

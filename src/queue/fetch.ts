@@ -5,9 +5,6 @@ import type { Stripe } from './stripe.ts'
 /** Message bytes of one pull's answer; the last message may go beyond. Fresh messages keep to READ_AHEAD_BYTES_MAX. */
 const FETCHED_BYTES_MAX = 4 * 1024 * 1024
 
-/** Stands for a message that has to be read from the store. */
-export const noMessage: Buffer = Buffer.alloc(0)
-
 /**
  * Reads the messages that are handed out again. What is gone meanwhile or has expired is settled and left out; what is too
  * much for one answer is in `rest`.
@@ -23,15 +20,15 @@ export async function fetchMessages(
   let from: Stripe | null = null
   for (const [i, delivery] of deliveries.entries()) {
     if (bytes >= FETCHED_BYTES_MAX) return { kept, rest: deliveries.slice(i) }
-    if (delivery.message === noMessage) {
+    if (!delivery.fetched) {
       const { seq, stripe } = delivery
       if (chunk === null || stripe !== from || seq < chunk.firstSeq || seq >= chunk.firstSeq + chunk.count)
         chunk = await store.read(stripe.lane, seq)
       from = stripe
       const index = chunk === null ? -1 : seq - chunk.firstSeq
-      const message = chunk?.messages[index]
+      const message = chunk === null || index < 0 || chunk.isSettled(index) ? null : chunk.message(index)
       const extra = chunk?.extras?.[index] ?? null
-      if (chunk === null || message === undefined || chunk.isSettled(index) || expired(message, extra)) {
+      if (message === null || expired(message, extra)) {
         const entry = stripe.book.find(seq, delivery.leaseId)
         if (entry !== null) stripe.book.settle(entry)
         continue

@@ -15,6 +15,6 @@ export async function describeQueue(queue: WorkQueue, store: Store): Promise<Que
 /** When the oldest message that is not done came; Infinity: there is none. */
 async function oldestTime(store: Store, lane: Lane): Promise<number> {
   const chunk = lane.waiting === 0 ? null : await store.read(lane, 1)
-  for (let i = 0; chunk !== null && i < chunk.count; i++) if (!chunk.isSettled(i)) return storedTime(chunk.messages[i]!)
+  for (let i = 0; chunk !== null && i < chunk.count; i++) if (!chunk.isSettled(i)) return storedTime(chunk.message(i))
   return Number.POSITIVE_INFINITY
 }

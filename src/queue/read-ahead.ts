@@ -85,7 +85,7 @@ export class ReadAhead {
       const { chunk } = first
       for (; this.#next < chunk.count; this.#next++) {
         if (chunk.firstSeq + this.#next > this.seq && !chunk.isSettled(this.#next))
-          return storedTime(chunk.messages[this.#next]!)
+          return storedTime(chunk.message(this.#next))
         this.#available--
       }
       this.#drop()
@@ -123,8 +123,7 @@ export class ReadAhead {
   }
 
   #take(chunk: Chunk): void {
-    let bytes = 0
-    for (let i = 0; i < chunk.count; i++) bytes += chunk.messages[i]!.length
+    const { bytes } = chunk
     this.#chunks.push({ chunk, bytes })
     this.#bytes += bytes
     this.#available += chunk.count

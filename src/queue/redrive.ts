@@ -64,8 +64,8 @@ export function redriveCourse(
     const found: { found: Found; stored: Buffer }[] = []
     const next = await walkLane(store, stripe.lane, from, (seq, chunk, i) => {
       if (found.length >= max || seq >= end) return false
-      const one = select(seq, chunk.messages[i]!, chunk.extras?.[i] ?? null, (n) => stripe.idOf(n))
-      if (one !== null) found.push({ found: one, stored: chunk.messages[i]! })
+      const one = select(seq, chunk.message(i), chunk.extras?.[i] ?? null, (n) => stripe.idOf(n))
+      if (one !== null) found.push({ found: one, stored: chunk.message(i) })
       return true
     })
     const targets = new Map<string, WorkQueue>()

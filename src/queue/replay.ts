@@ -44,8 +44,8 @@ export function replayCourse(
     const found: { found: Found; stored: Buffer }[] = []
     const next = await walkLane(store, lane, from, (seq, chunk, i) => {
       if (found.length >= max || seq >= end) return false
-      const one = select(seq, chunk.messages[i]!, chunk.extras?.[i] ?? null, () => '')
-      if (one !== null) found.push({ found: one, stored: chunk.messages[i]! })
+      const one = select(seq, chunk.message(i), chunk.extras?.[i] ?? null, () => '')
+      if (one !== null) found.push({ found: one, stored: chunk.message(i) })
       return true
     })
     const now = clock.now()

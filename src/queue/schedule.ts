@@ -244,7 +244,7 @@ export class Schedule {
     const index = chunk === null ? -1 : seq - chunk.firstSeq
     if (chunk === null || index < 0 || chunk.isSettled(index)) return
     const { deliverAt: _, ...terms } = decodeTerms(chunk.extras?.[index] ?? null)
-    this.#parts.store.append(chunk.messages[index]!, this.#parts.targets(terms))
+    this.#parts.store.append(chunk.message(index), this.#parts.targets(terms))
     this.#parts.store.mark(bucket.lane, seq, MOVED)
   }
 

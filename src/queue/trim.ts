@@ -28,7 +28,7 @@ export async function trimLane(
     if (chunk === null) break
     for (let i = 0; i < chunk.count; i++) {
       if (chunk.isSettled(i)) continue
-      if (!over(chunk.messages[i]!)) break walk
+      if (!over(chunk.message(i))) break walk
       const seq = chunk.firstSeq + i
       if (spare(seq)) continue
       store.settle(lane, seq)

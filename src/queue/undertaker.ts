@@ -95,8 +95,8 @@ export class Undertaker {
 
   #append(entry: Entry, chunk: Chunk, index: number): void {
     const { name, store, clock } = this.#parts
-    const message = chunk.messages[index]
-    if (message === undefined || chunk.isSettled(index)) return
+    if (index < 0 || index >= chunk.count || chunk.isSettled(index)) return
+    const message = chunk.message(index)
     const terms = decodeTerms(chunk.extras?.[index] ?? null)
     const earlier = terms.deadLetter
     const id = terms.id ?? earlier?.id ?? this.#hooks.idOf(entry.seq)

@@ -185,8 +185,9 @@ export function storedTopicStart(stored: Buffer): number {
   return HEADER_BYTES + ((stored[2]! << 8) | stored[3]!) + (userNameBytes === ABSENT ? 0 : userNameBytes)
 }
 
-export function storedTime(stored: Buffer): number {
-  return get32(stored, 8) * 0x100000000 + get32(stored, 12)
+/** @param at where the message begins in the buffer */
+export function storedTime(stored: Buffer, at = 0): number {
+  return get32(stored, at + 8) * 0x100000000 + get32(stored, at + 12)
 }
 
 /** Whether it has a Message Expiry Interval. */
@@ -194,11 +195,14 @@ export function expires(stored: Buffer): boolean {
   return get32(stored, 16) !== NO_EXPIRY
 }
 
-/** Seconds left of the Message Expiry Interval; Infinity: none; 0 or less: expired [v5 MQTT-3.3.2-5]. */
-export function secondsLeft(stored: Buffer, now: number): number {
-  const seconds = get32(stored, 16)
+/**
+ * Seconds left of the Message Expiry Interval; Infinity: none; 0 or less: expired [v5 MQTT-3.3.2-5].
+ * @param at where the message begins in the buffer
+ */
+export function secondsLeft(stored: Buffer, now: number, at = 0): number {
+  const seconds = get32(stored, at + 16)
   if (seconds === NO_EXPIRY) return Number.POSITIVE_INFINITY
-  return seconds - Math.max(0, Math.floor((now - storedTime(stored)) / 1000))
+  return seconds - Math.max(0, Math.floor((now - storedTime(stored, at)) / 1000))
 }
 
 /** Offset of the Message Expiry Interval's four bytes within property bytes that were validated before; -1: none. */

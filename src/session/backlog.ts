@@ -42,7 +42,7 @@ export class Backlog {
     return this.#cursor
   }
   get message(): Buffer {
-    return this.#chunk!.messages[this.#index]!
+    return this.#chunk!.message(this.#index)
   }
   get tag(): number {
     return this.#chunk!.tags[this.#index]!

@@ -77,10 +77,11 @@ async function trimOnce(session: Session, { store, commits, dropped }: SessionCo
     for (next = Math.max(next, chunk.firstSeq); next < chunk.firstSeq + chunk.count && isDue(); next++) {
       const i = next - chunk.firstSeq
       if (chunk.isSettled(i)) continue
+      messages--
+      // Settled, its body may be gone.
+      bytes -= chunk.lengthOf(i)
       store.settle(lane, next)
       dropped(session, 'session_full', 1)
-      messages--
-      bytes -= chunk.messages[i]!.length
     }
   }
   await commits.done()

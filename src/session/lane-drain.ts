@@ -129,7 +129,7 @@ export class LaneDrain {
       for (let i = 0; i < chunk.count; i++) {
         const seq = chunk.firstSeq + i
         if (chunk.isSettled(i) || (chunk.tags[i]! & TAG_SHARED) === 0 || chunk.markOf(i) !== undefined) continue
-        const loan = loanOf(chunk.messages[i]!, chunk.tags[i]!, groups, seq < maybeSentBefore)
+        const loan = loanOf(chunk.message(i), chunk.tags[i]!, groups, seq < maybeSentBefore)
         if (loan !== null) redistribute([loan])
         store.mark(lane, seq, MOVED)
       }

@@ -58,7 +58,7 @@ class Listener {
   }
   #hear(chunk: Chunk): void {
     for (let i = 0; i < chunk.count; i++)
-      if (!chunk.isSettled(i)) this.told.push([chunk.firstSeq + i, chunk.messages[i]!.toString()])
+      if (!chunk.isSettled(i)) this.told.push([chunk.firstSeq + i, chunk.message(i).toString()])
     for (const wake of this.#waiting.splice(0)) wake()
   }
   async until(count: number): Promise<[number, string][]> {

@@ -32,7 +32,7 @@ export async function waitingTexts(store: Store, lane: Lane, fromSeq = 1): Promi
     if (chunk === null) return found
     for (let i = 0; i < chunk.count; i++) {
       const seq = chunk.firstSeq + i
-      if (seq >= from && !chunk.isSettled(i)) found.push([seq, chunk.messages[i]!.toString()])
+      if (seq >= from && !chunk.isSettled(i)) found.push([seq, chunk.message(i).toString()])
     }
     from = chunk.firstSeq + chunk.count
   }
@@ -96,7 +96,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
           expect(chunk.count).toBe(3)
           expect([...chunk.tags]).toEqual([0xffffffff, 3, 4])
           expect(chunk.extras?.map((extra) => extra?.toString() ?? null)).toEqual(['x', null, ''])
-          expect(chunk.messages[2]!.length).toBe(0)
+          expect(chunk.message(2).length).toBe(0)
         }
       })
 
@@ -167,7 +167,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         await store.commit()
         await reopen()
         const chunk = (await store.read(store.lane('q/a'), 1))!
-        expect(chunk.messages[0]!.equals(large)).toBe(true)
+        expect(chunk.message(0).equals(large)).toBe(true)
         expect(await waitingTexts(store, store.lane('q/a'), 2)).toEqual([[2, 'small']])
       })
     })
@@ -257,8 +257,8 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         const chunk = (await store.read(lane, 1))!
         store.settle(lane, 2)
         expect([chunk.isSettled(0), chunk.isSettled(1), chunk.isSettled(2)]).toEqual([false, true, false])
-        expect(chunk.messages[1]!.length).toBe(0)
-        expect(chunk.messages[0]!.toString()).toBe('m1')
+        expect(chunk.message(1).length).toBe(0)
+        expect(chunk.message(0).toString()).toBe('m1')
       })
 
       it('of an entry whose group is under way is not lost', async () => {
@@ -355,7 +355,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         store.append(body('m7'), [target(again)])
         await store.commit()
         expect((await waitingTexts(store, again)).map(([seq]) => seq)).toEqual([1, 2, 3, 4, 5, 6, 7])
-        expect((await store.read(again, 7))!.messages[0]!.toString()).toBe('m7')
+        expect((await store.read(again, 7))!.message(0).toString()).toBe('m7')
       })
 
       it('holds no more than the cache may, however much waits', async () => {
@@ -536,7 +536,7 @@ export function storeContract(name: string, makeHarness: () => Promise<StoreHarn
         const message = body('one')
         store.append(message, [target(lane, 5, body('extra'))])
         await store.commit()
-        expect(chunks[0]!.messages[0]).toBe(message)
+        expect(chunks[0]!.message(0)).toBe(message)
         expect(chunks[0]!.tags[0]).toBe(5)
         expect(chunks[0]!.extras![0]!.toString()).toBe('extra')
       })

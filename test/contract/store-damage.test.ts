@@ -205,7 +205,7 @@ describe('a file', () => {
           for (let from = 1; ; ) {
             const chunk = await store.read(store.lane(name), from)
             if (!chunk) break
-            for (let i = 0; i < chunk.count; i++) if (!chunk.isSettled(i)) see(name + ' ' + chunk.messages[i].toString())
+            for (let i = 0; i < chunk.count; i++) if (!chunk.isSettled(i)) see(name + ' ' + chunk.message(i).toString())
             from = chunk.firstSeq + chunk.count
           }
         }

@@ -88,7 +88,7 @@ describe.skipIf(!hasRedis)('a connection to Redis', () => {
     const lane = store.lane('n/a')
     await store.shared.keep(lane)
     const told = new Promise((resolve) => {
-      lane.onCommitted = (chunk) => resolve(chunk.messages[0]!.toString())
+      lane.onCommitted = (chunk) => resolve(chunk.message(0).toString())
     })
     const other = await open(settings)
     await works(other)

@@ -62,7 +62,7 @@ function envelope(message: Partial<Message>, entry = new Entry(7), extra: Buffer
     ...message,
   })
   const lease = new Lease(0, Date.UTC(2026, 10, 20, 9, 31), 60_000)
-  const delivery = new Delivery(stripe, entry, lease, 'abc', stored, extra)
+  const delivery = new Delivery(stripe, entry, lease, 'abc', stored, 0, extra)
   const text = JSON.stringify(envelopeOf(delivery, 'q', 'epoch-7'))
   for (const room of [1, 10_000]) {
     const out = new JsonBytes(room)
@@ -176,7 +176,7 @@ describe('the envelope', () => {
 
   test('bytes that are no stored message are refused', () => {
     const lease = new Lease(0, 0, 0)
-    const delivery = new Delivery(stripe, new Entry(1), lease, 'abc', Buffer.from('nonsense'), null)
+    const delivery = new Delivery(stripe, new Entry(1), lease, 'abc', Buffer.from('nonsense'), 0, null)
     expect(() => envelopeOf(delivery, 'q', 'id')).toThrow(expect.objectContaining({ code: 'store_corrupt' }))
   })
 })

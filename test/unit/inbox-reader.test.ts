@@ -140,7 +140,8 @@ test('the next keeper settles what the one before had moved, and moves the rest'
   // The one before died when its group was durable, and before anything was settled.
   for (const payload of ['a', 'b']) {
     const chunk = (await store.read(inbox.mailbox, 1))!
-    const message = chunk.messages.find((one) => decodeMessage(one).payload.toString() === payload)!
+    const bodies = Array.from({ length: chunk.count }, (_, i) => chunk.message(i))
+    const message = bodies.find((one) => decodeMessage(one).payload.toString() === payload)!
     store.append(message, [{ lane: queues.get('work').lane, tag: 0, extra: null }])
   }
   store.mark(inbox.mailbox, 2, Buffer.from([1]))

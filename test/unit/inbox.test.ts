@@ -74,7 +74,7 @@ describe('the inbox of the queues', () => {
       const chunk = await store.read(lane, next)
       if (chunk === null) return found
       for (let i = 0; i < chunk.count; i++)
-        if (!chunk.isSettled(i)) found.push(/m\d+$/.exec(chunk.messages[i]!.toString())?.[0] ?? '?')
+        if (!chunk.isSettled(i)) found.push(/m\d+$/.exec(chunk.message(i).toString())?.[0] ?? '?')
       next = chunk.firstSeq + chunk.count
     }
   }

@@ -63,7 +63,7 @@ async function arrived(store: Store): Promise<number[]> {
     if (chunk === null) return texts
     const publication = new Publication()
     for (let i = 0; i < chunk.count; i++) {
-      publication.load(chunk.messages[i]!, 0)
+      publication.load(chunk.message(i), 0)
       texts.push(Number(publication.buf.toString('utf8', publication.payloadStart, publication.payloadEnd)))
     }
     next = chunk.firstSeq + chunk.count

@@ -132,7 +132,9 @@ describe('a chunk', () => {
         expect(decoded.extras).toEqual(
           specs.every(({ extra }) => extra === null) ? null : specs.map(({ extra }) => extra),
         )
-        expect(decoded.inline).toEqual(specs.filter(({ source }) => source < 0).map(({ body }) => body))
+        const own = specs.filter(({ source }) => source < 0)
+        expect(own.map((_, i) => decoded.inline.at(i))).toEqual(own.map(({ body }) => body))
+        expect(own.map((_, i) => decoded.inline.lengthOf(i))).toEqual(own.map(({ body }) => body.length))
 
         const done = new Set(settled.filter((i) => i < chunk.count))
         for (const i of done) expect(chunk.settle(i)).toBe(specs[i]!.body.length)
@@ -145,6 +147,7 @@ describe('a chunk', () => {
           5,
           5,
           chunk.bytes,
+          chunk.count,
           specs.map(({ body }) => body),
           decoded.tags,
           decoded.extras,

@@ -83,7 +83,7 @@ export class Incoming {
       if (chunk === null) return null
       for (let i = 0; i < chunk.count; i++)
         if (!chunk.isSettled(i) && chunk.tags[i] === messageId)
-          return { seq: chunk.firstSeq + i, message: chunk.messages[i]! }
+          return { seq: chunk.firstSeq + i, message: chunk.message(i) }
       next = chunk.firstSeq + chunk.count
     }
   }

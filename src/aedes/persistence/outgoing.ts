@@ -124,7 +124,7 @@ export class Outgoing {
       const chunk = await this.#state.store.read(lane, next)
       if (chunk === null) return
       for (let i = 0; i < chunk.count; i++)
-        if (!chunk.isSettled(i)) yield { seq: chunk.firstSeq + i, message: chunk.messages[i]!, mark: chunk.markOf(i) }
+        if (!chunk.isSettled(i)) yield { seq: chunk.firstSeq + i, message: chunk.message(i), mark: chunk.markOf(i) }
       next = chunk.firstSeq + chunk.count
     }
   }

@@ -21,14 +21,14 @@ export interface Cached<T> {
 const PINNED_PASSED_MAX = 256
 
 export class ChunkCache<T extends Cached<T>> {
-  readonly #bytesMax: number
+  readonly bytesMax: number
   #bytes = 0
   #count = 0
   #newest: T | null = null
   #oldest: T | null = null
 
   constructor(bytesMax: number) {
-    this.#bytesMax = bytesMax
+    this.bytesMax = bytesMax
   }
 
   get bytes(): number {
@@ -64,7 +64,7 @@ export class ChunkCache<T extends Cached<T>> {
   evict(drop: (chunk: T) => void): void {
     let chunk = this.#oldest
     let passed = 0
-    while (this.#bytes > this.#bytesMax && chunk !== null && passed < PINNED_PASSED_MAX) {
+    while (this.#bytes > this.bytesMax && chunk !== null && passed < PINNED_PASSED_MAX) {
       const newer: T | null = chunk.newer
       if (chunk.evictable) {
         this.remove(chunk)

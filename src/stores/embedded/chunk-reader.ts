@@ -1,4 +1,5 @@
 /** Finds lanes and chunks: in memory where they are, from the engine otherwise. */
+import type { PackedBodies } from '../../base/packed-bodies.ts'
 import { StoredChunk } from './chunk.ts'
 import { corrupt, decodeChunk, settledBits, settledBytes, settledCount } from './formats.ts'
 import { describeKey } from './key-names.ts'
@@ -126,13 +127,10 @@ export class ChunkReader implements LaneLoader {
    */
   #loadFrom(lane: EmbeddedLane, from: number): StoredChunk | null {
     if (lane.id === 0) return null
-    const holding = this.#keyHolding(lane, from)
-    const start = holding ?? seqKey(table.chunk, lane.id, from)
-    const keys = this.#state.engine.keys(start, idKey(table.chunk, lane.id + 1), chunksAhead(holding))
     let first: StoredChunk | null = null
     let gapFrom = from
     let bytes = 0
-    for (const key of keys) {
+    for (const key of this.#keysFrom(lane, from)) {
       const present = lane.resident.at(keySeq(key))
       if (present !== undefined) {
         present.gapFrom = Math.min(present.gapFrom, gapFrom)
@@ -145,6 +143,18 @@ export class ChunkReader implements LaneLoader {
       gapFrom = chunk.endSeq
     }
     return first
+  }
+
+  /** The keys of the first chunk that ends after `from` and of some that follow it. */
+  #keysFrom(lane: EmbeddedLane, from: number): Buffer[] {
+    const { engine } = this.#state
+    const end = idKey(table.chunk, lane.id + 1)
+    const at = seqKey(table.chunk, lane.id, from)
+    // Mostly a chunk begins just there: the one before it was read last.
+    const [first] = engine.keys(at, end, 1)
+    const holding = first !== undefined && keySeq(first) === from ? first : this.#keyHolding(lane, from)
+    const wanted = chunksAhead(holding)
+    return holding === first && wanted === 1 ? [holding!] : engine.keys(holding ?? at, end, wanted)
   }
 
   #load(lane: EmbeddedLane, key: Buffer, gapFrom: number): StoredChunk {
@@ -182,10 +192,9 @@ export class ChunkReader implements LaneLoader {
       }
       found.push(segment)
     }
-    const messages = decoded.segmentIds.length === 0 ? decoded.inline : new Array<Buffer>(count)
-    if (found.length > 0) resolveRuns(messages, decoded.runs, decoded.inline, found)
+    const bodies = found.length === 0 ? decoded.inline : resolveRuns(count, decoded.runs, decoded.inline, found)
     const { tags, extras } = decoded
-    const chunk = StoredChunk.stored(lane, keySeq(key), gapFrom, chunkKeyBytes(key), messages, tags, extras)
+    const chunk = StoredChunk.stored(lane, keySeq(key), gapFrom, chunkKeyBytes(key), count, bodies, tags, extras)
     for (const segment of found) {
       chunk.segments.push(segment)
       segment.holders++
@@ -217,17 +226,18 @@ export class ChunkReader implements LaneLoader {
 function unreadable(lane: EmbeddedLane, key: Buffer, gapFrom: number): StoredChunk {
   const count = chunkKeyCount(key)
   const messages = new Array<Buffer>(count).fill(NO_LANE.subarray(0, 0))
-  const chunk = StoredChunk.stored(lane, keySeq(key), gapFrom, chunkKeyBytes(key), messages, 0, null)
+  const chunk = StoredChunk.stored(lane, keySeq(key), gapFrom, chunkKeyBytes(key), count, messages, 0, null)
   chunk.restoreSettled(new Array<number>((count + 31) >>> 5).fill(-1), count, chunkKeyBytes(key))
   return chunk
 }
 
 function resolveRuns(
-  messages: Buffer[],
+  count: number,
   runs: readonly number[],
-  inline: readonly Buffer[],
+  inline: PackedBodies,
   segments: readonly { bodies: Buffer[] | null }[],
-): void {
+): Buffer[] {
+  const messages = new Array<Buffer>(count)
   let i = 0
   let nextInline = 0
   for (let r = 0; r < runs.length; r += 3) {
@@ -235,11 +245,12 @@ function resolveRuns(
     const index = runs[r + 1]!
     const end = i + runs[r + 2]!
     for (let k = 0; i < end; i++, k++) {
-      const body = source === 0 ? inline[nextInline++] : segments[source - 1]!.bodies![index + k]
+      const body = source === 0 ? inline.at(nextInline++) : segments[source - 1]!.bodies![index + k]
       if (body === undefined) throw corrupt('a chunk', new RangeError('body'))
       messages[i] = body
     }
   }
+  return messages
 }
 
 export function encodeLane(lane: EmbeddedLane): Buffer {
@@ -255,5 +266,5 @@ export const laneRecordName = (value: Buffer): string => value.toString('utf8', 
 /** How many chunks to bring in, by the size of the first: neighbours are mostly alike. */
 function chunksAhead(first: Buffer | undefined): number {
   if (first === undefined) return READ_AHEAD_CHUNKS
-  return Math.min(READ_AHEAD_CHUNKS, 1 + Math.floor(READ_AHEAD_BYTES / Math.max(1, chunkKeyBytes(first))))
+  return Math.min(READ_AHEAD_CHUNKS, Math.max(1, Math.floor(READ_AHEAD_BYTES / Math.max(1, chunkKeyBytes(first)))))
 }

@@ -6,6 +6,7 @@
  *       └── nothing unsettled ──┴── commit failed ──────────────▶ gone                               └─ failed: stays,
  *                                                                                                       written again
  */
+import { PackedBodies } from '../../base/packed-bodies.ts'
 import type { Chunk } from '../../store.ts'
 import type { EmbeddedLane } from './lane.ts'
 import type { Segment } from './segment.ts'
@@ -18,8 +19,9 @@ export const CHUNK_BYTES_MAX = 256 * 1024
 export const INLINE = 0
 
 const EMPTY = Buffer.alloc(0)
-/** Rough cost of an entry in memory beside its body, and of a chunk beside its entries. */
+/** Rough cost of an entry in memory beside its body, where bodies are packed, and of a chunk beside its entries. */
 const ENTRY_OVERHEAD = 120
+const PACKED_OVERHEAD = 4
 const CHUNK_OVERHEAD = 600
 
 /** Arrays of one tag repeated, shared by chunks: most chunks have one tag for all entries. */
@@ -39,8 +41,12 @@ export class StoredChunk implements Chunk {
   readonly lane: EmbeddedLane
   readonly firstSeq: number
   count = 0
-  /** While all entries are one run from the start of a segment this is the segment's own array: `#sharesBodies`. */
+  /**
+   * The bodies, unless they are `packed`. While all entries are one run from the start of a segment this is the segment's own
+   * array: `#sharesBodies`.
+   */
   messages: Buffer[]
+  packed: PackedBodies | null = null
   extras: (Buffer | null)[] | null = null
   #sharesBodies = false
   #ownTags: number[] | null = null
@@ -98,16 +104,18 @@ export class StoredChunk implements Chunk {
     firstSeq: number,
     gapFrom: number,
     bytes: number,
-    messages: Buffer[],
+    count: number,
+    bodies: Buffer[] | PackedBodies,
     tags: number[] | number,
     extras: (Buffer | null)[] | null,
   ): StoredChunk {
     const chunk = new StoredChunk(lane, firstSeq, gapFrom)
     chunk.state = 'durable'
-    chunk.count = messages.length
-    chunk.unsettled = messages.length
+    chunk.count = count
+    chunk.unsettled = count
     chunk.bytes = bytes
-    chunk.messages = messages
+    if (bodies instanceof PackedBodies) chunk.packed = bodies
+    else chunk.messages = bodies
     chunk.extras = extras
     if (typeof tags === 'number') chunk.#tag = tags
     else chunk.#ownTags = tags
@@ -120,6 +128,14 @@ export class StoredChunk implements Chunk {
 
   get full(): boolean {
     return this.count >= CHUNK_ENTRIES_MAX || this.bytes >= CHUNK_BYTES_MAX
+  }
+
+  message(i: number): Buffer {
+    return this.packed === null ? this.messages[i]! : this.packed.at(i)
+  }
+
+  lengthOf(i: number): number {
+    return this.packed === null ? this.messages[i]!.length : this.packed.lengthOf(i)
   }
 
   get tags(): readonly number[] {
@@ -198,8 +214,8 @@ export class StoredChunk implements Chunk {
       this.#settledBits ??= new Array<number>(CHUNK_ENTRIES_MAX >>> 5).fill(0)
       this.#settledBits[i >>> 5]! |= 1 << (i & 31)
     }
-    const bytes = this.messages[i]!.length
-    if (!this.#sharesBodies) this.messages[i] = EMPTY
+    const bytes = this.lengthOf(i)
+    this.#empty(i)
     this.unsettled--
     this.settledBytes += bytes
     return bytes
@@ -211,7 +227,11 @@ export class StoredChunk implements Chunk {
     this.unsettled = this.count - settled
     this.settledBytes = bytes
     this.hasSettledRecord = true
-    for (let i = 0; i < this.count; i++) if (this.isSettled(i)) this.messages[i] = EMPTY
+    for (let i = 0; i < this.count; i++) if (this.isSettled(i)) this.#empty(i)
+  }
+
+  #empty(i: number): void {
+    if (this.packed === null && !this.#sharesBodies) this.messages[i] = EMPTY
   }
 
   /** Which entries are settled, 32 to the word. */
@@ -235,7 +255,8 @@ export class StoredChunk implements Chunk {
 
   /** An estimate of the memory it holds; bodies shared with other chunks count for the part that falls to it. */
   measure(): number {
-    if (this.segments.length === 0) return CHUNK_OVERHEAD + this.count * ENTRY_OVERHEAD + this.bytes
+    const overhead = this.packed === null ? ENTRY_OVERHEAD : PACKED_OVERHEAD
+    if (this.segments.length === 0) return CHUNK_OVERHEAD + this.count * overhead + this.bytes
     let bytes = CHUNK_OVERHEAD + (this.#sharesBodies ? 0 : this.count * ENTRY_OVERHEAD)
     for (const segment of this.segments) {
       bytes += (segment.bytes + (segment.bodies?.length ?? 0) * ENTRY_OVERHEAD) / Math.max(1, segment.holders)

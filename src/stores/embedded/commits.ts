@@ -160,6 +160,11 @@ export class Commits {
     this.#closeAtTurnEnd()
     this.#announce(group)
     group.resolve()
+    for (const chunk of group.chunks) {
+      // Whoever reads a lane that is longer than the cache comes to this chunk when it is long gone from there.
+      const far = !chunk.lane.dropped && chunk.lane.waitingBytes > state.cache.bytesMax
+      if (far && chunk.memory > 0 && chunk.evictable) state.evicted(chunk)
+    }
     state.cache.evict(state.evicted)
     if (this.#sweeper.busy) this.#scheduleSweep(SWEEP_PAUSE_MS)
   }

@@ -10,6 +10,7 @@
  *     segment  u8 format  u8 0  u16 count  u32 refs when written  count × u32 length, then the bodies
  *     settled  u16 settled  u16 0  u32 u32 their bytes (high, low)  bits
  */
+import { PackedBodies } from '../../base/packed-bodies.ts'
 import { SluiceError } from '../../errors.ts'
 import { CHUNK_ENTRIES_MAX, INLINE, type StoredChunk } from './chunk.ts'
 import { readUint48, writeUint48 } from './keys.ts'
@@ -112,7 +113,7 @@ export interface DecodedChunk {
   tags: number[] | number
   extras: (Buffer | null)[] | null
   /** Bodies kept in the chunk itself, in order. */
-  inline: Buffer[]
+  inline: PackedBodies
 }
 
 /** Reads what `encodeChunk` wrote. @throws SluiceError store_corrupt */
@@ -150,7 +151,7 @@ export function decodeChunk(value: Buffer, count: number): DecodedChunk {
       }
       o = from
     }
-    return { segmentIds, runs, tags, extras, inline: decodeBodies(value, o, inlineCount) }
+    return { segmentIds, runs, tags, extras, inline: findBodies(value, o, inlineCount) }
   } catch (cause) {
     throw corrupt('a chunk', cause)
   }
@@ -181,7 +182,9 @@ export function encodeSegment(segment: Segment, out: Buffer, at: number): number
 export function decodeSegment(value: Buffer): Buffer[] {
   try {
     if (value[0] !== FORMAT) throw new RangeError('header')
-    return decodeBodies(value, SEGMENT_HEADER, value.readUInt16LE(2))
+    const count = value.readUInt16LE(2)
+    const bodies = findBodies(value, SEGMENT_HEADER, count)
+    return Array.from({ length: count }, (_, i) => bodies.at(i))
   } catch (cause) {
     throw corrupt('a segment', cause)
   }
@@ -189,15 +192,16 @@ export function decodeSegment(value: Buffer): Buffer[] {
 
 export const segmentRefs = (value: Buffer): number => value.readUInt32LE(4)
 
-function decodeBodies(value: Buffer, at: number, count: number): Buffer[] {
-  const bodies = new Array<Buffer>(count)
+function findBodies(buffer: Buffer, at: number, count: number): PackedBodies {
+  const starts = new Uint32Array(count + 1)
   let from = at + count * 4
+  starts[0] = from
   for (let i = 0; i < count; i++) {
-    const length = value.readUInt32LE(at + i * 4)
-    bodies[i] = slice(value, from, length)
-    from += length
+    from += buffer.readUInt32LE(at + i * 4)
+    starts[i + 1] = from
   }
-  return bodies
+  if (from > buffer.length) throw new RangeError('length')
+  return new PackedBodies(buffer, starts)
 }
 
 function slice(value: Buffer, from: number, length: number): Buffer {

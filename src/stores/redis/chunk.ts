@@ -20,6 +20,7 @@ export class RedisChunk implements Chunk {
   readonly lane: RedisLane
   readonly firstSeq: number
   readonly messages: Buffer[]
+  readonly packed = null
   readonly tags: number[]
   extras: (Buffer | null)[] | null
   /** Ids of shared bodies; null: every entry has its own. */
@@ -62,6 +63,20 @@ export class RedisChunk implements Chunk {
     return true
   }
 
+  get bytes(): number {
+    let bytes = 0
+    for (const { length } of this.messages) bytes += length
+    return bytes
+  }
+
+  message(i: number): Buffer {
+    return this.messages[i]!
+  }
+
+  lengthOf(i: number): number {
+    return this.messages[i]!.length
+  }
+
   isSettled(i: number): boolean {
     return this.#settled !== null && this.#settled[i] === 1
   }
@@ -90,8 +105,6 @@ export class RedisChunk implements Chunk {
   }
 
   measure(): number {
-    let bytes = 256 + this.messages.length * ENTRY_OVERHEAD
-    for (const message of this.messages) bytes += message.length
-    return bytes
+    return 256 + this.messages.length * ENTRY_OVERHEAD + this.bytes
   }
 }
