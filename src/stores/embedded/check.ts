@@ -5,7 +5,18 @@ import { formatKey } from './format-version.ts'
 import { decodeChunk, decodeSegment, settledCount } from './formats.ts'
 import { encodeCount, waitingKey } from './group-writer.ts'
 import { describeKey } from './key-names.ts'
-import { chunkKeyCount, idKey, isBare, keyId, keySeq, nameEnd, readUint48, sessionKind, table } from './keys.ts'
+import {
+  chunkKeyCount,
+  idKey,
+  isBare,
+  isWellFormed,
+  keyId,
+  keySeq,
+  nameEnd,
+  readUint48,
+  sessionKind,
+  table,
+} from './keys.ts'
 import { allEntries } from './migrations.ts'
 import { decodeMeta, decodeRetained, decodeSession, decodeSubscription, decodeWill } from './records.ts'
 
@@ -44,6 +55,10 @@ export function checkAll(disk: Engine): Checked {
     const kind = key[0]!
     if (kind > LAST_TABLE) {
       find('its kind is unknown')
+      continue
+    }
+    if (!isWellFormed(key)) {
+      find('its key has a wrong length')
       continue
     }
     counts[kinds[kind]!] = (counts[kinds[kind]!] ?? 0) + 1
@@ -109,8 +124,8 @@ export async function repairAll(disk: Engine, { findings }: Checked): Promise<vo
     if (key.equals(formatKey)) continue
     batch.remove(key)
     // What is settled of messages that are gone.
-    if (key[0] === table.chunk && key.length === 20)
-      batch.remove(Buffer.concat([Buffer.from([table.settled]), key.subarray(1, 13)]))
+    if (!isWellFormed(key)) continue
+    if (key[0] === table.chunk) batch.remove(Buffer.concat([Buffer.from([table.settled]), key.subarray(1, 13)]))
     if (key[0] === table.segment) batch.remove(idKey(table.refs, keyId(key)))
   }
   await commit(disk, batch)

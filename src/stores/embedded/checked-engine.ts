@@ -2,7 +2,10 @@
 import type { SluiceError } from '../../errors.ts'
 import { fits, unsealed } from './checksum.ts'
 import type { Engine, Entry, WriteBatch } from './engine.ts'
-import { isBare } from './keys.ts'
+import { isBare, isWellFormed } from './keys.ts'
+
+/** What LMDB takes at our page size. */
+const KEY_BYTES_MAX = 1978
 
 /** Keys of damaged records that are remembered, so that each is reported once. */
 const REPORTED_MAX = 10_000
@@ -49,28 +52,33 @@ export class CheckedEngine implements Engine {
   }
 
   keys(start: Buffer, end: Buffer, limit: number): Buffer[] {
-    return this.#engine.keys(start, end, limit)
+    // An answer without any means the end of the range.
+    for (let wanted = limit; ; wanted *= 4) {
+      const found = this.#engine.keys(start, end, wanted)
+      const whole = found.filter((key) => this.#isKey(key, start))
+      if (whole.length > 0 || found.length < wanted) return whole.slice(0, limit)
+    }
   }
 
   entries(start: Buffer, end: Buffer, limit: number): Entry[] {
-    let from = start
-    for (;;) {
-      const found = this.#engine.entries(from, end, limit)
-      const last = found.at(-1)
-      if (last === undefined) return []
+    for (let wanted = limit; ; wanted *= 4) {
+      const found = this.#engine.entries(start, end, wanted)
       const whole: Entry[] = []
       for (const { key, value } of found) {
-        const checked = this.#check(key, value)
+        const checked = this.#isKey(key, start) ? this.#check(key, value) : undefined
         if (checked !== undefined) whole.push({ key, value: checked })
       }
-      // An empty answer means the end of the range.
-      if (whole.length > 0) return whole
-      from = Buffer.concat([last.key, Buffer.from([0])])
+      if (whole.length > 0 || found.length < wanted) return whole.slice(0, limit)
     }
   }
 
   lastKey(low: Buffer, high: Buffer): Buffer | undefined {
-    return this.#engine.lastKey(low, high)
+    for (let below = high; ; ) {
+      const key = this.#engine.lastKey(low, below)
+      if (key === undefined || below.compare(key) < 0) return undefined
+      if (this.#isKey(key, low)) return key
+      below = before(key)
+    }
   }
 
   /** As `entries`, with the seals, which are not looked at yet (`isWhole`). */
@@ -80,7 +88,7 @@ export class CheckedEngine implements Engine {
 
   /** Whether the record is what was written. */
   isWhole(key: Buffer, value: Buffer): boolean {
-    if (fits(key, value)) return true
+    if (isWellFormed(key) && fits(key, value)) return true
     this.#report(key)
     return false
   }
@@ -91,6 +99,13 @@ export class CheckedEngine implements Engine {
 
   bytesOnDisk(): number {
     return this.#engine.bytesOnDisk()
+  }
+
+  /** Whether it is one of ours; a key that changed may stand where it does not belong. */
+  #isKey(key: Buffer, from: Buffer): boolean {
+    if (isWellFormed(key) && from.compare(key) <= 0) return true
+    this.#report(key)
+    return false
   }
 
   #check(key: Buffer, value: Buffer): Buffer | undefined {
@@ -108,4 +123,13 @@ export class CheckedEngine implements Engine {
       this.#onDamage(key)
     }
   }
+}
+
+/** No key that an engine takes lies between this and `key`. */
+function before(key: Buffer): Buffer {
+  const last = key.at(-1)!
+  const rest = key.subarray(0, -1)
+  return last === 0
+    ? rest
+    : Buffer.concat([rest, Buffer.from([last - 1]), Buffer.alloc(KEY_BYTES_MAX - key.length, 0xff)])
 }

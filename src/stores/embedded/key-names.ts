@@ -1,5 +1,5 @@
 /** Keys in words, for people who look at a damaged store. */
-import { chunkKeyCount, keyId, keySeq, nameEnd, sessionKind, table } from './keys.ts'
+import { chunkKeyCount, isWellFormed, keyId, keySeq, nameEnd, sessionKind, table } from './keys.ts'
 
 const printable = (bytes: Buffer): string => JSON.stringify(bytes.toString('utf8')).slice(1, -1)
 
@@ -12,7 +12,7 @@ const kinds: Record<number, string> = {
 /** What the record with this key is, e.g. "12 messages of lane 7 from 1,024 on". */
 export function describeKey(key: Buffer): string {
   const name = (): string => printable(key.subarray(1))
-  switch (key[0]) {
+  switch (isWellFormed(key) ? key[0] : -1) {
     case table.internal:
       return `the store's own "${name()}"`
     case table.meta:
@@ -20,7 +20,6 @@ export function describeKey(key: Buffer): string {
     case table.lane:
       return `the record of lane "${name()}"`
     case table.chunk:
-      if (key.length !== 20) break
       return `${chunkKeyCount(key)} messages of lane number ${keyId(key)}, from number ${keySeq(key)} on`
     case table.settled:
       return `what is settled in lane number ${keyId(key)}, from number ${keySeq(key)} on`

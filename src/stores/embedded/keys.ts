@@ -40,6 +40,22 @@ export const table = {
 export const isBare = (key: Buffer): boolean =>
   key[0] === table.internal && (key[1] === 0x66 || key[1] === 0x6f || key[1] === 0x74)
 
+/** Lengths of the keys that are made of numbers. */
+const FIXED_BYTES: Readonly<Record<number, number>> = {
+  [table.chunk]: 20,
+  [table.settled]: 13,
+  [table.mark]: 13,
+  [table.segment]: 7,
+  [table.refs]: 7,
+  [table.doomed]: 7,
+}
+
+/** Whether a key read from disk can be taken apart. The rest of it is sealed with its value. */
+export const isWellFormed = (key: Buffer): boolean => {
+  const bytes = FIXED_BYTES[key[0]!]
+  return bytes === undefined ? key.length > 0 && key[0]! <= table.doomed : key.length === bytes
+}
+
 export type Table = (typeof table)[keyof typeof table]
 
 /** Longest name kept whole in a key; LMDB allows keys of 1,978 bytes and a session key holds two names. */
@@ -127,10 +143,8 @@ export function laneRange(of: Table, laneId: number): { start: Buffer; end: Buff
   return { start: idKey(of, laneId), end: idKey(of, laneId + 1) }
 }
 
-const CHUNK_KEY_BYTES = 20
-
 export function chunkKey(laneId: number, firstSeq: number, count: number, bytes: number, refs: boolean): Buffer {
-  const key = Buffer.allocUnsafe(CHUNK_KEY_BYTES)
+  const key = Buffer.allocUnsafe(FIXED_BYTES[table.chunk]!)
   key[0] = table.chunk
   writeUint48(key, 1, laneId)
   writeUint48(key, 7, firstSeq)
