@@ -223,6 +223,7 @@ export function prepare(options: BuildOptions): Prepared {
       await core.sessions.claims?.idle()
       await queues.close()
       await core.nodes?.stop()
+      commits.close()
       await store.close()
     },
   }

@@ -54,6 +54,7 @@ export class Commits {
   /** The timer for it runs. */
   #timed = false
   readonly #close = (): void => this.flush()
+  #closed = false
   #wakes = false
   readonly #wakeSoon = (): void => {
     this.#wakes = false
@@ -81,7 +82,14 @@ export class Commits {
 
   /** Runs `again` when the store has had a moment to recover: for facts that a failed commit took back. */
   later(again: () => void): void {
-    this.#clock.after(AGAIN_MS, again)
+    this.#clock.after(AGAIN_MS, () => {
+      if (!this.#closed) again()
+    })
+  }
+
+  /** The store is about to be closed: nothing is tried again. What is in it is gone on with at the next start. */
+  close(): void {
+    this.#closed = true
   }
 
   /** Resolves when everything written so far in this turn is durable. */

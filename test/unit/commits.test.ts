@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
 import { type AckReceiver, Commits } from '../../src/router/commits.ts'
 import type { Store } from '../../src/store.ts'
+import { HandClock } from '../support/hand-clock.ts'
 
 /** A store whose commits are completed by hand. */
 function manualStore(): { store: Store; commits: { resolve(): void; reject(error: Error): void }[] } {
@@ -91,4 +92,16 @@ test('what waits for one commit came at one time; the next turn asks the clock a
   under[0]!.resolve()
   commits.ack(receiver([], 'a'), 0x40, 2)
   expect(commits.time()).toBe(5000)
+})
+
+test('what is to be tried again is, but not any more once the store is about to be closed', () => {
+  const clock = new HandClock()
+  const commits = new Commits(manualStore().store, health, () => {}, clock)
+  const story: string[] = []
+  commits.later(() => void story.push('first'))
+  clock.advance(1000)
+  commits.later(() => void story.push('second'))
+  commits.close()
+  clock.advance(1000)
+  expect(story).toEqual(['first'])
 })
