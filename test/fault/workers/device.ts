@@ -18,6 +18,8 @@ export class Device {
   #open: Unacknowledged[] = []
   #sent = 0
   #running = true
+  /** Called when the connection was cut; null: it is not to be. */
+  #cut: (() => void) | null = null
   #client: RawClient | null = null
   #done: Promise<void> = Promise.resolve()
 
@@ -35,9 +37,12 @@ export class Device {
     this.#done = this.#live()
   }
 
-  /** Breaks the connection without a word. */
-  cut(): void {
-    this.#client?.reset()
+  /** Breaks the connection without a word, right behind a PUBLISH whose acknowledgement is then not heard. Resolves when it is done. */
+  cut(): Promise<void> {
+    this.producing = true
+    return new Promise((resolve) => {
+      this.#cut = resolve
+    })
   }
 
   async close(): Promise<void> {
@@ -75,6 +80,11 @@ export class Device {
         const message = { packetId: 1 + (this.#sent % 65_535), payload: `${this.#name}/${++this.#sent}` }
         this.#open.push(message)
         this.#publish(client, message, false)
+      }
+      if (this.#cut !== null && this.#open.length > 0) {
+        client.reset()
+        this.#cut()
+        this.#cut = null
       }
       await Promise.race([client.closed, new Promise((resolve) => setTimeout(resolve, this.#random.int(2, 10)))])
     }
