@@ -12,7 +12,7 @@ import type { Events } from '../telemetry/events.ts'
 import { Follower } from './follower.ts'
 import { decodeFrames } from './frames.ts'
 import type { Interest } from './interest.ts'
-import { emptyMailbox, Mailbox, mailboxOf } from './mailbox.ts'
+import { Mailbox, type MailboxContext, mailboxOf } from './mailbox.ts'
 import { type Crowding, RemoteNode } from './remote-node.ts'
 import { SEEN, SeenByAll } from './seen-by-all.ts'
 
@@ -75,7 +75,16 @@ export class Nodes implements ClusterListener, SharedWatcher {
     this.#c = context
     this.#follower = new Follower(context, (nodeId) => this.#remotes.get(nodeId))
     this.#seen = new SeenByAll({ ...context, remotes: this.#remotes })
-    this.#mailbox = new Mailbox({ ...this.#mail(), store: context.store }, context.cluster.nodeId)
+    const { store, commits, clock, events, router, subscriptions } = context
+    const mail: MailboxContext = {
+      store,
+      commits,
+      groupOf: (key) => subscriptions.groupOf(key),
+      groupLeft: (group) => subscriptions.groupLeft(group),
+      receive: (message, group, done) => router.receive(message, group, done, clock.now()),
+      failed: (error) => events.emit('internalError', { where: 'the mailbox of this node', error }),
+    }
+    this.#mailbox = new Mailbox(mail, context.cluster.nodeId)
   }
 
   get cluster(): Cluster {
@@ -164,7 +173,8 @@ export class Nodes implements ClusterListener, SharedWatcher {
     this.#remotes.get(nodeId)?.gone()
     this.#remotes.delete(nodeId)
     this.#c.events.emit('nodeGone', { nodeId })
-    if (this.#c.cluster.leads) void this.#tend()
+    // What belongs to it is read by then.
+    if (this.#c.cluster.leads && !this.#follower.holding) void this.#tend()
   }
 
   leading(leads: boolean): void {
@@ -259,19 +269,8 @@ export class Nodes implements ClusterListener, SharedWatcher {
       if (!isThere(nodeId)) for (const key of interest.keysOf(nodeId)) store.deleteMeta(key)
     for (const name of await store.shared!.lanes(mailboxOf(''))) {
       const nodeId = name.slice(mailboxOf('').length)
-      if (!isThere(nodeId)) await emptyMailbox(this.#mail(), nodeId)
+      if (!isThere(nodeId)) await this.#mailbox.inherit(nodeId)
     }
     await commits.done()
-  }
-
-  #mail() {
-    const { store, commits, subscriptions, router, clock } = this.#c
-    return {
-      store,
-      commits,
-      groupOf: (key: string): Group | null => subscriptions.groupOf(key),
-      receive: (message: Buffer, group: Group | null, done: (() => void) | null): void =>
-        router.receive(message, group, done, clock.now()),
-    }
   }
 }
