@@ -115,7 +115,8 @@ export async function runContest(options: ContestOptions): Promise<ContestResult
       bridge: [],
       nodes: { timeoutMs: 2000, surrenderTimeoutMs: 600 },
     }
-    for (let i = 0; i < options.nodes; i++) brokers.push(await BrokerProcess.start({ config, store: 'redis' }))
+    for (let i = 0; i < options.nodes; i++)
+      brokers.push(await BrokerProcess.start({ config, store: 'redis', supervised: true }))
     const result = await new Contest(options, brokers).run()
     result.violations.push(...(await unownedKeysAtRest(redis.admin, { queues: [] })))
     return result

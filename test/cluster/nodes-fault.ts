@@ -314,7 +314,7 @@ class NodesFault {
   }
 
   async #until(what: string, condition: () => boolean): Promise<void> {
-    const deadline = performance.now() + 15_000
+    const deadline = performance.now() + 30_000
     while (!condition()) {
       if (performance.now() > deadline)
         throw new Error(`not in time: ${what}; ${this.#brokers.map(({ stderr }) => stderr).join('\n')}`)

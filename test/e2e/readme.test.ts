@@ -1,11 +1,11 @@
 /** The README's tour works by copy and paste. */
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
-import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { projectRoot } from '../support/broker-process.ts'
+import { lastingPort } from '../support/ports.ts'
 
 /** The shell commands under a heading of the README. */
 function commandsUnder(heading: string): string {
@@ -33,19 +33,9 @@ function shell(commands: string): Promise<{ code: number | null; stdout: string;
   return new Promise((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr })))
 }
 
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = net.createServer()
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as net.AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
-}
-
 test('the tour: five commands from nothing to a Python worker that acknowledges a message', async () => {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'sluicemq-tour-'))
-  const [mqtt, http] = [await freePort(), await freePort()]
+  const [mqtt, http] = [await lastingPort(), await lastingPort()]
   const lines = commandsUnder('The tour').trim().split('\n')
   expect(lines).toHaveLength(5)
   // Installed and built it is already; the ports of the tour may be in use; a reader types slower than the broker starts.

@@ -35,7 +35,9 @@ export class BrokerNodes implements Mortal {
     const shared = { ...config, redisUrl: redis.url, nodes: { timeoutMs: NODE_TIMEOUT_MS, surrenderTimeoutMs: 1000 } }
     try {
       for (let i = 0; i < count; i++)
-        nodes.#nodes.push(await BrokerProcess.start({ config: shared, store: 'redis', readyTimeoutMs: 60_000 }))
+        nodes.#nodes.push(
+          await BrokerProcess.start({ config: shared, store: 'redis', supervised: true, readyTimeoutMs: 60_000 }),
+        )
     } catch (error) {
       await nodes.stop()
       throw error

@@ -139,4 +139,4 @@ test('a lease outlives the broker: its receipt still acknowledges, and nobody el
   expect(await pull({ max: 2, waitMs: 200 })).toEqual([])
   const late = await post('ack', { receipts: [lost!.receipt] })
   expect(late).toMatchObject({ results: [{ ok: false, error: 'receipt_lost' }] })
-}, 30_000)
+})

@@ -119,7 +119,7 @@ test('aedes#30 aedes#33: a reader frozen under full-speed publishing slows nobod
   expect(middle(frozenBeside), story).toBeGreaterThan(middle(alone) * 0.8)
   expect(highestBytes - restingBytes, story).toBeLessThan(outboundBytesMax + 120 * mebibyte)
   await Promise.all([beside, apart].flatMap((pair) => [pair!.reader.disconnect(), pair!.publisher.disconnect()]))
-}, 40_000)
+})
 
 test('aedes#33: what a frozen reader does not get is dropped, counted and shown in the metrics', async () => {
   const [frozen, publisher] = await Promise.all([open('counted'), open('counted-publisher')])
@@ -140,7 +140,7 @@ test('aedes#33: what a frozen reader does not get is dropped, counted and shown 
   await expect.poll(dropped, { timeout: 15_000, interval: 200 }).toBeGreaterThan(messages / 4)
   frozen.reset()
   await publisher.disconnect()
-}, 30_000)
+})
 
 test('aedes#33: frozen readers at QoS 1, over WebSocket and with sessions of either kind, stay within the limits of a session', async () => {
   const [clean, kept, publisher] = await Promise.all([
@@ -167,7 +167,7 @@ test('aedes#33: frozen readers at QoS 1, over WebSocket and with sessions of eit
   clean.reset()
   kept.reset()
   await publisher.disconnect()
-}, 30_000)
+})
 
 test('aedes#31: subscribers that leave under full-speed publishing do not take the process with them', async () => {
   const [publisher, steady] = await Promise.all([open('full-speed'), open('steady')])
@@ -192,7 +192,7 @@ test('aedes#31: subscribers that leave under full-speed publishing do not take t
   expect(broker.running && broker.pid === pid, broker.stderr).toBe(true)
   expect((await fetch(`${broker.http}/health/ready`)).status).toBe(200)
   await Promise.all([publisher.disconnect(), steady.disconnect()])
-}, 30_000)
+})
 
 test('aedes#32: publishers in bursts and publishers in tiny segments are read to the end', async () => {
   const reader = await open('reader')
@@ -207,4 +207,4 @@ test('aedes#32: publishers in bursts and publishers in tiny segments are read to
   await Promise.all([bursts.ping(), tiny.ping()])
   await expect.poll(() => seen.count, { timeout: 10_000 }).toBe(20_040)
   await Promise.all([reader, bursts, tiny].map((client) => client.disconnect()))
-}, 20_000)
+})

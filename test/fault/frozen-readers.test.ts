@@ -26,5 +26,5 @@ test.each([0, 1] as const)(
     expect(account.open, story).toBe(true)
     expect(account.heldAfterwards, story).toBe(0)
   },
-  30_000,
+  60_000,
 )

@@ -12,4 +12,4 @@ test('an acknowledgement is a receipt: eight rounds of kill -9 lose, repeat and 
   expect(account.acknowledged, story).toBeGreaterThan(500)
   expect(account.refused, story).toBe(0)
   expect(account.sent, story).toBe(account.acknowledged)
-}, 60_000)
+}, 120_000)

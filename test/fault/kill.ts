@@ -146,7 +146,7 @@ class KillRun {
   /** No more faults and no new messages: everything owed must arrive. */
   private async drain(): Promise<void> {
     await this.cast.wind()
-    const { stallMs = 8_000 } = this.options
+    const { stallMs = 15_000 } = this.options
     let movedAt = performance.now()
     let last = ''
     // The account is complete once nothing is owed; a few empty pulls more show what comes too often.
@@ -196,9 +196,9 @@ class KillRun {
   }
 
   private async until(what: string, condition: () => boolean): Promise<void> {
-    const deadline = performance.now() + 10_000
+    const deadline = performance.now() + 30_000
     while (!condition()) {
-      if (performance.now() > deadline) throw new Error(`not within 10 s: ${what}; broker log: ${this.broker.stderr}`)
+      if (performance.now() > deadline) throw new Error(`not within 30 s: ${what}; broker log: ${this.broker.stderr}`)
       await sleep(10)
     }
   }

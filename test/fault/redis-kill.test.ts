@@ -21,5 +21,5 @@ describe.skipIf(!hasRedis)('over Redis with appendfsync always', () => {
     expect(account.acknowledged, story).toBeGreaterThan(100)
   }
 
-  test('rounds of kill -9 of the broker lose, repeat and reorder nothing', run, 60_000)
+  test('rounds of kill -9 of the broker lose, repeat and reorder nothing', run, 120_000)
 })

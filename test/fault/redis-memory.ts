@@ -60,7 +60,7 @@ export async function runRedisMemory(options: RedisMemoryOptions): Promise<Redis
       bridge: [{ topicFilter: 'work/#', queue: QUEUE, deduplicate: '{payload:/id}' }],
       queues: { [QUEUE]: { deduplication: { windowMs: DEDUPLICATION_MS } } },
     }
-    for (let i = 0; i < 2; i++) brokers.push(await BrokerProcess.start({ config, store: 'redis' }))
+    for (let i = 0; i < 2; i++) brokers.push(await BrokerProcess.start({ config, store: 'redis', supervised: true }))
     return await new RedisMemoryRun(options, redis, brokers).run()
   } finally {
     await Promise.all(brokers.map((broker) => broker.stop()))

@@ -115,7 +115,7 @@ test('at limits.storeBytesMax what would be kept is refused with 0x97, what is n
   expect(await publish(client, 'kept/x', 10)).toBe(0)
   expect((await back.receive()).payload.length).toBe(10)
   await back.expectNothing(50, 'publish')
-}, 40_000)
+})
 
 test('at limits.storeBytesMax messages over HTTP are refused with 507, while workers go on and make room again', async () => {
   const bridge = [{ topicFilter: 'jobs/#', queue: 'jobs' }]

@@ -16,6 +16,6 @@ async function account(rounds: number, nodes: number): Promise<void> {
   expect(found.deadLettered, told).toBeGreaterThan(0)
 }
 
-test(`one node: ${story}`, () => account(6, 1), 90_000)
+test(`one node: ${story}`, () => account(6, 1), 180_000)
 
-test.skipIf(!hasRedis)(`two nodes over Redis: ${story}, on whatever node`, () => account(5, 2), 90_000)
+test.skipIf(!hasRedis)(`two nodes over Redis: ${story}, on whatever node`, () => account(5, 2), 180_000)

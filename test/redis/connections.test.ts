@@ -8,7 +8,8 @@ import type { RedisStore } from '../../src/stores/redis/store.ts'
 import { openStore } from '../contract/redis-harness.ts'
 import { body, target, waitingTexts } from '../contract/store-contract.ts'
 import { Certificates, canMakeCertificates } from '../support/certificate.ts'
-import { freePort, hasRedis, RedisProcess } from '../support/redis-process.ts'
+import { lastingPort } from '../support/ports.ts'
+import { hasRedis, RedisProcess } from '../support/redis-process.ts'
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -61,7 +62,7 @@ describe.skipIf(!hasRedis)('a connection to Redis', () => {
     undo.push(() => certificates.remove())
     const { certFile, keyFile } = certificates.make('redis')
     const files = ['--tls-cert-file', certFile, '--tls-key-file', keyFile, '--tls-ca-cert-file', certFile]
-    const tlsPort = await freePort()
+    const tlsPort = await lastingPort()
     await start(['--tls-port', String(tlsPort), ...files, '--tls-auth-clients', 'yes'])
     const url = `rediss://localhost:${tlsPort}`
     await works(await open({ url, tls: { caFile: certFile, certFile, keyFile } }))
@@ -69,7 +70,7 @@ describe.skipIf(!hasRedis)('a connection to Redis', () => {
   })
 
   it('works in a Cluster, where all keys lie in one slot, for several nodes', async () => {
-    const bus = ['--cluster-port', String(await freePort()), '--cluster-announce-ip', '127.0.0.1']
+    const bus = ['--cluster-port', String(await lastingPort()), '--cluster-announce-ip', '127.0.0.1']
     const redis = await start(['--cluster-enabled', 'yes', ...bus])
     await redis.admin.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383')
     while (!/cluster_state:ok/.test(String(await redis.admin.call('CLUSTER', 'INFO')))) await pause(20)

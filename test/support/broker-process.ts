@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { lastingPort } from './ports.ts'
 
 export interface BrokerProcessOptions {
   /** Contents of the config file, as an object (JSON is YAML). None: started without a file. */
@@ -18,6 +19,11 @@ export interface BrokerProcessOptions {
   /** How long to wait for the ready line. */
   readyTimeoutMs?: number
   store?: 'lmdb' | 'memory' | 'redis'
+  /**
+   * Starts again by itself what ended because other nodes had declared it dead, as a supervisor does: on a machine that is
+   * busy enough a node may be silent for too long, also while it starts.
+   */
+  supervised?: boolean
   /** Files of the process may not grow beyond this, in bytes: `ulimit -f`. */
   fileBytesMax?: number
 }
@@ -38,6 +44,11 @@ export const mainFile = (): string => path.join(projectRoot(), 'dist/src/main.js
 
 const readyLine = /^ready mqtt=mqtt:\/\/(\S+):(\d+) ws=(ws:\/\/\S+) http=(http:\/\/\S+?)(?: mqtts=(mqtts:\/\/\S+))?$/m
 
+/** Exit code of a node that others declared dead. */
+const DECLARED_DEAD = 75
+/** Of one that is supervised. */
+const STARTS_MAX = 3
+
 export class BrokerProcess {
   mqtt = { host: '127.0.0.1', port: 0 }
   ws = ''
@@ -50,6 +61,8 @@ export class BrokerProcess {
   private readonly ownDir: string | null
   private readonly options: BrokerProcessOptions
   private child: ChildProcess | null = null
+  /** Started, and not ended by the test since. */
+  private wanted = false
   private exited: Promise<Exit> = Promise.resolve({ code: null, signal: null })
 
   private constructor(options: BrokerProcessOptions) {
@@ -84,10 +97,25 @@ export class BrokerProcess {
 
   /** Starts (again), on the ports of the last start. */
   async start(): Promise<void> {
+    this.wanted = true
+    for (let tries = 1; ; tries++) {
+      try {
+        await this.launch()
+        return
+      } catch (error) {
+        const { code } = await this.exited
+        if (this.options.supervised !== true || code !== DECLARED_DEAD || tries === STARTS_MAX || !this.wanted)
+          throw error
+      }
+    }
+  }
+
+  private async launch(): Promise<void> {
     const { args = [], config, env = {}, store, fileBytesMax, readyTimeoutMs = 20_000 } = this.options
     if (!fs.existsSync(mainFile())) throw new Error(`${mainFile()} is missing: run npm run build first`)
-    const httpPort = this.http ? new URL(this.http).port : '0'
-    const all = [mainFile(), 'start', '--mqtt-port', String(this.mqtt.port), '--http-port', httpPort]
+    const mqttPort = this.mqtt.port || (await lastingPort())
+    const httpPort = this.http ? Number(new URL(this.http).port) : await lastingPort()
+    const all = [mainFile(), 'start', '--mqtt-port', String(mqttPort), '--http-port', String(httpPort)]
     all.push('--data-dir', this.dataDir)
     if (config) all.push('--config', this.configFile)
     if (store) all.push('--store', store)
@@ -104,10 +132,13 @@ export class BrokerProcess {
     child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.stderr = (this.stderr + text).slice(-100_000)
     })
+    let serves = false
     this.exited = new Promise((resolve) => {
       child.on('close', (code, signal) => {
         if (this.child === child) this.child = null
         resolve({ code, signal })
+        const again = serves && this.wanted && this.options.supervised === true && code === DECLARED_DEAD
+        if (again) void this.start().catch(() => {})
       })
     })
     const ready = new Promise<RegExpExecArray>((resolve) => {
@@ -118,6 +149,7 @@ export class BrokerProcess {
       })
     })
     const [, host, port, ws, http, mqtts] = await this.inTime(ready, readyTimeoutMs)
+    serves = true
     this.mqtt = { host: host!, port: Number(port) }
     this.ws = ws!
     this.http = http!
@@ -138,6 +170,7 @@ export class BrokerProcess {
 
   /** Sends the signal and waits for the end. */
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<Exit> {
+    this.wanted = false
     this.child?.kill(signal)
     return this.exited
   }

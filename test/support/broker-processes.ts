@@ -1,5 +1,6 @@
 /** A broker in processes of its own that can be killed, made of as many nodes as `TEST_NODES` says. */
 import { type BrokerAddresses, BrokerProcess } from '../../scripts/broker-process.ts'
+import { lastingPort } from './ports.ts'
 import { type Listening, nodesOfTests, spread } from './spread.ts'
 import { freeDatabase } from './two-nodes.ts'
 
@@ -13,15 +14,17 @@ export class BrokerProcesses {
 
   /** @param dataDir of several nodes each has one of its own, beside it */
   static async make(mainFile: string, dataDir: string): Promise<BrokerProcesses> {
-    if (nodesOfTests === 1) return new BrokerProcesses([new BrokerProcess(mainFile, ['--data-dir', dataDir])])
+    const ports = async (): Promise<string[]> => {
+      return ['--mqtt-port', String(await lastingPort()), '--http-port', String(await lastingPort())]
+    }
+    if (nodesOfTests === 1)
+      return new BrokerProcesses([new BrokerProcess(mainFile, ['--data-dir', dataDir, ...(await ports())])])
     const { url, database } = await freeDatabase()
     const shared = ['--store', 'redis', '--redis-url', `${url}/${database}`]
-    return new BrokerProcesses(
-      Array.from(
-        { length: nodesOfTests },
-        (_, i) => new BrokerProcess(mainFile, ['--data-dir', `${dataDir}-${i}`, ...shared]),
-      ),
-    )
+    const nodes: BrokerProcess[] = []
+    for (let i = 0; i < nodesOfTests; i++)
+      nodes.push(new BrokerProcess(mainFile, ['--data-dir', `${dataDir}-${i}`, ...shared, ...(await ports())]))
+    return new BrokerProcesses(nodes)
   }
 
   /** Of several nodes: each connection goes to the next of them, and HTTP to the last. */

@@ -1,21 +1,11 @@
 /** Mosquitto from Debian's packages, as a second opinion on the raw client. Loopback, any free port, no files kept. */
 import { spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
-import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import { lastingPort } from './ports.ts'
 
 export const hasMosquitto: boolean = spawnSync('mosquitto', ['-h']).error === undefined
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = net.createServer()
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as net.AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
-}
 
 export interface MosquittoProcess {
   mqtt: { host: string; port: number }
@@ -25,7 +15,7 @@ export interface MosquittoProcess {
 
 export async function startMosquitto(): Promise<MosquittoProcess> {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'sluicemq-mosquitto-'))
-  const [port, wsPort] = [await freePort(), await freePort()]
+  const [port, wsPort] = [await lastingPort(), await lastingPort()]
   const listener = (n: number) => `listener ${n} 127.0.0.1\nallow_anonymous true\n`
   fs.writeFileSync(path.join(dir, 'conf'), `${listener(port)}${listener(wsPort)}protocol websockets\n`)
   const child = spawn('mosquitto', ['-v', '-c', path.join(dir, 'conf')], { stdio: ['ignore', 'ignore', 'pipe'] })

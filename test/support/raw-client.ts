@@ -32,7 +32,8 @@ import {
 /** A TCP address, or the URL of a WebSocket. */
 export type Target = { host: string; port: number } | string
 
-const defaultTimeoutMs = 5_000
+/** Patience with a busy machine; what may take how long is asserted where it matters. */
+const defaultTimeoutMs = 15_000
 
 /** What the client needs of a TCP socket or WebSocket. */
 interface Line {

@@ -1,10 +1,11 @@
-/** A redis-server of its own for a test: loopback, any free port, data in a temporary folder, killed with real signals. */
+/** A redis-server of its own for a test: loopback, a port of its own, data in a temporary folder, killed with real signals. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { Redis } from 'ioredis'
+import { lastingPort } from './ports.ts'
 
 export const hasRedis: boolean = spawnSync('redis-server', ['--version']).error === undefined
 
@@ -13,17 +14,6 @@ export interface RedisProcessOptions {
   appendfsync?: 'always' | 'everysec' | 'no'
   /** More arguments, e.g. `['--maxmemory', '10mb']`. */
   args?: string[]
-}
-
-/** A port of loopback that nobody listens on just now. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = net.createServer()
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as net.AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
 }
 
 export class RedisProcess {
@@ -41,7 +31,7 @@ export class RedisProcess {
   }
 
   static async start(options: RedisProcessOptions = {}): Promise<RedisProcess> {
-    const redis = new RedisProcess(await freePort(), options)
+    const redis = new RedisProcess(await lastingPort(), options)
     try {
       await redis.start()
     } catch (error) {
@@ -53,7 +43,7 @@ export class RedisProcess {
 
   /** A Sentinel with this configuration file, which it rewrites. */
   static async startSentinel(config: string): Promise<RedisProcess> {
-    const sentinel = new RedisProcess(await freePort(), {})
+    const sentinel = new RedisProcess(await lastingPort(), {})
     await sentinel.#run(
       [config, '--sentinel', '--port', String(sentinel.port), '--bind', '127.0.0.1'],
       /monitor master/,

@@ -52,7 +52,7 @@ export async function runRedisWorkers(options: RedisWorkersOptions): Promise<Red
           },
         },
       }
-      brokers.push(await BrokerProcess.start({ config, store: 'redis' }))
+      brokers.push(await BrokerProcess.start({ config, store: 'redis', supervised: true }))
     }
     return await run(options, redis, brokers)
   } finally {
@@ -100,10 +100,10 @@ async function run(
         const broker = await keeper()
         await broker.kill('SIGKILL')
         if (random.int(0, 1) === 1) await pause(random.int(0, 1500))
-        await restart(broker)
+        await broker.start()
       }
       // A node that was declared dead meanwhile ends by itself.
-      for (const broker of brokers) if (!broker.running) await restart(broker)
+      for (const broker of brokers) if (!broker.running) await broker.start()
       report(`round ${round}: ${victim}; ${acknowledgedSoFar()} acknowledged, ${holdings.done.size} done`)
     }
     clearInterval(pacing)
@@ -111,7 +111,7 @@ async function run(
     for (const worker of workers) worker.calm = true
     await until('every PUBLISH is acknowledged', () => devices.every(({ unacknowledged }) => unacknowledged === 0))
     await until('the queue is empty', async () => {
-      for (const broker of brokers) if (!broker.running) await restart(broker)
+      for (const broker of brokers) if (!broker.running) await broker.start()
       const { ready, leased, delayed } = await call<Record<string, number>>(any(), `/queues/${QUEUE}`)
       return ready! + leased! + delayed! + (await redis.admin.xlen('sluicemq:lane:qi')) === 0
     })
@@ -138,19 +138,6 @@ async function run(
   } finally {
     clearInterval(pacing)
     await Promise.all([...devices, ...workers].map((each) => each.close()))
-  }
-}
-
-/** On other ports, where somebody else has taken its own meanwhile. */
-async function restart(broker: BrokerProcess): Promise<void> {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await broker.start()
-    } catch (error) {
-      if (tries === 5 || !(error as Error).message.includes('in use')) throw error
-      broker.http = ''
-      broker.mqtt = { host: '127.0.0.1', port: 0 }
-    }
   }
 }
 

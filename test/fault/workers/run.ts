@@ -43,6 +43,7 @@ class WorkerSlot {
   readonly #url: () => string
   readonly #onLine: (line: string) => void
   #child: ChildProcess | null = null
+  #closed: Promise<unknown> = Promise.resolve()
 
   constructor(url: () => string, onLine: (line: string) => void) {
     this.#url = url
@@ -58,15 +59,15 @@ class WorkerSlot {
       for (const line of lines) if (line !== 'ready') this.#onLine(line)
     })
     this.#child = child
+    this.#closed = once(child, 'close')
   }
 
   async kill(): Promise<void> {
     const child = this.#child
     if (child === null) return
     this.#child = null
-    const ended = once(child, 'close')
     child.kill('SIGKILL')
-    await ended
+    await this.#closed
   }
 }
 
@@ -85,7 +86,8 @@ export async function runWorkers(options: WorkersOptions): Promise<WorkersAccoun
   const brokers: BrokerProcess[] = []
   const shared = { ...config, redisUrl: redis.url, nodes: { timeoutMs: 2000, surrenderTimeoutMs: 1000 } }
   try {
-    for (let i = 0; i < nodes; i++) brokers.push(await BrokerProcess.start({ config: shared, store: 'redis' }))
+    for (let i = 0; i < nodes; i++)
+      brokers.push(await BrokerProcess.start({ config: shared, store: 'redis', supervised: true }))
     return await run(options, brokers, () => redis.admin.xlen('sluicemq:lane:qi'))
   } finally {
     await Promise.all(brokers.map((broker) => broker.stop()))
