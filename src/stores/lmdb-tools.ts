@@ -30,6 +30,7 @@ export const lmdbTools: StoreTools = {
       await migrate(disk)
       const { counts, findings, waiting, waitingWritten } = checkAll(disk)
       const problems = findings.map(({ record, problem }) => `${record}: ${problem}`)
+      problems.push(...disk.mended.map((what) => `${what}: it was mended`))
       if (waiting !== waitingWritten && findings.length === 0)
         problems.push(`the number of messages that wait: ${waitingWritten} is written down, ${waiting} are there`)
       if (repair && problems.length > 0) await repairAll(disk, { counts, findings, waiting, waitingWritten })

@@ -15,11 +15,23 @@ import { lmdbStore } from '../../src/stores/lmdb.ts'
 import { lmdbTools } from '../../src/stores/lmdb-tools.ts'
 import { SeededRandom } from '../support/seeded-random.ts'
 import { body, collect, target, waitingTexts } from './store-contract.ts'
-import { compileStore, startStore } from './store-process.ts'
+import {
+  anyFlip,
+  anyPage,
+  type Base,
+  type Damage,
+  isFault,
+  LANES,
+  linesOf,
+  makePacked,
+  makeUsed,
+  outcomesOf,
+  PAGE,
+} from './store-damages.ts'
+import { compileStore } from './store-process.ts'
 
-const PAGE = 4096
 const SEED = Number(process.env['DAMAGE_SEED'] ?? Date.now() % 1_000_000)
-/** Bits flipped in each of four parts of a page. */
+/** How many times as much damage is done as usual. */
 const FLIPS = Number(process.env['DAMAGE_FLIPS'] ?? 1)
 console.log(`DAMAGE_SEED=${SEED}`)
 
@@ -183,91 +195,53 @@ describe('a damaged record', () => {
 
 describe('a file', () => {
   let compiled: string
+  let folder: string
+  let used: Base
+  let packed: Base
+  const random = new SeededRandom(SEED)
   beforeAll(async () => {
     compiled = await compileStore()
+    folder = fs.mkdtempSync(path.join(os.tmpdir(), 'sluicemq-damages-'))
+    used = await makeUsed(folder, random)
+    packed = await makePacked(folder, used)
   })
-  afterAll(() => fs.rmSync(compiled, { recursive: true, force: true }))
+  afterAll(() => {
+    for (const each of [compiled, folder]) fs.rmSync(each, { recursive: true, force: true })
+  })
 
-  // Each damaged copy is opened and read to the end in a process that goes through many, so that a crash is seen as one.
-  const script = (damages: string): string => `
-    const written = new Set(JSON.parse(fs.readFileSync(dir + '/written.json', 'utf8')))
-    const whole = fs.readFileSync(dir + '/whole')
-    for (const damage of ${damages}) {
-      const bytes = damage(Buffer.from(whole))
-      const copy = fs.mkdtempSync(dir + '/copy-')
-      fs.writeFileSync(copy + '/sluicemq.mdb', bytes)
-      let told = 0
-      const store = lmdbStore({ dir: copy, clock: systemClock, onEvent: () => { told++ } })
-      let outcome = 'whole'
-      try {
-        await store.open()
-        let count = 0
-        const see = (text) => { count++; if (!written.has(text)) say('WRONG ' + text.slice(0, 80)) }
-        for (const name of ['q/work', 's/a', 's/b']) {
-          for (let from = 1; ; ) {
-            const chunk = await store.read(store.lane(name), from)
-            if (!chunk) break
-            for (let i = 0; i < chunk.count; i++) if (!chunk.isSettled(i)) see(name + ' ' + chunk.message(i).toString())
-            from = chunk.firstSeq + chunk.count
-          }
-        }
-        for await (const { session, subscriptions } of store.sessions()) see(JSON.stringify([session, subscriptions]))
-        for await (const { topic, message } of store.retained()) see(topic + ' ' + message.toString())
-        if (count !== written.size) outcome = told > 0 ? 'told' : 'LESS'
-      } catch (error) {
-        outcome = error.code?.startsWith('store_') ? 'refused' : 'ODD ' + String(error.stack).replace(/\\s+/g, ' ')
-      }
-      await store.close().catch(() => {})
-      fs.rmSync(copy, { recursive: true })
-      say(outcome)
-    }
-    say('done')`
-
-  async function prepare(): Promise<number> {
-    await fill()
-    const store = await open()
-    const written: string[] = []
-    for (const name of ['q/work', 's/a', 's/b'])
-      for (const [, text] of await waitingTexts(store, store.lane(name))) written.push(`${name} ${text}`)
-    for (const { session, subscriptions } of await collect(store.sessions()))
-      written.push(JSON.stringify([session, subscriptions]))
-    for (const { topic, message } of await collect(store.retained())) written.push(`${topic} ${message}`)
-    await close(store)
-    // Packed, so that every page of the file is in use.
-    await lmdbTools.compact(dir)
-    const whole = fs.readFileSync(file)
-    fs.writeFileSync(path.join(dir, 'whole'), whole)
-    fs.writeFileSync(path.join(dir, 'written.json'), JSON.stringify(written))
-    return Math.ceil(whole.length / PAGE)
-  }
-
-  async function outcomes(damages: string): Promise<string[]> {
-    const child = startStore(compiled, path.join(dir, 'own'), `const dir = ${JSON.stringify(dir)}\n${script(damages)}`)
-    const code = await child.ended
-    const last = child.lines.slice(-3).join(', ')
-    expect(child.lines.at(-1), `the process ended early (${code}), after ${child.lines.length}: ${last}`).toBe('done')
-    return child.lines.slice(0, -1)
+  const times = <T>(count: number, make: () => T): T[] => Array.from({ length: count * FLIPS }, make)
+  const all = async (base: Base, damages: Damage[]): Promise<string[]> => {
+    const outcomes = await outcomesOf(compiled, folder, base, damages)
+    expect(outcomes.length).toBe(damages.length)
+    expect(outcomes.filter(isFault)).toEqual([])
+    return outcomes.map(({ outcome }) => outcome)
   }
 
   it(
-    'with a bit flipped in any page serves only what was written, and says what is missing',
+    'with a bit flipped anywhere serves only what was written, says what is missing, and can be written to',
     async () => {
-      const pages = await prepare()
-      const random = new SeededRandom(SEED)
-      const flips: number[][] = []
-      // The first page bytes are LMDB's own: its head, and the pointers of the tree.
-      for (let page = 0; page < pages; page++)
-        for (const from of [0, 24, 200, 1500])
-          for (let n = 0; n < FLIPS; n++) flips.push([page * PAGE + from + random.int(0, 100), random.int(0, 7)])
-      const all = await outcomes(
-        `${JSON.stringify(flips)}.map(([at, bit]) => (b) => { if (at < b.length) b[at] ^= 1 << bit; return b })`,
+      const inUsed = await all(
+        used,
+        times(60, () => anyFlip(random, used)),
       )
-      expect(all.length).toBe(flips.length)
-      const odd = all
-        .map((outcome, i) => [outcome, flips[i]])
-        .filter(([o]) => !['whole', 'told', 'refused'].includes(String(o)))
-      expect(odd).toEqual([])
-      expect(all.filter((outcome) => outcome === 'told').length).toBeGreaterThan(0)
+      const inPacked = await all(
+        packed,
+        times(40, () => anyFlip(random, packed)),
+      )
+      expect(new Set([...inUsed, ...inPacked])).toEqual(new Set(['whole', 'told', 'refused']))
+    },
+    60_000 * FLIPS,
+  )
+
+  it(
+    'with a page that is empty, another one, or of an earlier time does so too',
+    async () => {
+      // A page of an earlier time fits where the same records lay in it: they are served as they were then.
+      const outcomes = await all(
+        used,
+        times(30, () => anyPage(random, used)),
+      )
+      expect(outcomes).toContain('refused')
     },
     60_000 * FLIPS,
   )
@@ -275,17 +249,129 @@ describe('a file', () => {
   it(
     'cut off at any page boundary is refused, or told',
     async () => {
-      const pages = await prepare()
-      const all = await outcomes(`[...Array(${pages}).keys()].map((pages) => (b) => b.subarray(0, pages * 4096))`)
-      expect(all.length).toBe(pages)
-      // Of nothing a new store is made: a file is created before it is written.
-      expect(all[0]).toBe('LESS')
-      expect(all.slice(1).filter((outcome) => !['told', 'refused', 'whole'].includes(outcome))).toEqual([])
-      expect(all.slice(1).filter((outcome) => outcome === 'refused').length).toBeGreaterThan(0)
+      const cuts = times(15, (): Damage => ({ is: 'cut', page: random.int(1, used.pages - 1) }))
+      expect((await all(used, [...cuts, { is: 'cut', page: 2 }])).at(-1)).toBe('refused')
     },
     60_000 * FLIPS,
   )
+
+  const put = (base: Base): void => fs.copyFileSync(path.join(folder, base.name), file)
+  const served = async (): Promise<string[]> => {
+    const store = await open()
+    const lines = await linesOf(store, LANES)
+    await close(store)
+    return lines
+  }
+
+  it.each([
+    ['its number', 0],
+    ['what it is', 24],
+    ['the size of its pages', 48],
+    ['the root', 136],
+    ['the page of the root', -1],
+    ['the last page', 148],
+    ['the transaction', 152],
+    ['the transaction by much', 158],
+  ])('whose newer head, or what it names, is damaged goes on from the other, and tells: %s', async (_what, at) => {
+    put(used)
+    const head = newerHead(file)
+    const root = Number(fs.readFileSync(file).readBigUInt64LE(head + 136))
+    damage(at < 0 ? root * PAGE : head + at, 1)
+    expect((await served()).sort()).toEqual(writtenIn(used))
+    expect(events).toEqual([{ type: 'damaged', record: 'the file: what the last commit wrote; it may be missing' }])
+    // Mended for good.
+    events = []
+    expect((await served()).sort()).toEqual(writtenIn(used))
+    expect(events).toEqual([])
+  })
+
+  it('whose older head is damaged is whole, and told', async () => {
+    put(used)
+    damage(PAGE - newerHead(file) + 24, 1)
+    expect((await served()).sort()).toEqual(writtenIn(used))
+    expect(events).toHaveLength(1)
+  })
+
+  it.each([
+    ['names a page that is used', 8],
+    ['names a page beyond the end', 12],
+    ['says it has more than it has', 1],
+  ])(
+    'whose list of free pages %s is used without it, whole, and gets back its space by compaction',
+    async (_what, at) => {
+      put(used)
+      const bytes = fs.readFileSync(file)
+      const root = Number(bytes.readBigUInt64LE(newerHead(file) + 88))
+      const leaf = root * PAGE
+      // Behind head and key of a node lie the number of pages and their numbers.
+      const counts = [...new Array(bytes.readUInt16LE(leaf + 20) >>> 1).keys()].map(
+        (i) => leaf + 24 + bytes.readUInt16LE(leaf + 24 + 2 * i) + 16,
+      )
+      const count = counts.find((each) => bytes.readBigUInt64LE(each) > 0n)!
+      if (at === 8) bytes.writeBigUInt64LE(BigInt(root), count + at)
+      else bytes[count + at]! ^= 0x40
+      fs.writeFileSync(file, bytes)
+      expect((await served()).sort()).toEqual(writtenIn(used))
+      expect(events).toHaveLength(1)
+      expect(events[0]).toMatchObject({ record: expect.stringMatching(/free .*its free space is lost until/) })
+      events = []
+      expect((await served()).sort()).toEqual(writtenIn(used))
+      expect(events).toEqual([])
+      const { before, after } = await lmdbTools.compact(dir)
+      expect(after).toBeLessThan(before)
+      expect((await served()).sort()).toEqual(writtenIn(used))
+    },
+  )
+
+  it('both of whose heads are damaged is refused', async () => {
+    put(used)
+    damage(24, 1)
+    damage(PAGE + 24, 1)
+    await expect(open()).rejects.toMatchObject({ code: 'store_corrupt' })
+  })
+
+  it('with one head only, of the time before anything was written, is refused and not begun anew', async () => {
+    put(packed)
+    const bytes = fs.readFileSync(file)
+    const empty = emptyHead()
+    for (const slot of [0, 1]) {
+      const copy = Buffer.from(bytes)
+      copy.set(empty.subarray(slot * PAGE, slot * PAGE + PAGE), slot * PAGE)
+      copy[(1 - slot) * PAGE + 24]! ^= 1
+      fs.writeFileSync(file, copy)
+      await expect(open()).rejects.toMatchObject({ code: 'store_corrupt' })
+    }
+  })
+
+  function damage(at: number, mask: number): void {
+    const bytes = fs.readFileSync(file)
+    bytes[at]! ^= mask
+    fs.writeFileSync(file, bytes)
+  }
+
+  const writtenIn = (base: Base): string[] =>
+    (JSON.parse(fs.readFileSync(path.join(folder, `${base.name}.json`), 'utf8')) as string[]).sort()
+
+  /** The heads of a file into which nothing was written yet. */
+  function emptyHead(): Buffer {
+    const heads = Buffer.from(fs.readFileSync(path.join(folder, packed.name)).subarray(0, 2 * PAGE))
+    for (const slot of [0, 1]) {
+      for (const tree of [48, 96]) {
+        heads.fill(0, slot * PAGE + tree + 6, slot * PAGE + tree + 40)
+        heads.fill(0xff, slot * PAGE + tree + 40, slot * PAGE + tree + 48)
+      }
+      heads.writeBigUInt64LE(1n, slot * PAGE + 144)
+      heads.writeBigUInt64LE(0n, slot * PAGE + 152)
+    }
+    return heads
+  }
 })
+
+/** Where the newer of the two heads begins. */
+function newerHead(file: string): number {
+  const bytes = fs.readFileSync(file)
+  return bytes.readBigUInt64LE(152) > bytes.readBigUInt64LE(PAGE + 152) ? 0 : PAGE
+}
 
 describe('the space of a store', () => {
   it(

@@ -98,6 +98,8 @@ export interface Engine {
   lookAt?(from: Buffer): LookedAt | null
   /** All parts were looked at when it was opened. */
   readonly wholeAtOpen?: boolean
+  /** What was damaged when it was opened, in words, and has been mended. */
+  readonly mended?: readonly string[]
   /** What there is of it on disk, and how much of that holds nothing. */
   space?(): { bytes: number; freeBytes: number }
   /** Bytes the file system has left for us. */

@@ -23,6 +23,7 @@ export async function prepare(
   state: State,
   compact: EmbeddedOptions['compact'],
 ): Promise<{ empty: boolean; doomed: number[] }> {
+  for (const record of disk.mended ?? []) state.onEvent({ type: 'damaged', record })
   const migrated = await migrate(disk)
   if (migrated !== null) state.onEvent({ type: 'migrated', ...migrated })
   else if (compact !== undefined) await compactIfWorthIt(disk, state, compact)

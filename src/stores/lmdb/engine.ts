@@ -33,6 +33,7 @@ export class LmdbEngine implements Engine {
   #db: Database | null = null
   #claim: Claim | null = null
   wholeAtOpen = true
+  mended: readonly string[] = []
   /** The file, read past LMDB. */
   #looking: number | null = null
   /** Number of the last group given to LMDB, and of the last known to be applied. */
@@ -59,7 +60,7 @@ export class LmdbEngine implements Engine {
       if (fresh && options.mustExist) throw new SluiceError('store_unavailable', `There is no store: ${this.#file}.`)
       fs.mkdirSync(this.#dir, { recursive: true })
       this.#claim = claim(this.#file)
-      if (!fresh) checkFile(this.#file, PAGE_BYTES)
+      if (!fresh) this.mended = checkFile(this.#file, PAGE_BYTES)
       this.#begin()
       this.wholeAtOpen = this.bytesOnDisk() <= LEAVES_MAX * PAGE_BYTES
       if (fresh) syncDirectory(this.#dir)

@@ -1,79 +1,106 @@
 /**
- * A look at the data file before LMDB maps it. LMDB trusts its file: a truncated one would end the process with SIGBUS instead of
- * an error, so what is missing at the end is filled up with nothing and a root page that says nothing is refused.
+ * A look at the data file before LMDB maps it. LMDB trusts its file: a pointer that leads nowhere would end the process instead
+ * of giving an error, and a list of free pages with one too many would have it write over what is stored.
  *
- *     page 0 and page 1, at 24: magic u32, version u32, …, at 48 the tree of what is free, at 96 that of what is stored:
- *     u32 page size (in the first), u16 flags, u16 depth, four u64 counts, u64 root; at 144 last page u64, at 152 transaction u64 (LMDB 1.0 format 2, little-endian)
+ * What is stored has to be whole, or the file is refused. What only helps to find or to write it is mended: of two heads one is
+ * enough, with what was before the last commit, and without the list of free pages only their space is lost.
  */
 import fs from 'node:fs'
 import path from 'node:path'
 import { SluiceError } from '../../errors.ts'
-import { structuralFault, type Tree } from './structure.ts'
+import { before, type Head, namesItsRoots, readHeads, withoutFreePages } from './head.ts'
+import { NO_PAGE, walk } from './structure.ts'
 
-const MAGIC = 0xbeefc0de
-const FORMAT = 2
-const META_BYTES = 168
-/** LMDB may leave its last pages unwritten when nothing uses them; more than this is not that. */
-const MISSING_BYTES_MAX = 64 * 1024 * 1024
+/** More than the fields of a head. */
+const HEAD_READ = 256
+/** Another process that has the file open may write meanwhile. */
+const TRIES_MAX = 5
 
-export interface Meta {
-  pageBytes: number
-  /** Of what is free, and of what is stored. */
-  trees: [Tree, Tree]
-  lastPage: bigint
-  transaction: bigint
-}
+/** What a look at the file showed. */
+type Seen =
+  | { readonly is: 'refused'; readonly why: string }
+  | { readonly is: 'usable'; readonly head: Head; readonly headLost: boolean; readonly freeFault: string | null }
 
-/** @throws SluiceError store_corrupt when the file is not, or no longer, what LMDB wrote. */
-export function checkFile(file: string, pageBytes: number): void {
-  const fd = fs.openSync(file, 'r')
+/**
+ * Mends what can be mended; returns what that was, in words.
+ * @throws SluiceError store_corrupt when the file is not, or no longer, what LMDB wrote.
+ */
+export function checkFile(file: string, pageBytes: number): string[] {
+  const fd = fs.openSync(file, 'r+')
   try {
-    const size = fs.fstatSync(fd).size
     // Created and never written, say by a crash in between: LMDB begins it anew.
-    if (size === 0) return
-    const first = readMeta(fd, 0)
-    const second = readMeta(fd, first?.pageBytes ?? pageBytes)
-    if (first === null || second === null) throw damaged(file, 'it does not begin as a data file does')
-    const latest = first.transaction > second.transaction ? first : second
-    const missing = Number(latest.lastPage + 1n) * first.pageBytes - size
-    if (missing > MISSING_BYTES_MAX) throw damaged(file, `${missing} bytes are missing at its end`)
-    // Appended, not truncated to length: a process that has the file open may be making it longer at this moment.
-    if (missing > 0) fs.appendFileSync(file, Buffer.alloc(missing))
-    if (first.pageBytes !== pageBytes || second.pageBytes !== pageBytes)
-      throw damaged(file, 'its pages have another size')
-    const fault = structuralFault(fd, pageBytes, Number(latest.lastPage), latest.transaction, latest.trees)
-    if (fault !== null) throw damaged(file, fault)
+    if (fs.fstatSync(fd).size === 0) return []
+    for (let tries = 0; tries < TRIES_MAX; tries++) {
+      const read = (): Buffer => Buffer.concat(headBytes(fd, pageBytes))
+      const heads = read()
+      const seen = look(fd, pageBytes)
+      const isWell = seen.is === 'usable' && !seen.headLost && seen.freeFault === null
+      // What changed meanwhile was no fault.
+      if (!isWell && !heads.equals(read())) continue
+      if (seen.is === 'refused') throw damaged(file, seen.why)
+      const told = isWell ? [] : mend(fd, pageBytes, seen)
+      fillUp(file, fd, pageBytes, seen.head)
+      return told
+    }
+    // Somebody writes into it all the time: that will be told as such.
+    return []
   } finally {
     fs.closeSync(fd)
   }
 }
 
-/** The newer of the two meta pages; null: one is none. */
-export function newestMeta(fd: number, pageBytes: number): Meta | null {
-  const first = readMeta(fd, 0)
-  const second = readMeta(fd, pageBytes)
-  if (first === null || second === null) return null
-  return first.transaction > second.transaction ? first : second
+/**
+ * The newest head by which everything that is stored is found: a transaction writes only into pages that the head before does not
+ * need, so what is damaged of the last one is whole in the one before.
+ */
+function look(fd: number, pageBytes: number): Seen {
+  const heads = readHeads(fd, pageBytes)
+  const newestFirst = heads
+    .filter((head) => head !== null)
+    .sort((a, b) => (a.transaction < b.transaction ? 1 : a.transaction > b.transaction ? -1 : 0))
+  let why = 'it does not begin as a data file does'
+  for (const head of newestFirst) {
+    const headLost = heads.includes(null) || head !== newestFirst[0]
+    // Nothing is in it: a step back to there would lose all, not what came last.
+    if (headLost && head.trees[1].root === NO_PAGE) continue
+    if (!namesItsRoots(fd, pageBytes, head)) continue
+    const limits = { fd, pageBytes, lastPage: Number(head.lastPage), transaction: head.transaction }
+    const { stored, free } = walk(limits, head.trees)
+    if (stored === null) return { is: 'usable', head, headLost, freeFault: free }
+    if (head === newestFirst[0]) why = stored
+  }
+  return { is: 'refused', why }
 }
 
-function readMeta(fd: number, at: number): Meta | null {
-  const bytes = Buffer.alloc(META_BYTES)
-  if (fs.readSync(fd, bytes, 0, META_BYTES, at) < META_BYTES) return null
-  if (bytes.readUInt32LE(24) !== MAGIC || (bytes.readUInt32LE(28) & 0xffff) !== FORMAT) return null
-  return {
-    pageBytes: bytes.readUInt32LE(48),
-    trees: [treeAt(bytes, 48), treeAt(bytes, 96)],
-    lastPage: bytes.readBigUInt64LE(144),
-    transaction: bytes.readBigUInt64LE(152),
-  }
+function headBytes(fd: number, pageBytes: number): Buffer[] {
+  const heads = [Buffer.alloc(HEAD_READ), Buffer.alloc(HEAD_READ)]
+  for (const [slot, bytes] of heads.entries()) fs.readSync(fd, bytes, 0, HEAD_READ, slot * pageBytes)
+  return heads
 }
 
-function treeAt(bytes: Buffer, at: number): Tree {
-  return {
-    root: bytes.readBigUInt64LE(at + 40),
-    depth: bytes.readUInt16LE(at + 6),
-    flags: bytes.readUInt16LE(at + 4),
+function mend(fd: number, pageBytes: number, { head, headLost, freeFault }: Extract<Seen, { is: 'usable' }>): string[] {
+  const told: string[] = []
+  let bytes = head.bytes
+  if (freeFault !== null) {
+    bytes = withoutFreePages(head)
+    fs.writeSync(fd, bytes, 0, bytes.length, head.slot * pageBytes)
+    told.push(`the file: ${freeFault}; its free space is lost until it is compacted`)
   }
+  if (headLost) {
+    const other = before(head, bytes)
+    fs.writeSync(fd, other, 0, other.length, (1 - head.slot) * pageBytes)
+    told.push('the file: what the last commit wrote; it may be missing')
+  }
+  fs.fsyncSync(fd)
+  return told
+}
+
+/** A page that is missing at the end and used by nothing would end the process by SIGBUS if it were looked at. */
+function fillUp(file: string, fd: number, pageBytes: number, { lastPage }: Head): void {
+  const { size } = fs.fstatSync(fd)
+  const missing = (Number(lastPage) + 1) * pageBytes - size
+  // Appended, not set to a length: a process that has the file open may be making it longer at this moment.
+  if (missing > 0) fs.appendFileSync(file, Buffer.alloc(missing))
 }
 
 export function damaged(file: string, why: string, cause?: unknown): SluiceError {
