@@ -1,13 +1,14 @@
 /**
  * What a work queue costs when little and when much waits in it:
  *
- *     node --expose-gc dist/bench/queue-depth.js [--messages 10000000] [--store lmdb|memory] [--rounds 600] [--dir DIR]
+ *     node --expose-gc dist/bench/queue-depth.js [--messages 10000000] [--store lmdb|memory|redis] [--rounds 600] [--dir DIR]
  *
  * Two queues, each with a store of its own: an empty one and one in which so many messages wait. Enqueues and leases with
  * their acknowledgements are measured in batches of 1,000 that are committed one after the other, on the two in turn, so that
  * a disk that is busy with others is so for both. Wall time is the median of the batches, CPU time (all threads) the mean.
  * Memory is looked at after each quarter of the filling, with all garbage collected: own memory, without the pages of the data
- * file, which the kernel takes back when it needs them.
+ * file, which the kernel takes back when it needs them. Over Redis each queue has a server of its own (appendfsync always, on the
+ * disk of DIR), and memory and CPU time are those of this process.
  *
  * Prints a verdict for each target of issue 7, then one JSON line; the exit code is 1 when one is missed. With ten million
  * messages about two minutes and 1 GB of disk.
@@ -17,12 +18,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { systemClock } from '../src/base/clock.ts'
+import { systemRandom } from '../src/base/random.ts'
 import type { WorkQueue } from '../src/queue/queue.ts'
 import { Queues } from '../src/queue/queues.ts'
 import { encodeMessage, NO_EXPIRY } from '../src/router/message.ts'
+import { messageCodec } from '../src/router/message-codec.ts'
 import type { LaneTarget, Store } from '../src/store.ts'
 import { lmdbStore } from '../src/stores/lmdb.ts'
 import { memoryStore } from '../src/stores/memory.ts'
+import { redisStore } from '../src/stores/redis.ts'
+import { type RedisServer, startRedisServer } from './peers/redis-server.ts'
 
 const { values } = parseArgs({
   options: {
@@ -60,11 +65,21 @@ interface Figures {
   readonly wallMicroseconds: number[]
 }
 
+const servers: RedisServer[] = []
 const dir = mkdtempSync(join(values.dir, 'sluicemq-depth-'))
+
+async function makeStore(name: string): Promise<Store> {
+  if (values.store === 'memory') return memoryStore({ clock: systemClock })
+  if (values.store !== 'redis') return lmdbStore({ dir: join(dir, name), clock: systemClock })
+  const server = await startRedisServer(dir, { appendfsync: 'always', nodes: 1 }, undefined)
+  servers.push(server)
+  const redis = { url: `redis://127.0.0.1:${server.port}` }
+  return redisStore({ redis, clock: systemClock, random: systemRandom, codec: messageCodec })
+}
 
 async function makeBed(name: string): Promise<Bed> {
   const clock = systemClock
-  const store: Store = values.store === 'memory' ? memoryStore({ clock }) : lmdbStore({ dir: join(dir, name), clock })
+  const store = await makeStore(name)
   await store.open()
   const queues = new Queues({ store, clock, names: ['work'] })
   await queues.open()
@@ -191,6 +206,7 @@ try {
     await store.close()
   }
 } finally {
+  for (const server of servers) await server.stop()
   rmSync(dir, { recursive: true })
 }
 process.exitCode = missed ? 1 : 0

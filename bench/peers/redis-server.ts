@@ -6,14 +6,18 @@ import type { RunningBroker, StartOptions } from './peer.ts'
 
 export const redisVersion = (): Promise<string | null> => programVersion('redis-server', ['--version'], /v=(\S+)/)
 
-interface RedisServer {
+export interface RedisServer {
   readonly port: number
   readonly pid: number
   stop(): Promise<void>
 }
 
 /** @param core CPU core to run on; undefined: wherever the system likes */
-async function startRedisServer(dataRoot: string, need: RedisNeed, core: number | undefined): Promise<RedisServer> {
+export async function startRedisServer(
+  dataRoot: string,
+  need: RedisNeed,
+  core: number | undefined,
+): Promise<RedisServer> {
   const port = await freePort()
   const disk = need.appendfsync === 'no' ? ['--appendonly', 'no'] : ['--appendonly', 'yes', '--appendfsync', 'always']
   const command = async (directory: string) => ({

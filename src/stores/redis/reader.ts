@@ -158,16 +158,20 @@ export class Reader {
       fresh.push(chunk)
       part = null
     }
+    // Before it no chunk in memory lies: asked once for many entries.
+    let freeUntil = 0
     for (let i = 0; i < entries.length; i += 3) {
       const seq = Number(entries[i]!.toString('latin1'))
-      const held = lane.holding(seq)
+      const held = seq < freeUntil ? undefined : lane.holding(seq)
       if (held !== undefined) {
         close()
         if (all.at(-1) !== held) all.push(held)
         continue
       }
-      // A chunk in memory may lie in the hole before this entry: no two chunks hold the same number.
-      if (part !== null && (seq > part.endSeq + HOLE_MAX || lane.nextHeld(part.endSeq) < seq)) close()
+      // One may lie in the hole before this entry: no two chunks hold the same number.
+      if (part !== null && (seq > part.endSeq + HOLE_MAX || (seq >= freeUntil && lane.nextHeld(part.endSeq) < seq)))
+        close()
+      if (seq >= freeUntil) freeUntil = lane.nextHeld(seq)
       part ??= new Stretch(seq)
       part.add(seq, entries[i + 1]!, entries[i + 2]!, bodies)
     }

@@ -14,16 +14,16 @@ local function laneKey(name)
   if string.sub(name, 1, 2) == 'q/' then return P .. 'queue:' .. string.sub(name, 3) end
   return P .. 'lane:' .. name
 end
--- Bytes of the body, and the id of the shared body or ''.
+-- Bytes of the body, the id of the shared body or '', and what of the body stands in a field of its own.
 local function measure(fields)
   local value = fields[2]
   local kind, _, extra = unpackBytes('>I1I4I4', value)
   if extra == 4294967295 then extra = 0 end
   local rest = #value - 9 - extra
-  if kind == 0 then return rest, '' end
-  if kind == 1 then return unpackBytes('>I4', value, 10 + extra), string.sub(value, 14 + extra) end
-  for i = 3, #fields, 2 do if fields[i] == 'payload' then return rest + #fields[i + 1], '' end end
-  return rest, ''
+  if kind == 0 then return rest, '', '' end
+  if kind == 1 then return unpackBytes('>I4', value, 10 + extra), string.sub(value, 14 + extra), '' end
+  for i = #fields - 1, 3, -2 do if fields[i] == 'payload' then return rest + #fields[i + 1], '', fields[i + 1] end end
+  return rest, '', ''
 end
 local function letGo(id)
   local key = P .. 'body:' .. id
@@ -288,26 +288,32 @@ if call('EXISTS', key) == 0 then return {'0', {}, {}, {}, 1, 0, '0'} end
 local info = call('XINFO', 'STREAM', key)
 local last = '0'
 for i = 1, #info, 2 do if info[i] == 'last-generated-id' then last = string.sub(info[i + 1], 3) end end
-local marked = call('EXISTS', P .. 'marks:' .. ARGV[2]) == 1
+local marksKey = P .. 'marks:' .. ARGV[2]
 local entries, marks, bodies, known, bytes = {}, {}, {}, {}, 0
+-- A lease has one mark for all it holds: mostly there are few, and asking for each entry would cost more than the entry.
+local marked, markOf = call('HLEN', marksKey), nil
+if marked > 0 and marked <= wanted then
+  markOf = {}
+  local all = call('HGETALL', marksKey)
+  for i = 1, #all, 2 do markOf[all[i]] = all[i + 1] end
+end
 local start, page, complete = '0-' .. from, math.min(wanted, 16), 0
 while #entries < wanted * 3 and bytes < bytesMax do
   local found = call('XRANGE', key, start, '+', 'COUNT', page)
   for _, each in ipairs(found) do
     local seq, fields = string.sub(each[1], 3), each[2]
-    local size, ref = measure(fields)
+    local size, ref, payload = measure(fields)
     if ref ~= '' and not known[ref] then
       known[ref] = true
       bodies[#bodies + 1] = ref
       bodies[#bodies + 1] = call('HGET', P .. 'body:' .. ref, 'b') or ''
     end
-    local payload = ''
-    for i = 3, #fields, 2 do if fields[i] == 'payload' then payload = fields[i + 1] end end
     entries[#entries + 1] = seq
     entries[#entries + 1] = fields[2]
     entries[#entries + 1] = payload
-    if marked then
-      local mark = call('HGET', P .. 'marks:' .. ARGV[2], seq)
+    if marked > 0 then
+      local mark = markOf and markOf[seq]
+      if not markOf then mark = call('HGET', marksKey, seq) end
       if mark then
         marks[#marks + 1] = seq
         marks[#marks + 1] = mark
