@@ -4,7 +4,7 @@ import type { Chunk, Lane, Store } from '../store.ts'
 /** Message bytes held ahead of the cursor, per queue; the last chunk taken may go beyond. */
 export const READ_AHEAD_BYTES_MAX = 1024 * 1024
 /** Chunks held ahead of the cursor, per queue. */
-export const READ_AHEAD_CHUNKS_MAX = 256
+export const READ_AHEAD_CHUNKS_MAX = 1024
 
 /**
  * A cursor over the waiting entries of a lane, in order. What is committed while the queue has caught up is taken

@@ -18,6 +18,7 @@ import {
 } from './keys.ts'
 import type { EmbeddedLane, LaneLoader } from './lane.ts'
 import type { Segment } from './segment.ts'
+import { entriesIn, keysIn } from './slices.ts'
 import type { State } from './state.ts'
 
 /** A read that has to go to disk also loads what follows, up to these limits. */
@@ -26,7 +27,6 @@ const READ_AHEAD_BYTES = 128 * 1024
 
 const LANE_HEADER = 12
 const NO_LANE = Buffer.alloc(LANE_HEADER)
-const INFINITE = Number.MAX_SAFE_INTEGER
 
 export class ChunkReader implements LaneLoader {
   readonly #state: State
@@ -53,18 +53,20 @@ export class ChunkReader implements LaneLoader {
     lane.id = readUint48(record, 0)
     lane.seq = readUint48(record, 6)
     const chunks = laneRange(table.chunk, lane.id)
-    for (const key of engine.keys(chunks.start, chunks.end, INFINITE)) {
+    for (const key of keysIn(engine, chunks)) {
       lane.waitingEntries += chunkKeyCount(key)
       lane.waitingTotal += chunkKeyBytes(key)
       lane.seq = Math.max(lane.seq, keySeq(key) + chunkKeyCount(key))
     }
     const settled = laneRange(table.settled, lane.id)
-    for (const { value } of engine.entries(settled.start, settled.end, INFINITE)) {
+    for (const { key, value } of entriesIn(engine, settled)) {
       lane.waitingEntries -= settledCount(value)
       lane.waitingTotal -= settledBytes(value)
+      lane.settledEnd = keySeq(key) + 1
     }
     const marks = laneRange(table.mark, lane.id)
-    lane.mayHaveMarks = engine.keys(marks.start, marks.end, 1).length > 0
+    const lastMark = engine.lastKey(marks.start, marks.end)
+    if (lastMark !== undefined) lane.marksEnd = keySeq(lastMark) + 1
   }
 
   /** All marks of the lane, those not committed yet included, in order of seq. */
@@ -72,8 +74,7 @@ export class ChunkReader implements LaneLoader {
     lane.load()
     const found = new Map<number, Buffer | null>()
     const range = laneRange(table.mark, lane.id)
-    for (const { key, value } of this.#state.engine.entries(range.start, range.end, INFINITE))
-      found.set(keySeq(key), value)
+    for (const { key, value } of entriesIn(this.#state.engine, range)) found.set(keySeq(key), value)
     for (const group of this.#state.groups()) {
       for (const [seq, bytes] of group.marks.get(lane) ?? []) found.set(seq, bytes)
     }
@@ -166,11 +167,11 @@ export class ChunkReader implements LaneLoader {
       return evicted
     }
     const chunk = this.#decode(lane, key, gapFrom) ?? unreadable(lane, key, gapFrom)
-    const settled = engine.get(seqKey(table.settled, lane.id, firstSeq))
+    const settled = firstSeq < lane.settledEnd ? engine.get(seqKey(table.settled, lane.id, firstSeq)) : undefined
     if (settled !== undefined && chunk.unsettled > 0) {
       chunk.restoreSettled(settledBits(settled), settledCount(settled), settledBytes(settled))
     }
-    if (lane.mayHaveMarks) chunk.marks = this.#marksOf(lane, chunk)
+    if (firstSeq < lane.marksEnd) chunk.marks = this.#marksOf(lane, chunk)
     lane.resident.add(chunk)
     cache.add(chunk)
     return chunk
@@ -206,7 +207,7 @@ export class ChunkReader implements LaneLoader {
     const marks = new Map<number, Buffer>()
     const start = seqKey(table.mark, lane.id, chunk.firstSeq)
     const end = seqKey(table.mark, lane.id, Math.min(chunk.endSeq, MAX_SEQ))
-    for (const { key, value } of this.#state.engine.entries(start, end, INFINITE)) {
+    for (const { key, value } of entriesIn(this.#state.engine, { start, end })) {
       marks.set(keySeq(key) - chunk.firstSeq, value)
     }
     for (const group of this.#state.groups()) {

@@ -106,6 +106,7 @@ export class GroupWriter {
       if (chunk.state === 'gone' || chunk.state === 'removing' || chunk.lane.dropped) continue
       if (chunk.unsettled > 0) {
         chunk.hasSettledRecord = true
+        chunk.lane.settledEnd = Math.max(chunk.lane.settledEnd, chunk.firstSeq + 1)
         chunk.pins++
         group.settledWritten.push(chunk)
         batch.put(seqKey(table.settled, chunk.lane.id, chunk.firstSeq), encodeSettled(chunk))

@@ -5,7 +5,7 @@ import { ChunkIndex } from './chunk-index.ts'
 import { EvictedChunks } from './evicted-chunks.ts'
 
 export interface LaneLoader {
-  /** Fills in `id`, `seq`, `waitingEntries`, `waitingTotal` and `mayHaveMarks` from disk. */
+  /** Fills in `id`, `seq`, `waitingEntries`, `waitingTotal`, `settledEnd` and `marksEnd` from disk. */
   loadLane(lane: EmbeddedLane): void
 }
 
@@ -21,7 +21,10 @@ export class EmbeddedLane implements Lane {
   seq = 1
   waitingEntries = 0
   waitingTotal = 0
-  mayHaveMarks = false
+  /** Chunks that begin here or later have no settlement record. */
+  settledEnd = 0
+  /** Entries from here on have no mark. */
+  marksEnd = 0
   /** The chunk of the open group. */
   open: StoredChunk | null = null
   /** The chunk in which an entry was last settled. */

@@ -13,11 +13,10 @@ import { corrupt, settledCount } from './formats.ts'
 import { encodeCount, waitingKey } from './group-writer.ts'
 import { chunkKeyCount, isBare, keyId, nameEnd, sessionKind, type Table, table, tableRange } from './keys.ts'
 import { encodeSession, encodeSubscription } from './records.ts'
+import { entriesIn, keysIn } from './slices.ts'
 
 /** From the format of that number to the next. Entries come in the order of their keys. */
 const steps: Readonly<Record<number, (disk: Engine) => Iterable<Entry>>> = { 1: sealRecords }
-
-const SLICE = 1000
 
 export interface Migrated {
   readonly from: number
@@ -44,16 +43,9 @@ export async function migrate(disk: Engine): Promise<Migrated | null> {
   return { from, to: FORMAT_VERSION, keptAs }
 }
 
-/** Everything, in order, a slice at a time. */
-export function* allEntries(disk: Engine): Generator<Entry> {
-  let start = Buffer.from([table.internal])
-  for (;;) {
-    const slice = disk.entries(start, Buffer.from([0xff]), SLICE)
-    const last = slice.at(-1)
-    if (last === undefined) return
-    yield* slice
-    start = Buffer.concat([last.key, Buffer.from([0])])
-  }
+/** Everything, in order. */
+export function allEntries(disk: Engine): Generator<Entry> {
+  return entriesIn(disk, { start: Buffer.from([table.internal]), end: Buffer.from([0xff]) })
 }
 
 function* sealRecords(disk: Engine): Generator<Entry> {
@@ -93,8 +85,7 @@ function parse(value: Buffer): unknown {
 function countWaiting(disk: Engine): number {
   const range = (of: Table) => tableRange(of)
   const doomed = new Set<number>()
-  for (const key of disk.keys(range(table.doomed).start, range(table.doomed).end, Number.MAX_SAFE_INTEGER))
-    doomed.add(keyId(key))
+  for (const key of keysIn(disk, range(table.doomed))) doomed.add(keyId(key))
   let waiting = 0
   for (const { key, value } of allEntries(disk)) {
     if (key[0] === table.chunk && !doomed.has(keyId(key))) waiting += chunkKeyCount(key)

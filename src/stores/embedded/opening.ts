@@ -5,6 +5,7 @@ import { FORMAT_VERSION, formatKey, formatValue, readFormat } from './format-ver
 import { idsKey, waitingKey } from './group-writer.ts'
 import { isBare, keyId, readUint48, table, tableRange } from './keys.ts'
 import { allEntries, migrate } from './migrations.ts'
+import { keysIn } from './slices.ts'
 import type { EmbeddedOptions, State } from './state.ts'
 
 /**
@@ -41,7 +42,7 @@ export async function prepare(
   const waiting = engine.get(waitingKey)
   if (waiting !== undefined) state.waiting = state.waitingGiven = readUint48(waiting, 0)
   const doomed = tableRange(table.doomed)
-  return { empty, doomed: engine.keys(doomed.start, doomed.end, Number.MAX_SAFE_INTEGER).map(keyId) }
+  return { empty, doomed: Array.from(keysIn(engine, doomed), keyId) }
 }
 
 type Compact = NonNullable<EmbeddedOptions['compact']>

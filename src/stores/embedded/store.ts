@@ -21,6 +21,7 @@ import { inspect, type StoreInspection } from './inspect.ts'
 import { nameRange, table } from './keys.ts'
 import { EmbeddedLane } from './lane.ts'
 import { prepare } from './opening.ts'
+import { entriesIn } from './slices.ts'
 import { type EmbeddedOptions, State } from './state.ts'
 import { Sweeper } from './sweeper.ts'
 import { Tables } from './tables.ts'
@@ -105,7 +106,7 @@ export class EmbeddedStore implements Store {
   laneNames(prefix: string): string[] {
     const range = nameRange(table.lane, prefix)
     const names: string[] = []
-    for (const { value } of this.#engine.entries(range.start, range.end, Number.MAX_SAFE_INTEGER)) {
+    for (const { value } of entriesIn(this.#engine, range)) {
       const name = laneRecordName(value)
       if (name.startsWith(prefix) && !this.#state.droppedNames.has(name)) names.push(name)
     }
@@ -203,7 +204,7 @@ export class EmbeddedStore implements Store {
     if (lane.dropped) return
     const chunk = this.#reader.holding(lane, seq)
     if (chunk === undefined || chunk.isSettled(seq - chunk.firstSeq)) return
-    lane.mayHaveMarks = true
+    lane.marksEnd = Math.max(lane.marksEnd, seq + 1)
     this.#state.open.setMark(lane, seq, bytes)
     if (bytes === null) chunk.marks?.delete(seq - chunk.firstSeq)
     else {

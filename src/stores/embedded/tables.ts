@@ -32,6 +32,7 @@ import {
   encodeSubscription,
   encodeWill,
 } from './records.ts'
+import { entriesIn } from './slices.ts'
 import type { State } from './state.ts'
 
 const SLICE = 512
@@ -163,7 +164,7 @@ export class Tables {
   meta(prefix: string): Map<string, unknown> {
     const range = nameRange(table.meta, prefix)
     const values = new Map<string, Buffer | null>()
-    for (const { key, value } of this.#state.engine.entries(range.start, range.end, INFINITE)) {
+    for (const { key, value } of entriesIn(this.#state.engine, range)) {
       values.set(key.toString('latin1'), value)
     }
     for (const group of this.#state.groups()) {
