@@ -67,6 +67,13 @@ function counter(client: RawClient): { count: number } {
   return seen
 }
 
+/** Messages that the broker has dropped so far, for whatever reason. */
+async function dropped(): Promise<number> {
+  const text = await (await fetch(`${broker.http}/metrics`)).text()
+  const lines = text.split('\n').filter((line) => /drop/.test(line) && !line.startsWith('#'))
+  return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
+}
+
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 test('aedes#30 aedes#33: a reader frozen under full-speed publishing slows nobody and memory stays within its cap', async () => {
@@ -103,19 +110,21 @@ test('aedes#30 aedes#33: a reader frozen under full-speed publishing slows nobod
   const frozenBeside: number[] = []
   const restingBytes = broker.residentBytes()
   let highestBytes = 0
-  for (let round = 0; round < 3; round++) {
+  for (let round = 0; round < 5; round++) {
     alone.push(await compare())
     const frozen = await open(`frozen-${round}`)
     await frozen.subscribe(beside!.topic)
     frozen.freeze()
+    // Until it holds all it may, it costs a copy of each message; from then on nothing.
+    for (const before = await dropped(); (await dropped()) === before; ) await compare()
     frozenBeside.push(await compare())
     highestBytes = Math.max(highestBytes, broker.residentBytes())
     frozen.reset()
     await frozen.closed
   }
-  const middle = (list: number[]) => list.toSorted((a, b) => a - b)[1]!
+  const middle = (list: number[]) => list.toSorted((a, b) => a - b)[2]!
   const story = JSON.stringify({ alone, frozenBeside, restingBytes, highestBytes })
-  // Stock Aedes stops here; a broker that shares nothing between connections pays for one more copy at most.
+  // Stock Aedes stops here; a broker that shares nothing between connections does not notice.
   expect(middle(frozenBeside), story).toBeGreaterThan(middle(alone) * 0.8)
   expect(highestBytes - restingBytes, story).toBeLessThan(outboundBytesMax + 120 * mebibyte)
   await Promise.all([beside, apart].flatMap((pair) => [pair!.reader.disconnect(), pair!.publisher.disconnect()]))
@@ -132,11 +141,6 @@ test('aedes#33: what a frozen reader does not get is dropped, counted and shown 
     if (!publisher.send(frame)) await publisher.drained()
   }
   await publisher.ping()
-  const dropped = async () => {
-    const text = await (await fetch(`${broker.http}/metrics`)).text()
-    const lines = text.split('\n').filter((line) => /drop/.test(line) && !line.startsWith('#'))
-    return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
-  }
   await expect.poll(dropped, { timeout: 15_000, interval: 200 }).toBeGreaterThan(messages / 4)
   frozen.reset()
   await publisher.disconnect()

@@ -60,6 +60,9 @@ function startBroker({ nodes = 1, redisUrl, store = 'lmdb' }: KillOptions, rando
   return BrokerProcess.start({ config, store, readyTimeoutMs: 60_000 })
 }
 
+/** Messages that a run is about at least. */
+const ACKNOWLEDGED_MIN = 600
+
 /** How often a SUBSCRIBE may be refused before it is a fault. */
 const REFUSED_MAX = 25
 
@@ -92,9 +95,15 @@ class KillRun {
       await this.round()
       if (round < this.options.rounds) await this.checkRetained(false)
     }
+    // Rounds may be as short as the seed will have it: the account has to be about something.
+    await this.until('enough is acknowledged', () => this.acknowledgements > ACKNOWLEDGED_MIN)
     await this.drain()
     await this.checkRetained(true)
     return this.ledger.account()
+  }
+
+  private get acknowledgements(): number {
+    return this.cast.publishers.reduce((sum, publisher) => sum + publisher.acknowledgements, 0)
   }
 
   /** Lets everything run, with broken connections, for a random while; kills; starts again. */

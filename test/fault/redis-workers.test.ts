@@ -18,5 +18,5 @@ test.skipIf(!hasRedis)(
     expect(account.acknowledged, told).toBeGreaterThan(100)
     expect(account.deadLettered, told).toBeGreaterThan(0)
   },
-  60_000 + rounds * 10_000,
+  180_000 + rounds * 10_000,
 )

@@ -106,6 +106,10 @@ async function run(
       for (const broker of brokers) if (!broker.running) await broker.start()
       report(`round ${round}: ${victim}; ${acknowledgedSoFar()} acknowledged, ${holdings.done.size} done`)
     }
+    await until('a message was refused for good', async () => {
+      for (const broker of brokers) if (!broker.running) await broker.start()
+      return (await call<Record<string, number>>(any(), `/queues/${QUEUE}.dead`))['ready']! > 0
+    })
     clearInterval(pacing)
     for (const device of devices) device.producing = false
     for (const worker of workers) worker.calm = true
@@ -169,13 +173,13 @@ function pause(ms: number): Promise<void> {
 }
 
 async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const end = Date.now() + 30_000
+  const end = Date.now() + 60_000
   for (let troubled = ''; ; await pause(50)) {
     try {
       if (await holds()) return
     } catch (error) {
       troubled = ` (${(error as Error).message})`
     }
-    if (Date.now() > end) throw new Error(`not within half a minute: ${what}${troubled}`)
+    if (Date.now() > end) throw new Error(`not within a minute: ${what}${troubled}`)
   }
 }
