@@ -37,6 +37,8 @@ import { tellWorker } from './connection/worker-topics.ts'
 import type { Door } from './door.ts'
 import { RedisDoor } from './doors/redis.ts'
 import { Doors } from './doorway/doors.ts'
+import { KeeperWatch } from './nodes/keeper-watch.ts'
+import type { Nodes } from './nodes/nodes.ts'
 import { keepQueues, type QueueKeeping } from './nodes/queue-keeping.ts'
 import type { MemberQueue } from './queue/member-queue.ts'
 import { Queues } from './queue/queues.ts'
@@ -89,6 +91,8 @@ export interface Built {
   readonly queues: Queues
   readonly rules: RuleBook
   readonly events: Events
+  /** Whether queues are kept; null: before the start, and where there is one node, which keeps them itself. */
+  keeperWatch(): KeeperWatch | null
 }
 
 /** What a broker is made of, apart from itself. */
@@ -97,6 +101,8 @@ export interface Prepared {
   readonly queues: Queues
   readonly rules: RuleBook
   readonly events: Events
+  /** See `Built`. */
+  keeperWatch(): KeeperWatch | null
 }
 
 export function build(options: BuildOptions): Built {
@@ -156,6 +162,7 @@ export function prepare(options: BuildOptions): Prepared {
   const authenticationMethods = new Map(methods.map((method) => [method.name, method]))
   const drops = new Drops(events, counters, clock)
   let keeping: QueueKeeping | null = null
+  let keeperWatch: KeeperWatch | null = null
   const findQueue = (name: string): MemberQueue | undefined =>
     keeping === null ? queues.find(name) : keeping.find(name)
   const workerHeard = async (id: string, heartbeat: Heartbeat): Promise<WorkerCommand> =>
@@ -207,6 +214,7 @@ export function prepare(options: BuildOptions): Prepared {
       } else {
         keeping = keepQueues({ core, nodes: core.nodes, queues, rules, drops, kept: () => doors?.start() })
         await keeping.start()
+        keeperWatch = watchKeeper(core.nodes, keeping, clock, config)
       }
       reports.push(...selfReports(core, queues))
       for (const report of reports) report.start()
@@ -215,6 +223,7 @@ export function prepare(options: BuildOptions): Prepared {
       core.storeRoom.stop()
       for (const report of reports) report.stop()
       drops.stop()
+      keeperWatch?.stop()
       keeping?.stop()
       await doors?.stop()
       // What moves messages from one lane to another is over before another node keeps the lanes.
@@ -227,7 +236,20 @@ export function prepare(options: BuildOptions): Prepared {
       await store.close()
     },
   }
-  return { parts, queues, rules, events }
+  return { parts, queues, rules, events, keeperWatch: () => keeperWatch }
+}
+
+function watchKeeper(nodes: Nodes, keeping: QueueKeeping, clock: Clock, { nodes: { timeoutMs } }: Config): KeeperWatch {
+  const watch = new KeeperWatch({
+    cluster: nodes.cluster,
+    clock,
+    leaderAddress: () => nodes.leaderAddress,
+    serves: () => keeping.serves,
+    // A leader that died passes for alive for `timeoutMs`; another leads within half of that.
+    patienceMs: 2 * timeoutMs,
+  })
+  watch.start()
+  return watch
 }
 
 function makeStore(config: Config, clock: Clock, random: Random, events: Events): Store {
@@ -365,6 +387,11 @@ export interface Sluice {
   readonly broker: Broker
   readonly queues: Queues
   readonly rules: RuleBook
+  /**
+   * Resolves when requests about work queues can be answered, too: by another node, where that one keeps them. Where none does for
+   * 2 × `nodes.timeoutMs`, it resolves all the same, and `/health/ready` says so.
+   */
+  readonly ready: Promise<void>
   /** Reads certificate files again, when there are any. */
   reload(): void
   /** Takes no new clients, tells those connected, finishes what is under way, closes the store. */
@@ -383,7 +410,7 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
   const events = deps.events ?? new Events()
   const logger = deps.logger ?? createLog({ ...config.log, level: 'silent' }).logger
   const own = makeStore(config, systemClock, systemRandom, events)
-  const { broker, queues, rules } = build({ config, events, store: deps.store?.(own) ?? own })
+  const { broker, queues, rules, keeperWatch } = build({ config, events, store: deps.store?.(own) ?? own })
   const accept: Accept = (stream) => void broker.accept(stream)
   const tls = makeTls(config, events, accept)
   await broker.listen()
@@ -394,12 +421,18 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
   const app = createAdminServer({
     config,
     rules: () => [...rules].map(({ rule }) => rule.config as Config['bridge'][number]),
-    readiness: () => (stopping ? { ready: false, reason: 'stopping' } : health()),
+    readiness: () => {
+      if (stopping) return { ready: false, reason: 'stopping' }
+      const watch = keeperWatch()
+      const found = health()
+      if (!found.ready || watch === null || watch.trouble === null) return found
+      return watch.looking ? { ready: false, reason: watch.trouble } : { ready: true, degraded: watch.trouble }
+    },
     registry,
     log: logger,
   })
   const { nodes } = broker.core
-  if (nodes !== null) forwardToKeeper(app, () => nodes.keeperAddress)
+  if (nodes !== null) forwardToKeeper(app, () => keeperWatch()?.address)
   await app.register(apiRoutes, { core: broker.core, queues, rules })
   const { host, limits } = config
   const tcp = tcpListener({ host, port: config.mqttPort, backlog: limits.listenBacklog }, accept)
@@ -436,7 +469,8 @@ export async function startSluice(config: Config, deps: StartDeps = {}): Promise
       await close()
     }
     const addresses = { mqtt, ...(mqtts && { mqtts }), http, ws: `ws://${authority}/mqtt` }
-    return { addresses, broker, queues, rules, reload: () => tls?.reload(), stop }
+    const ready = keeperWatch()?.settled ?? Promise.resolve()
+    return { addresses, broker, queues, rules, ready, reload: () => tls?.reload(), stop }
   } catch (error) {
     await close()
     throw error

@@ -15,6 +15,8 @@ interface Address {
 /** A broker that serves. */
 export interface Running {
   readonly addresses: { readonly mqtt: Address; readonly http: Address; readonly mqtts?: Address }
+  /** Resolves when everything is served, or that took too long; absent: it is. */
+  readonly ready?: Promise<void>
   /** Reads again what can be read again without a restart. */
   reload?(): void
   /** Takes no new clients, lets what is under way finish, closes the store. */
@@ -92,10 +94,6 @@ async function serve(
     process.err(failureText(error, config))
     return exitCodeOf(error)
   }
-  process.out(`${readyLine(running.addresses)}\n`)
-  const next = nextStep(config, running.addresses.http)
-  if (next !== null) log.logger.info(next)
-
   // Nothing can be acknowledged any more: a supervisor's restart opens the store anew.
   events.on('storeBroken', () => {
     log.flush()
@@ -103,6 +101,10 @@ async function serve(
   })
   // Without files to read again, SIGHUP keeps its meaning: the terminal is gone.
   const offReload = running.addresses.mqtts && process.onReload?.(() => running.reload?.())
+  await Promise.race([running.ready, signals.first])
+  process.out(`${readyLine(running.addresses)}\n`)
+  const next = nextStep(config, running.addresses.http)
+  if (next !== null) log.logger.info(next)
   await signals.first
   offReload?.()
   const cancel = (process.clock ?? systemClock).after(config.limits.shutdownMs + stopGraceMs, () => {

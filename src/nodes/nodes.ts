@@ -95,8 +95,8 @@ export class Nodes implements ClusterListener, SharedWatcher {
     return this.#remotes.get(nodeId)
   }
 
-  /** Base URL of the node that keeps the queues; null: this one does; undefined: nobody known does. */
-  get keeperAddress(): string | null | undefined {
+  /** Base URL of the node that leads; null: this one does; undefined: nobody known does. */
+  get leaderAddress(): string | null | undefined {
     const { leads, leader, others } = this.#c.cluster
     if (leads) return null
     return (leader === null ? undefined : others.get(leader)?.address) || undefined

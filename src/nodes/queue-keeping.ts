@@ -34,6 +34,7 @@ export class QueueKeeping {
   readonly #reader: InboxReader
   readonly #inbox: Inbox
   #keeps = false
+  #serves = false
   #shared = false
 
   constructor(context: QueueKeepingContext) {
@@ -44,6 +45,11 @@ export class QueueKeeping {
 
   get keeps(): boolean {
     return this.#keeps
+  }
+
+  /** It keeps the queues, and has read them. */
+  get serves(): boolean {
+    return this.#serves
   }
 
   /** Serves queues from now on, here or through the keeper. */
@@ -68,6 +74,7 @@ export class QueueKeeping {
     await this.#c.queues.open()
     this.#c.queues.control.measure()
     this.#link()
+    this.#serves = true
     this.#c.kept()
     await this.#reader.open()
   }
@@ -118,7 +125,7 @@ export function keepQueues({ core, nodes, queues, rules, drops, kept }: KeepQueu
     failed: (error) => events.emit('internalError', { where: 'the inbox of the queues', error }),
   })
   nodes.onAsked = (kind, body) =>
-    kind === QUEUE_QUESTION && keeping.keeps
+    kind === QUEUE_QUESTION && keeping.serves
       ? answerQueueQuestion(queues, body)
       : Promise.reject(new SluiceError('node_gone', 'this node does not keep the queues'))
   nodes.onJoined = () => keeping.share()

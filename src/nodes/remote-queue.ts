@@ -22,6 +22,8 @@ type Call =
   | { readonly do: 'nack'; readonly queue: string; readonly entries: readonly NackEntry[] }
   | { readonly do: 'heard'; readonly id: string; readonly heartbeat: Heartbeat }
   | { readonly do: 'extend'; readonly queue: string; readonly entries: readonly ExtendEntry[] }
+  /** Whether the node keeps the queues: that it answers says so. */
+  | { readonly do: 'look' }
 
 /** The question under which nodes ask the one that keeps the queues. */
 export const QUEUE_QUESTION = 'queue'
@@ -67,6 +69,12 @@ export class RemoteQueue implements MemberQueue {
   }
 }
 
+/** Resolves when that node keeps the queues. Rejects with `node_gone` when it does not, or does not answer. */
+export async function askWhetherKept(cluster: Pick<Cluster, 'request'>, nodeId: string): Promise<void> {
+  const call: Call = { do: 'look' }
+  await cluster.request(nodeId, QUEUE_QUESTION, call)
+}
+
 /** A worker's heartbeat, told to the node that keeps the queues; resolves with what the worker is to do. */
 export async function askHeard(cluster: Cluster, id: string, heartbeat: Heartbeat): Promise<WorkerCommand> {
   return (await askKeeper(cluster, { do: 'heard', id, heartbeat })) as WorkerCommand
@@ -82,6 +90,7 @@ function askKeeper(cluster: Cluster, call: Call): Promise<unknown> {
 /** Answers other nodes, on the one that keeps the queues. */
 export async function answerQueueQuestion(queues: Queues, body: unknown): Promise<unknown> {
   const call = body as Call
+  if (call.do === 'look') return true
   if (call.do === 'heard') return queues.workers.heard(call.id, call.heartbeat)
   const queue = queues.get(call.queue)
   switch (call.do) {

@@ -62,6 +62,9 @@ describe('health', () => {
     expect((await app.inject('/health/live')).json()).toEqual({ status: 'live' })
     const ready = await app.inject('/health/ready')
     expect([ready.statusCode, ready.json()]).toEqual([200, { status: 'ready' }])
+    state = { ready: true, degraded: 'no queues' }
+    const degraded = await app.inject('/health/ready')
+    expect([degraded.statusCode, degraded.json()]).toEqual([200, { status: 'degraded', reason: 'no queues' }])
     state = { ready: false, reason: 'starting' }
     const not = await app.inject('/health/ready')
     expect([not.statusCode, not.json()]).toEqual([503, { status: 'not ready', reason: 'starting' }])

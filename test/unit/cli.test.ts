@@ -119,6 +119,30 @@ describe('start', () => {
     expect(words).toContain('curl -X POST http://127.0.0.1:8080/api/v1/queues/telemetry/pull')
   })
 
+  test('says that it is ready when everything is served; who stops it before does not wait for that', async () => {
+    const process = new FakeProcess()
+    let serve = (): void => {}
+    const slow: StartBroker = async (config) => {
+      const ready = new Promise<void>((resolve) => {
+        serve = resolve
+      })
+      return { ...(await process.start(config, null as never)), ready }
+    }
+    const ended = runProgram(['start'], process, slow)
+    for (let turns = 0; turns < 5; turns++) await new Promise((resolve) => setImmediate(resolve))
+    expect([process.started.length, process.stdout]).toEqual([1, ''])
+    serve()
+    await process.output()
+    expect(process.stdout).toMatch(/^ready mqtt=/)
+    process.signal('SIGTERM')
+    expect(await ended).toBe(0)
+    const again = runProgram(['start'], process, slow)
+    for (let turns = 0; turns < 5; turns++) await new Promise((resolve) => setImmediate(resolve))
+    process.signal('SIGTERM')
+    expect(await again).toBe(0)
+    expect(process.stops).toBe(2)
+  })
+
   test('a second signal exits at once', async () => {
     const process = new FakeProcess()
     const never: StartBroker = async () => ({ addresses, stop: () => new Promise(() => {}) })
