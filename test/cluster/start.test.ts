@@ -1,7 +1,8 @@
 /** A node that starts while no other keeps the work queues: when it says that it is ready. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { BrokerProcess } from '../support/broker-process.ts'
-import { freePort, hasRedis, RedisProcess } from '../support/redis-process.ts'
+import { lastingPort } from '../support/ports.ts'
+import { hasRedis, RedisProcess } from '../support/redis-process.ts'
 
 describe.skipIf(!hasRedis)('a node that starts where the one that led has died', () => {
   let redis: RedisProcess
@@ -16,9 +17,9 @@ describe.skipIf(!hasRedis)('a node that starts where the one that led has died',
     await redis.stop()
   })
 
-  async function start(timeoutMs: number, httpPort = 0): Promise<BrokerProcess> {
+  async function start(timeoutMs: number, httpPort?: number): Promise<BrokerProcess> {
     const config = { nodes: { timeoutMs }, bridge: [{ topicFilter: 't', queue: 'work' }] }
-    const args = ['--redis-url', redis.url, '--http-port', String(httpPort)]
+    const args = ['--redis-url', redis.url, ...(httpPort === undefined ? [] : ['--http-port', String(httpPort)])]
     const broker = await BrokerProcess.start({ config, store: 'redis', args })
     brokers.push(broker)
     return broker
@@ -48,7 +49,7 @@ describe.skipIf(!hasRedis)('a node that starts where the one that led has died',
 
   test('it is ready when requests about queues are answered, and until then /health/ready says what is missing', async () => {
     const end = await deadLeader(4000)
-    const port = await freePort()
+    const port = await lastingPort()
     const http = `http://127.0.0.1:${port}`
     const started = start(4000, port)
     await expect.poll(() => health(http), { interval: 20, timeout: 10_000 }).not.toBeNull()
