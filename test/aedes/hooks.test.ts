@@ -1,5 +1,5 @@
 /** Aedes' documented hooks, events and methods, where its own suite does not look. */
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Client } from '../../src/aedes/client.ts'
 import type { AedesPacket } from '../../src/aedes/packets.ts'
 import type { Persistence } from '../../src/aedes/persistence.ts'
@@ -268,7 +268,7 @@ describe('events', () => {
     await client.publish({ topic: 't', payload: 'x', qos: 1 })
     await client.receive()
     await client.disconnect()
-    await vi.waitFor(() => expect(errors).toContain('clientDisconnect'))
+    await expect.poll(() => errors).toContain('clientDisconnect')
     expect([...new Set(errors)].sort()).toEqual([
       'client',
       'clientDisconnect',

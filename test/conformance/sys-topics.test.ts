@@ -58,7 +58,7 @@ async function awaitValue(client: RawClient, topic: string, wanted: (value: stri
 describe('$SYS', () => {
   let broker: InlineBroker
   beforeAll(async () => {
-    broker = await start({ sys: { intervalSeconds: 1 }, limits: { sessionExpirySecondsMax: 1 } })
+    broker = await start({ sys: { intervalSeconds: 1 }, limits: { sessionExpirySecondsMax: 2 } })
   })
 
   test('a new subscriber gets every topic at once, retained, at QoS 0', async () => {
@@ -66,8 +66,10 @@ describe('$SYS', () => {
     await client.subscribe(['$SYS/broker/#', 2])
     await client.ping()
     const packets = client.takeAll('publish')
-    expect(packets.map((packet) => packet.topic).sort()).toEqual([...sysTopics].sort())
-    for (const packet of packets) expect(packet).toMatchObject({ retain: true, qos: 0 })
+    // The second may have ended meanwhile: what changed comes live then.
+    const atOnce = packets.filter(({ retain }) => retain)
+    expect(atOnce.map((packet) => packet.topic).sort()).toEqual([...sysTopics].sort())
+    for (const packet of packets) expect(packet.qos).toBe(0)
   })
 
   test('the values are those of Mosquitto in name and form', async () => {

@@ -146,7 +146,8 @@ describe('signals', () => {
     const broker = await BrokerProcess.start()
     try {
       const waiting = json(`${broker.http}/api/v1/queues/telemetry/pull`, { waitMs: 20_000 })
-      await sleep(200)
+      const forecast = `${broker.http}/api/v1/queues/telemetry/forecast`
+      await expect.poll(() => json(forecast)).toMatchObject({ body: { measured: { workers: 1 } } })
       const ended = broker.kill('SIGTERM')
       expect(await waiting).toMatchObject({ status: 200, body: { messages: [] } })
       expect(await ended).toEqual({ code: 0, signal: null })

@@ -44,7 +44,7 @@ async function counts(queue: string): Promise<{ ready: number; leased: number; d
 }
 
 async function until(queue: string, wanted: object): Promise<void> {
-  await expect.poll(() => counts(queue), { timeout: 5000, interval: 5 }).toMatchObject(wanted)
+  await expect.poll(() => counts(queue), { interval: 5 }).toMatchObject(wanted)
 }
 
 describe.each([4, 5] as const)('MQTT version %i', (version) => {

@@ -143,6 +143,6 @@ describe.skipIf(!hasRedis)('redis.waitAof', () => {
         )
       })
       .toBe(true)
-    await expect.poll(() => redis.admin.xlen('sluicemq:lane:s/a'), { timeout: 5000 }).toBe(1)
+    await expect.poll(() => redis.admin.xlen('sluicemq:lane:s/a')).toBe(1)
   })
 })

@@ -166,9 +166,7 @@ describe('to the message: sent = delivered + queued + dropped by cause', () => {
     const events: { cause: string; count: number }[] = []
     const off = broker.events.on('messageDropped', (event) => void events.push(event))
     await open({ clientId: 'ending', clean: true })
-    await expect
-      .poll(() => events, { timeout: 3000 })
-      .toContainEqual({ clientId: 'ending', cause: 'session_ended', count: 3 })
+    await expect.poll(() => events).toContainEqual({ clientId: 'ending', cause: 'session_ended', count: 3 })
     off()
   })
 })

@@ -108,7 +108,7 @@ test('messages that a refused commit should have moved are moved again, each onc
   faults.failing = true
   await new Promise((resolve) => setTimeout(resolve, 50))
   faults.heal()
-  await expect.poll(() => inbox.mailbox.waiting, { timeout: 5000 }).toBe(0)
+  await expect.poll(() => inbox.mailbox.waiting).toBe(0)
   const got = await inQueue()
   // What the broken store refused was refused to its publisher too.
   expect(got.filter((payload) => !'bc'.includes(payload))).toEqual(['a', 'd', 'e', 'f'])
@@ -131,7 +131,7 @@ test('every commit of a move may fail: nothing is lost and nothing comes twice',
     await new Promise((resolve) => setImmediate(resolve))
     for (let tries = 0; tries < 100; tries++) if (await commits.done().then(...ok)) break
   }
-  await expect.poll(() => inbox.mailbox.waiting, { timeout: 10_000 }).toBe(0)
+  await expect.poll(() => inbox.mailbox.waiting).toBe(0)
   expect(await inQueue()).toEqual(all)
 })
 

@@ -87,7 +87,7 @@ test('commits that are refused in the middle lose nothing and double nothing', a
     throw new SluiceError('store_unavailable', 'the test broke the store')
   }
   drain.start(store.lane(LANE), [group], member)
-  await expect.poll(() => drain.freeName(LANE), { timeout: 10_000 }).toBe(LANE)
+  await expect.poll(() => drain.freeName(LANE)).toBe(LANE)
   expect(refused).toBeGreaterThan(1)
   expect(await arrived(store)).toEqual(everything)
   expect(store.meta('drain/').size).toBe(0)
@@ -109,7 +109,7 @@ test('a process that dies in the middle leaves the rest to the next one', async 
   await second.open()
   expect(second.lane('s/other').waiting).toBeLessThan(total)
   drainOver(second).resume(() => true)
-  await expect.poll(() => second.meta('drain/').size, { timeout: 5000 }).toBe(0)
+  await expect.poll(() => second.meta('drain/').size).toBe(0)
   expect(await arrived(second)).toEqual(everything)
   await second.close()
 })

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { queueRoutes } from '../../src/admin/routes/queues.ts'
 import { createAdminServer, listenAdmin } from '../../src/admin/server.ts'
-import { systemClock } from '../../src/base/clock.ts'
+import { type Clock, systemClock } from '../../src/base/clock.ts'
 import { defaultConfig } from '../../src/config/schema.ts'
 import { Queues } from '../../src/queue/queues.ts'
 import { defaultQueueSettings, type QueueLimits, type QueueSettings } from '../../src/queue/settings.ts'
@@ -11,6 +11,7 @@ import { memoryStore } from '../../src/stores/memory.ts'
 import { Events } from '../../src/telemetry/events.ts'
 import { createLog } from '../../src/telemetry/log.ts'
 import { createMetrics, type Sample } from '../../src/telemetry/metrics.ts'
+import { lastingPort } from '../support/ports.ts'
 
 /** Queues in memory behind the HTTP server of the broker, without MQTT. */
 export class HttpBench {
@@ -19,16 +20,20 @@ export class HttpBench {
   app: FastifyInstance
   url = ''
 
-  constructor(settings: Record<string, QueueSettings> = { work: fast }, limits: Partial<QueueLimits> = {}) {
-    this.store = memoryStore({ clock: systemClock })
-    this.queues = new Queues({ store: this.store, clock: systemClock, settings, limits })
+  constructor(
+    settings: Record<string, QueueSettings> = { work: fast },
+    limits: Partial<QueueLimits> = {},
+    clock: Clock = systemClock,
+  ) {
+    this.store = memoryStore({ clock })
+    this.queues = new Queues({ store: this.store, clock, settings, limits })
     this.app = this.#server()
   }
 
   async open(): Promise<this> {
     await this.store.open()
     await this.queues.open()
-    await this.#listen(0)
+    await this.#listen(await lastingPort())
     return this
   }
 

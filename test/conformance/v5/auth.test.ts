@@ -41,6 +41,9 @@ const puppet: AuthenticationMethod = {
 const events = new Events()
 let target: { host: string; port: number }
 let strict: { host: string; port: number }
+/** Waits only so long for the end of an exchange. */
+let hasty: { host: string; port: number }
+const HASTY_MS = 500
 let stop: (() => Promise<void>)[] = []
 const clients: RawClient[] = []
 
@@ -49,7 +52,6 @@ async function start(overrides: object) {
   const config = configSchema.parse({
     store: 'memory',
     log: { level: 'silent' },
-    limits: { connectTimeoutMs: 400 },
     authentication: { scram: { users } },
     ...overrides,
   })
@@ -65,6 +67,7 @@ async function start(overrides: object) {
 beforeAll(async () => {
   target = await start({ allowAnonymous: true })
   strict = await start({})
+  hasty = await start({ allowAnonymous: true, limits: { connectTimeoutMs: HASTY_MS } })
 })
 afterEach(() => {
   for (const client of clients.splice(0)) if (!client.isClosed) client.reset()
@@ -83,15 +86,20 @@ const authOf = (code: number, method: string, data?: string | Buffer): Buffer =>
     ...(data === undefined ? {} : { authenticationData: Buffer.from(data as string) }),
   })
 
-async function open(): Promise<RawClient> {
-  const client = await RawClient.open(target)
+async function open(at = target): Promise<RawClient> {
+  const client = await RawClient.open(at)
   clients.push(client)
   return client
 }
 
 /** Sends CONNECT with the method and data; what the broker answers is left to the test. */
-async function connecting(method: string, data: string | Buffer | null, options: object = {}): Promise<RawClient> {
-  const client = await open()
+async function connecting(
+  method: string,
+  data: string | Buffer | null,
+  options: object = {},
+  at = target,
+): Promise<RawClient> {
+  const client = await open(at)
   const authenticationData = data === null ? {} : { authenticationData: Buffer.from(data as string) }
   const properties = { authenticationMethod: method, ...authenticationData }
   client.connect({ version: 5, clientId: `auth-${clients.length}`, properties, ...options }).catch(() => {})
@@ -99,8 +107,8 @@ async function connecting(method: string, data: string | Buffer | null, options:
 }
 
 /** Connected as a user of the puppet. */
-async function puppetUser(name = 'ann'): Promise<RawClient> {
-  const client = await open()
+async function puppetUser(name = 'ann', at = target): Promise<RawClient> {
+  const client = await open(at)
   const properties = { authenticationMethod: 'PUPPET', authenticationData: Buffer.from(`user ${name}`) }
   expect((await client.connect({ version: 5, clientId: `puppet-${name}`, properties })).code).toBe(0)
   return client
@@ -358,14 +366,14 @@ describe('methods', () => {
 
 describe('time', () => {
   test('an exchange that is not finished within limits.connectTimeoutMs ends, however busy the client is', async () => {
-    const client = await connecting('PUPPET', 'continue')
+    const client = await connecting('PUPPET', 'continue', {}, hasty)
     await client.expectNext('auth')
     const beat = setInterval(() => client.send(authOf(CONTINUE, 'PUPPET', 'continue')), 50)
     await client.expectClosed(2000).finally(() => clearInterval(beat))
   })
 
   test('a re-authentication that is not finished in time ends the connection with 0x87', async () => {
-    const client = await puppetUser()
+    const client = await puppetUser('ann', hasty)
     client.send(authOf(RE_AUTHENTICATE, 'PUPPET', 'continue'))
     await client.expectNext('auth')
     expect((await client.expectNext('disconnect')).code).toBe(0x87)
@@ -373,15 +381,15 @@ describe('time', () => {
   })
 
   test('one that is finished lets the connection stand', async () => {
-    const client = await puppetUser()
+    const client = await puppetUser('ann', hasty)
     client.send(authOf(RE_AUTHENTICATE, 'PUPPET', 'user ann'))
     expect((await client.expectNext('auth')).code).toBe(0)
-    await client.expectNothing(600)
+    await client.expectNothing(HASTY_MS + 200)
     await client.ping()
   })
 
   test('a CONNECT that comes byte by byte has limits.connectTimeoutMs for all of it', async () => {
-    const client = await open()
+    const client = await open(hasty)
     client.send(Buffer.from([0x10, 100]))
     const beat = setInterval(() => client.send(Buffer.from([0])), 50)
     await client.expectClosed(2500).finally(() => clearInterval(beat))

@@ -59,8 +59,11 @@ describe('session', () => {
       await client.subscribe(['expires', 1])
       await client.disconnect()
     }
+    const left = performance.now()
     await leave()
-    expect(await present('expires')).toBe(true)
+    const there = await present('expires')
+    // On a machine that took a second for it there is nothing to see.
+    expect(there || performance.now() - left >= 1_000).toBe(true)
     await subject.hangUp()
     await leave()
     await new Promise((resolve) => setTimeout(resolve, 1_050))
