@@ -211,7 +211,7 @@ describe.skipIf(!hasRedis)('the door of a queue', () => {
       for (const [id] of await readFrom(w, STREAM, 1)) done += await w.xack(STREAM, 'workers', id)
       return done
     }
-    await expect.poll(work, { timeout: 5000 }).toBe(1)
+    await expect.poll(work).toBe(1)
     await put(node, 'jobs', 48, 0, 'x'.repeat(1_000_000))
     await expect.poll(() => redis.admin.xlen(STREAM), { timeout: 10_000 }).toBeGreaterThan(30)
     await new Promise((resolve) => setTimeout(resolve, 300))
@@ -223,19 +223,19 @@ describe.skipIf(!hasRedis)('the door of a queue', () => {
     const troubles: string[] = []
     const node = await startWith()
     node.events.on('doorTroubled', ({ where }) => troubles.push(where))
-    await expect.poll(() => redis.admin.exists(STREAM), { timeout: 5000 }).toBe(1)
+    await expect.poll(() => redis.admin.exists(STREAM)).toBe(1)
     await redis.admin.set(STREAM, 'no stream')
-    await expect.poll(() => troubles, { timeout: 5000 }).toEqual(['the door of queue jobs'])
+    await expect.poll(() => troubles).toEqual(['the door of queue jobs'])
     await node.rules.apply('more', { topicFilter: 'more/+', queue: 'more' })
     await put(node, 'jobs', 3)
     await put(node, 'more', 3)
     const w = worker()
-    await expect.poll(() => readFrom(w, 'sluicemq:work:more'), { timeout: 5000 }).not.toEqual([])
+    await expect.poll(() => readFrom(w, 'sluicemq:work:more')).not.toEqual([])
     // Other workers get what would have gone out.
-    const [delivery] = await node.queues.get('jobs').pull(1, 30_000, 5000)
+    const [delivery] = await node.queues.get('jobs').pull(1, 30_000, 10_000)
     expect(delivery!.attempt).toBe(1)
     await redis.admin.del(STREAM)
-    await expect.poll(() => readFrom(w), { timeout: 5000 }).not.toEqual([])
+    await expect.poll(() => readFrom(w)).not.toEqual([])
   })
 
   test('where Redis has no memory left, what could not be laid out is laid out later', async () => {
@@ -261,7 +261,7 @@ describe.skipIf(!hasRedis)('the door of a queue', () => {
         { timeout: 10_000, interval: 10 },
       )
       .toBe(20)
-    await expect.poll(() => node.queues.get('jobs').waiting, { timeout: 5000 }).toBe(0)
+    await expect.poll(() => node.queues.get('jobs').waiting).toBe(0)
   })
 })
 

@@ -114,8 +114,8 @@ describe.skipIf(!hasRedis)('workers that read a Redis Stream', () => {
   }
   const waiting = (): number => node.queues.get('jobs').waiting
   const empty = async (): Promise<void> => {
-    await expect.poll(waiting, { timeout: 5000 }).toBe(0)
-    await expect.poll(() => redis.admin.xlen(STREAM), { timeout: 5000 }).toBe(0)
+    await expect.poll(waiting).toBe(0)
+    await expect.poll(() => redis.admin.xlen(STREAM)).toBe(0)
   }
 
   beforeAll(async () => {
@@ -243,7 +243,7 @@ describe.skipIf(!hasRedis)('workers that read a Redis Stream', () => {
     const w = worker('w')
     await w.one()
     await w.one()
-    await expect.poll(() => node.queues.find('jobs.dead')?.waiting, { timeout: 5000 }).toBe(1)
+    await expect.poll(() => node.queues.find('jobs.dead')?.waiting).toBe(1)
     await empty()
   })
 
@@ -271,7 +271,7 @@ describe.skipIf(!hasRedis)('workers that read a Redis Stream', () => {
       await redis.admin.xclaim(STREAM, 'workers', name, 0, id)
       await new Promise((resolve) => setTimeout(resolve, (leaseMs * 3) / 4))
     }
-    await expect.poll(() => node.queues.find('jobs.dead')?.waiting, { timeout: 5000 }).toBe(1)
+    await expect.poll(() => node.queues.find('jobs.dead')?.waiting).toBe(1)
     await empty()
   })
 
@@ -421,7 +421,7 @@ describe.skipIf(!hasRedis)('workers that read a Redis Stream', () => {
     await publish(10)
     await expect.poll(() => redis.admin.xlen(STREAM)).toBe(10)
     await redis.admin.xtrim(STREAM, 'MAXLEN', 0)
-    await expect.poll(() => redis.admin.xlen(STREAM), { timeout: 5000 }).toBe(10)
+    await expect.poll(() => redis.admin.xlen(STREAM)).toBe(10)
     await redis.admin.xadd(STREAM, '*', 'no', 'message of ours')
     const got = new Set<string>()
     while (got.size < 10) {
@@ -455,9 +455,9 @@ describe.skipIf(!hasRedis)('workers that read a Redis Stream', () => {
     const w = worker('w')
     const { id } = await w.one()
     await node.queues.define('jobs', settingsOf({ leaseMs: 10_000 }))
-    await expect.poll(() => node.queues.get('jobs').ready, { timeout: 5000 }).toBe(4)
+    await expect.poll(() => node.queues.get('jobs').ready).toBe(4)
     expect(await w.ack(id)).toBe(1)
-    await expect.poll(() => redis.admin.exists(STREAM, ANSWERS), { timeout: 5000 }).toBe(0)
+    await expect.poll(() => redis.admin.exists(STREAM, ANSWERS)).toBe(0)
     expect(await redis.admin.sismember('sluicemq:doors', 'jobs')).toBe(0)
     expect(node.queues.doorOf('jobs')).toBeUndefined()
     expect(node.queues.get('jobs').ready).toBe(4)
@@ -523,7 +523,7 @@ describe.skipIf(!hasRedis)('workers that read a Redis Stream', () => {
     nodes.splice(nodes.indexOf(node), 1)
     expect(await w.ack(held[1]!.id)).toBe(1)
     await w.answer(held[2]!.id, 'reject', { reason: 'never' })
-    await expect.poll(() => other.queues.doorOf('jobs')?.place, { timeout: 5000 }).toBe(STREAM)
+    await expect.poll(() => other.queues.doorOf('jobs')?.place).toBe(STREAM)
     node = other
     const again = await w.one()
     expect(again.fields).toMatchObject({ id: held[3]!.fields['id'], attempt: '2' })

@@ -49,7 +49,7 @@ async function until(condition: () => boolean | Promise<boolean>): Promise<void>
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 10))
 }
 
-describe('a fleet against the broker', { timeout: 60_000 }, () => {
+describe('a fleet against the broker', { timeout: 120_000 }, () => {
   it('accounts for every message and command', async () => {
     const { finished } = simulator(
       ...['run', '--url', broker.addresses.mqtt, '--ledger', directory],
@@ -72,7 +72,7 @@ describe('a fleet against the broker', { timeout: 60_000 }, () => {
   })
 
   it('misses nothing acknowledged when the broker is killed with SIGKILL [invariant 1]', {
-    timeout: 60_000,
+    timeout: 120_000,
   }, async () => {
     const profile = builtInProfiles['telemetry']!
     const simulation = new Simulation({
@@ -94,7 +94,7 @@ describe('a fleet against the broker', { timeout: 60_000 }, () => {
       ledgerDir: directory,
       seed: 1,
       connectRate: 500,
-      patienceMs: 8_000,
+      patienceMs: 30_000,
       keepSessions: false,
     })
     await simulation.open()
@@ -133,7 +133,7 @@ describe('a fleet against the broker', { timeout: 60_000 }, () => {
     })
     running.child.kill('SIGKILL')
     await running.finished
-    const { code, stdout } = await account('--drain', '--patience', '5s')
+    const { code, stdout } = await account('--drain', '--patience', '30s')
     const summary = JSON.parse(stdout) as Summary
     expect(summary.telemetry.acknowledged).toBeGreaterThan(200)
     expect(summary).toMatchObject({ missingCount: 0, endedAt: null, telemetry: { missing: 0, unknown: 0 } })
