@@ -15,19 +15,8 @@ import { lmdbStore } from '../../src/stores/lmdb.ts'
 import { lmdbTools } from '../../src/stores/lmdb-tools.ts'
 import { SeededRandom } from '../support/seeded-random.ts'
 import { body, collect, target, waitingTexts } from './store-contract.ts'
-import {
-  anyFlip,
-  anyPage,
-  type Base,
-  type Damage,
-  isFault,
-  LANES,
-  linesOf,
-  makePacked,
-  makeUsed,
-  outcomesOf,
-  PAGE,
-} from './store-damages.ts'
+import { anyFlip, anyPage, type Damage, isFault, outcomesOf } from './store-damage-outcomes.ts'
+import { type Base, LANES, linesOf, makePacked, makeUsed, PAGE, writtenIn } from './store-damages.ts'
 import { compileStore } from './store-process.ts'
 
 const SEED = Number(process.env['DAMAGE_SEED'] ?? Date.now() % 1_000_000)
@@ -277,18 +266,18 @@ describe('a file', () => {
     const head = newerHead(file)
     const root = Number(fs.readFileSync(file).readBigUInt64LE(head + 136))
     damage(at < 0 ? root * PAGE : head + at, 1)
-    expect((await served()).sort()).toEqual(writtenIn(used))
+    expect((await served()).sort()).toEqual(writtenIn(folder, used).written.sort())
     expect(events).toEqual([{ type: 'damaged', record: 'the file: what the last commit wrote; it may be missing' }])
     // Mended for good.
     events = []
-    expect((await served()).sort()).toEqual(writtenIn(used))
+    expect((await served()).sort()).toEqual(writtenIn(folder, used).written.sort())
     expect(events).toEqual([])
   })
 
   it('whose older head is damaged is whole, and told', async () => {
     put(used)
     damage(PAGE - newerHead(file) + 24, 1)
-    expect((await served()).sort()).toEqual(writtenIn(used))
+    expect((await served()).sort()).toEqual(writtenIn(folder, used).written.sort())
     expect(events).toHaveLength(1)
   })
 
@@ -311,15 +300,15 @@ describe('a file', () => {
       if (at === 8) bytes.writeBigUInt64LE(BigInt(root), count + at)
       else bytes[count + at]! ^= 0x40
       fs.writeFileSync(file, bytes)
-      expect((await served()).sort()).toEqual(writtenIn(used))
+      expect((await served()).sort()).toEqual(writtenIn(folder, used).written.sort())
       expect(events).toHaveLength(1)
       expect(events[0]).toMatchObject({ record: expect.stringMatching(/free .*its free space is lost until/) })
       events = []
-      expect((await served()).sort()).toEqual(writtenIn(used))
+      expect((await served()).sort()).toEqual(writtenIn(folder, used).written.sort())
       expect(events).toEqual([])
       const { before, after } = await lmdbTools.compact(dir)
       expect(after).toBeLessThan(before)
-      expect((await served()).sort()).toEqual(writtenIn(used))
+      expect((await served()).sort()).toEqual(writtenIn(folder, used).written.sort())
     },
   )
 
@@ -348,9 +337,6 @@ describe('a file', () => {
     bytes[at]! ^= mask
     fs.writeFileSync(file, bytes)
   }
-
-  const writtenIn = (base: Base): string[] =>
-    (JSON.parse(fs.readFileSync(path.join(folder, `${base.name}.json`), 'utf8')) as string[]).sort()
 
   /** The heads of a file into which nothing was written yet. */
   function emptyHead(): Buffer {

@@ -72,11 +72,12 @@ export class CheckedEngine implements Engine {
     }
   }
 
+  /** Those that are known to be damaged are passed over: what they say of themselves may not be so. */
   lastKey(low: Buffer, high: Buffer): Buffer | undefined {
     for (let below = high; ; ) {
       const key = this.#engine.lastKey(low, below)
       if (key === undefined || below.compare(key) < 0) return undefined
-      if (this.#isKey(key, low)) return key
+      if (this.#isKey(key, low) && !this.isDamaged(key)) return key
       below = before(key)
     }
   }
@@ -84,6 +85,10 @@ export class CheckedEngine implements Engine {
   /** As `entries`, with the seals, which are not looked at yet (`isWhole`). */
   sealedEntries(start: Buffer, end: Buffer, limit: number): Entry[] {
     return this.#engine.entries(start, end, limit)
+  }
+
+  isDamaged(key: Buffer): boolean {
+    return this.#reported.size > 0 && this.#reported.has(key.toString('latin1'))
   }
 
   /** Whether the record is what was written. */

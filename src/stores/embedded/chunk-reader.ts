@@ -3,30 +3,19 @@ import type { PackedBodies } from '../../base/packed-bodies.ts'
 import { StoredChunk } from './chunk.ts'
 import { corrupt, decodeChunk, settledBits, settledBytes, settledCount } from './formats.ts'
 import { describeKey } from './key-names.ts'
-import {
-  chunkKeyBytes,
-  chunkKeyCount,
-  idKey,
-  keySeq,
-  laneRange,
-  MAX_SEQ,
-  nameKey,
-  readUint48,
-  seqKey,
-  table,
-  writeUint48,
-} from './keys.ts'
+import { chunkKeyBytes, chunkKeyCount, idKey, keySeq, laneRange, MAX_SEQ, nameKey, seqKey, table } from './keys.ts'
 import type { EmbeddedLane, LaneLoader } from './lane.ts'
+import { countLane } from './lane-keys.ts'
+import { laneRecordId, laneRecordSeq } from './lane-record.ts'
 import type { Segment } from './segment.ts'
-import { entriesIn, keysIn } from './slices.ts'
+import { entriesIn } from './slices.ts'
 import type { State } from './state.ts'
 
 /** A read that has to go to disk also loads what follows, up to these limits. */
 const READ_AHEAD_CHUNKS = 32
 const READ_AHEAD_BYTES = 128 * 1024
 
-const LANE_HEADER = 12
-const NO_LANE = Buffer.alloc(LANE_HEADER)
+const NOTHING = Buffer.alloc(0)
 
 export class ChunkReader implements LaneLoader {
   readonly #state: State
@@ -37,7 +26,7 @@ export class ChunkReader implements LaneLoader {
 
   /** The lane's number, without counting what is in it; 0 when nothing of it was ever written. */
   laneId(lane: EmbeddedLane): number {
-    return lane.loaded ? lane.id : readUint48(this.#record(lane) ?? NO_LANE, 0)
+    return lane.loaded ? lane.id : laneRecordId(this.#record(lane))
   }
 
   #record(lane: EmbeddedLane): Buffer | undefined {
@@ -50,20 +39,13 @@ export class ChunkReader implements LaneLoader {
     const { engine } = this.#state
     const record = this.#record(lane)
     if (record === undefined) return
-    lane.id = readUint48(record, 0)
-    lane.seq = readUint48(record, 6)
-    const chunks = laneRange(table.chunk, lane.id)
-    for (const key of keysIn(engine, chunks)) {
-      lane.waitingEntries += chunkKeyCount(key)
-      lane.waitingTotal += chunkKeyBytes(key)
-      lane.seq = Math.max(lane.seq, keySeq(key) + chunkKeyCount(key))
-    }
-    const settled = laneRange(table.settled, lane.id)
-    for (const { key, value } of entriesIn(engine, settled)) {
-      lane.waitingEntries -= settledCount(value)
-      lane.waitingTotal -= settledBytes(value)
-      lane.settledEnd = keySeq(key) + 1
-    }
+    lane.id = laneRecordId(record)
+    lane.seq = laneRecordSeq(record)
+    const { entries, bytes, endSeq, settledEnd } = countLane(engine, lane.id)
+    lane.seq = Math.max(lane.seq, endSeq)
+    lane.waitingEntries = entries
+    lane.waitingTotal = bytes
+    lane.settledEnd = settledEnd
     const marks = laneRange(table.mark, lane.id)
     const lastMark = engine.lastKey(marks.start, marks.end)
     if (lastMark !== undefined) lane.marksEnd = keySeq(lastMark) + 1
@@ -139,6 +121,11 @@ export class ChunkReader implements LaneLoader {
       }
       if (first !== null && bytes + chunkKeyBytes(key) > READ_AHEAD_BYTES) break
       const chunk = this.#load(lane, key, Math.min(gapFrom, keySeq(key)))
+      if (chunk === undefined) {
+        if (first !== null) break
+        // Found to be damaged just now: what it stood before is to be seen without it.
+        return this.#loadFrom(lane, from)
+      }
       first ??= chunk
       bytes += chunk.bytes
       gapFrom = chunk.endSeq
@@ -148,17 +135,29 @@ export class ChunkReader implements LaneLoader {
 
   /** The keys of the first chunk that ends after `from` and of some that follow it. */
   #keysFrom(lane: EmbeddedLane, from: number): Buffer[] {
-    const { engine } = this.#state
     const end = idKey(table.chunk, lane.id + 1)
     const at = seqKey(table.chunk, lane.id, from)
     // Mostly a chunk begins just there: the one before it was read last.
-    const [first] = engine.keys(at, end, 1)
+    const [first] = this.#soundKeys(at, end, 1)
     const holding = first !== undefined && keySeq(first) === from ? first : this.#keyHolding(lane, from)
     const wanted = chunksAhead(holding)
-    return holding === first && wanted === 1 ? [holding!] : engine.keys(holding ?? at, end, wanted)
+    return holding === first && wanted === 1 ? [holding!] : this.#soundKeys(holding ?? at, end, wanted)
   }
 
-  #load(lane: EmbeddedLane, key: Buffer, gapFrom: number): StoredChunk {
+  /** Keys of chunks that are not known to be damaged. An answer without any means the end of the range. */
+  #soundKeys(start: Buffer, end: Buffer, limit: number): Buffer[] {
+    const { engine } = this.#state
+    for (let from = start; ; ) {
+      const found = engine.keys(from, end, limit)
+      const last = found.at(-1)
+      const sound = found.filter((key) => !engine.isDamaged?.(key))
+      if (sound.length > 0 || last === undefined) return sound
+      from = Buffer.concat([last, Buffer.alloc(1)])
+    }
+  }
+
+  /** Undefined: it is damaged, and from now on known to be. */
+  #load(lane: EmbeddedLane, key: Buffer, gapFrom: number): StoredChunk | undefined {
     const { engine, cache } = this.#state
     const firstSeq = keySeq(key)
     const evicted = lane.takeEvicted(firstSeq)
@@ -166,8 +165,14 @@ export class ChunkReader implements LaneLoader {
       this.#state.revive(evicted)
       return evicted
     }
-    const chunk = this.#decode(lane, key, gapFrom) ?? unreadable(lane, key, gapFrom)
+    const decoded = this.#decode(lane, key, gapFrom)
     const settled = firstSeq < lane.settledEnd ? engine.get(seqKey(table.settled, lane.id, firstSeq)) : undefined
+    if (decoded === undefined && engine.isDamaged?.(key)) {
+      lane.waitingEntries -= chunkKeyCount(key) - (settled === undefined ? 0 : settledCount(settled))
+      lane.waitingTotal -= chunkKeyBytes(key) - (settled === undefined ? 0 : settledBytes(settled))
+      return undefined
+    }
+    const chunk = decoded ?? unreadable(lane, key, gapFrom)
     if (settled !== undefined && chunk.unsettled > 0) {
       chunk.restoreSettled(settledBits(settled), settledCount(settled), settledBytes(settled))
     }
@@ -223,10 +228,10 @@ export class ChunkReader implements LaneLoader {
   }
 }
 
-/** Stands for a chunk that is damaged: nothing of it waits, so readers go past it. On disk it stays as it is. */
+/** Stands for a chunk whose shared bodies are gone: nothing of it waits, so readers go past it. On disk it stays as it is. */
 function unreadable(lane: EmbeddedLane, key: Buffer, gapFrom: number): StoredChunk {
   const count = chunkKeyCount(key)
-  const messages = new Array<Buffer>(count).fill(NO_LANE.subarray(0, 0))
+  const messages = new Array<Buffer>(count).fill(NOTHING)
   const chunk = StoredChunk.stored(lane, keySeq(key), gapFrom, chunkKeyBytes(key), count, messages, 0, null)
   chunk.restoreSettled(new Array<number>((count + 31) >>> 5).fill(-1), count, chunkKeyBytes(key))
   return chunk
@@ -253,16 +258,6 @@ function resolveRuns(
   }
   return messages
 }
-
-export function encodeLane(lane: EmbeddedLane): Buffer {
-  const value = Buffer.allocUnsafe(LANE_HEADER + Buffer.byteLength(lane.name))
-  writeUint48(value, 0, lane.id)
-  writeUint48(value, 6, lane.seq)
-  value.write(lane.name, LANE_HEADER)
-  return value
-}
-
-export const laneRecordName = (value: Buffer): string => value.toString('utf8', LANE_HEADER)
 
 /** How many chunks to bring in, by the size of the first: neighbours are mostly alike. */
 function chunksAhead(first: Buffer | undefined): number {

@@ -88,6 +88,8 @@ export interface Engine {
   entries(start: Buffer, end: Buffer, limit: number): Entry[]
   /** The greatest key k with low <= k <= high. */
   lastKey(low: Buffer, high: Buffer): Buffer | undefined
+  /** Whether the record under this key is known not to be what was written. */
+  isDamaged?(key: Buffer): boolean
   bytesOnDisk(): number
   /** Lets go of memory that reads have taken. Nothing may be under way and nothing may read meanwhile. */
   relax?(): Promise<void>

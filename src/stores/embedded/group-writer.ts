@@ -5,11 +5,11 @@
 import { Arenas } from './arenas.ts'
 import { SEAL_BYTES, sealAt } from './checksum.ts'
 import type { StoredChunk } from './chunk.ts'
-import { encodeLane } from './chunk-reader.ts'
 import { WriteBatch } from './engine.ts'
 import { chunkBytesMax, encodeChunk, encodeSegment, encodeSettled, segmentBytesMax } from './formats.ts'
 import type { Group } from './group.ts'
 import { chunkKey, idKey, nameKey, seqKey, table, writeUint48 } from './keys.ts'
+import { encodeLane } from './lane-record.ts'
 import { encodeRefs, type Segment } from './segment.ts'
 import type { State } from './state.ts'
 
@@ -50,7 +50,8 @@ export class GroupWriter {
     }
     if (group.waiting !== 0) {
       this.#state.waitingGiven += group.waiting
-      batch.put(waitingKey, encodeCount(this.#state.waitingGiven))
+      // What is damaged may have been counted, or not.
+      batch.put(waitingKey, encodeCount(Math.max(0, this.#state.waitingGiven)))
     }
     return batch
   }

@@ -1,9 +1,9 @@
 /** What is read from the disk when the store opens; everything else is read when it is needed. */
 import { CheckedEngine } from './checked-engine.ts'
+import { readCounters } from './counters.ts'
 import type { Engine } from './engine.ts'
 import { FORMAT_VERSION, formatKey, formatValue, readFormat } from './format-version.ts'
-import { idsKey, waitingKey } from './group-writer.ts'
-import { isBare, keyId, readUint48, table, tableRange } from './keys.ts'
+import { isBare, keyId, table, tableRange } from './keys.ts'
 import { allEntries, migrate } from './migrations.ts'
 import { keysIn } from './slices.ts'
 import type { EmbeddedOptions, State } from './state.ts'
@@ -34,13 +34,7 @@ export async function prepare(
   }
   const empty = readFormat(engine) === null
   if (empty) state.open.write('internal', formatKey, formatValue(FORMAT_VERSION))
-  const ids = engine.get(idsKey)
-  if (ids !== undefined) {
-    state.nextLaneId = readUint48(ids, 0)
-    state.nextSegmentId = readUint48(ids, 6)
-  }
-  const waiting = engine.get(waitingKey)
-  if (waiting !== undefined) state.waiting = state.waitingGiven = readUint48(waiting, 0)
+  readCounters(state)
   const doomed = tableRange(table.doomed)
   return { empty, doomed: Array.from(keysIn(engine, doomed), keyId) }
 }
