@@ -105,9 +105,8 @@ export class EmbeddedStore implements Store {
   }
 
   laneNames(prefix: string): string[] {
-    const range = nameRange(table.lane, prefix)
     const names: string[] = []
-    for (const { value } of entriesIn(this.#engine, range)) {
+    for (const { value } of entriesIn(this.#engine, nameRange(table.lane, prefix))) {
       const name = laneRecordName(value)
       if (name.startsWith(prefix) && !this.#state.droppedNames.has(name)) names.push(name)
     }

@@ -76,15 +76,11 @@ function treeAt(bytes: Buffer, at: number): Tree {
   }
 }
 
-/** Whether the roots it names are of its transaction: each transaction writes at least one of them anew. */
+/** Whether the roots it names are those of its transaction: each of ours writes into the tree of what is stored. */
 export function namesItsRoots(fd: number, pageBytes: number, { trees, transaction }: Head): boolean {
   const [free, stored] = trees.map(({ root }) => transactionOf(fd, pageBytes, root))
   if (transaction === 0n) return free === null && stored === null
-  if (free === undefined || stored === undefined) return false
-  const newest = free === null || (stored !== null && stored > free) ? stored : free
-  if (newest === null) return true
-  // Without a tree of free pages it may be one that was taken out.
-  return newest === transaction || (free === null && newest <= transaction)
+  return stored === transaction && (free === null || (free !== undefined && free <= transaction))
 }
 
 /** The transaction of a page; null: there is no page; undefined: it cannot be a page. */
