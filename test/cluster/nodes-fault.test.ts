@@ -22,6 +22,6 @@ describe.skipIf(!hasRedis)('three processes over one Redis', () => {
       expect(account.violations).toEqual([])
       expect(account.missing).toBe(0)
     },
-    60_000 + rounds * 10_000,
+    180_000 + rounds * 10_000,
   )
 })

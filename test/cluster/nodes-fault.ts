@@ -34,6 +34,9 @@ const leaseMs = 1500
 /** How long a node may take to serve again, once it is left alone. */
 const HEALED_MS = 20_000
 
+/** Messages that a run is about at least, however short its rounds are. */
+const ACKNOWLEDGED_MIN = 100
+
 /** A node that is silent for so long is declared dead, unless the options say otherwise. */
 const NODE_TIMEOUT_MS = 2000
 
@@ -170,6 +173,8 @@ class NodesFault {
       this.#ledger.round = round
       await this.#round(round)
     }
+    const acknowledged = (): number => this.#publishers.reduce((sum, { acknowledgements }) => sum + acknowledgements, 0)
+    await this.#until('the account is about something', () => acknowledged() > ACKNOWLEDGED_MIN)
     await this.#drain()
     for (const what of await unownedKeysAtRest(this.#redis.admin, { queues: ['fault'] })) this.#ledger.violation(what)
     return this.#ledger.account()
@@ -290,7 +295,7 @@ class NodesFault {
       const now = `${arrived()} ${this.#worker.acknowledged}`
       if (now !== last) movedAt = performance.now()
       last = now
-      if (performance.now() - movedAt > 12_000) {
+      if (performance.now() - movedAt > 20_000) {
         await this.#tellWhatStands()
         break
       }
