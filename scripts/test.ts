@@ -197,6 +197,11 @@ async function run({ label, args, leftOut }: Run): Promise<Outcome> {
       failures.push({ name: `${label}${file}`, reason: message })
   }
   if (left > 0) console.log(`${label}${left} scenarios are about one node: test/two-nodes/one-node.json says why`)
+  if (code !== 0 && failures.length === 0)
+    failures.push({
+      name: `${label}vitest`,
+      reason: `ended with ${code}, though no test failed: an error nobody handled, above`,
+    })
   return { passed: report.numPassedTests, failures, skipped, code }
 }
 

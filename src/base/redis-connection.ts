@@ -5,7 +5,31 @@ import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import { latePackage } from './late-package.ts'
 
 /** 10 MB of memory and a tenth of a second that a broker with a store of its own can do without. */
-const ioredis = latePackage<typeof import('ioredis')>('ioredis')
+const load = latePackage<typeof import('ioredis')>('ioredis')
+
+/** What every client of ioredis does with an error, those included that it makes for itself: Sentinels, nodes and channels of a Cluster. */
+interface Emitting {
+  silentEmit: (this: Redis, name: string, ...args: unknown[]) => unknown
+}
+
+let steady = false
+
+/**
+ * ioredis listens for one error of a socket, and TLS may tell two: the alert of a server that refuses our certificate, say, twice.
+ * The second would end the process.
+ */
+function ioredis(): typeof import('ioredis') {
+  const loaded = load()
+  if (steady) return loaded
+  steady = true
+  const every = loaded.Redis.prototype as unknown as Emitting
+  const { silentEmit } = every
+  every.silentEmit = function (name, ...args) {
+    if (name === 'error') this.stream?.on('error', () => {})
+    return silentEmit.call(this, name, ...args)
+  }
+  return loaded
+}
 
 export type RedisClient = Redis | Cluster
 

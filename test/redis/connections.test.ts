@@ -3,7 +3,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
-import type { RedisSettings } from '../../src/base/redis-connection.ts'
+import { connectRedis, type RedisSettings } from '../../src/base/redis-connection.ts'
 import type { RedisStore } from '../../src/stores/redis/store.ts'
 import { openStore } from '../contract/redis-harness.ts'
 import { body, target, waitingTexts } from '../contract/store-contract.ts'
@@ -67,6 +67,31 @@ describe.skipIf(!hasRedis)('a connection to Redis', () => {
     const url = `rediss://localhost:${tlsPort}`
     await works(await open({ url, tls: { caFile: certFile, certFile, keyFile } }))
     await expect(open({ url }, 1000)).rejects.toMatchObject({ code: 'store_unavailable' })
+  })
+
+  it.skipIf(!canMakeCertificates)('outlives a server that it does not trust, when it is closed meanwhile', async () => {
+    const certificates = new Certificates()
+    undo.push(() => certificates.remove())
+    const { certFile, keyFile } = certificates.make('redis')
+    const files = ['--tls-cert-file', certFile, '--tls-key-file', keyFile, '--tls-ca-cert-file', certFile]
+    const tlsPort = await lastingPort()
+    await start(['--tls-port', String(tlsPort), ...files, '--tls-auth-clients', 'yes'])
+    const uncaught: unknown[] = []
+    const note = (error: unknown): void => void uncaught.push(error)
+    // The socket's errors, which nobody else would hear.
+    process.on('uncaughtException', note)
+    undo.push(() => process.off('uncaughtException', note))
+    // It does not know the authority, and hears an alert of the server when it hangs up.
+    const clients = Array.from({ length: 100 }, () => connectRedis({ url: `rediss://localhost:${tlsPort}` }, 'refused'))
+    let refusals = 0
+    for (const client of clients) client.on('error', () => refusals++)
+    for (const client of clients) {
+      await pause(2)
+      client.disconnect()
+    }
+    await expect.poll(() => refusals).toBeGreaterThan(0)
+    await pause(100)
+    expect(uncaught).toEqual([])
   })
 
   it('works in a Cluster, where all keys lie in one slot, for several nodes', async () => {

@@ -226,17 +226,19 @@ export interface DecodedEntry {
   readonly shared: string | null
 }
 
-/** @param bodies the shared bodies that were read with it */
-export function decodeEntry(value: Buffer, payload: Buffer, bodies: ReadonlyMap<string, Buffer>): DecodedEntry {
-  const kind = value[0]!
+/**
+ * @param value the field `m`, and behind it the field `payload` where there is one
+ * @param bodies the shared bodies that were read with it
+ */
+export function decodeEntry(value: Buffer, bodies: ReadonlyMap<string, Buffer>): DecodedEntry {
   const tag = value.readUInt32BE(1)
   const extraBytes = value.readUInt32BE(5)
   const bodyAt = 9 + (extraBytes === NO_EXTRA ? 0 : extraBytes)
   const extra = extraBytes === NO_EXTRA ? null : value.subarray(9, bodyAt)
   const body = value.subarray(bodyAt)
-  if (kind === 1) {
+  if (value[0] === 1) {
     const shared = body.toString('latin1', 4)
     return { tag, extra, message: bodies.get(shared) ?? Buffer.alloc(0), shared }
   }
-  return { tag, extra, message: kind === 2 ? Buffer.concat([body, payload]) : body, shared: null }
+  return { tag, extra, message: body, shared: null }
 }

@@ -125,8 +125,8 @@ export class Reader {
     const asked = await lane.during(() =>
       this.#link.ask(() => this.#link.once('read', keys.lane(lane.name), args), Number.POSITIVE_INFINITY),
     )
-    const reply = asked.answer as [Buffer, Buffer[], Buffer[], Buffer[], number, number, Buffer]
-    const [last, entries, marks, shared, complete, waiting, waitingBytes] = reply
+    const reply = asked.answer as [Buffer, number[], Buffer[], Buffer[], Buffer[], number, number, Buffer]
+    const [last, runs, entries, marks, shared, complete, waiting, waitingBytes] = reply
     // An answer to a group that came with this one, and after it, may have been heard before it.
     if (lane.heard === heard || Number(String(last)) > lane.last) {
       lane.entries = waiting
@@ -138,14 +138,15 @@ export class Reader {
     for (let i = 0; i < shared.length; i += 2) bodies.set(shared[i]!.toString(), shared[i + 1]!)
     const markOf = new Map<number, Buffer>()
     for (let i = 0; i < marks.length; i += 2) markOf.set(Number(marks[i]!.toString()), marks[i + 1]!)
-    const chunks = this.#chunks(lane, entries, bodies)
+    const chunks = this.#chunks(lane, runs, entries, bodies)
     for (const chunk of chunks.fresh) this.#complete(chunk, markOf, asked.writes)
     return { last: Number(last.toString()), chunks: chunks.all, complete: complete === 1 }
   }
 
   #chunks(
     lane: RedisLane,
-    entries: Buffer[],
+    runs: readonly number[],
+    entries: readonly Buffer[],
     bodies: ReadonlyMap<string, Buffer>,
   ): { all: RedisChunk[]; fresh: RedisChunk[] } {
     const all: RedisChunk[] = []
@@ -160,8 +161,13 @@ export class Reader {
     }
     // Before it no chunk in memory lies: asked once for many entries.
     let freeUntil = 0
-    for (let i = 0; i < entries.length; i += 3) {
-      const seq = Number(entries[i]!.toString('latin1'))
+    let run = 0
+    for (let i = 0, ofRun = 0; i < entries.length; i++, ofRun++) {
+      if (ofRun === runs[run + 1]) {
+        run += 2
+        ofRun = 0
+      }
+      const seq = runs[run]! + ofRun
       const held = seq < freeUntil ? undefined : lane.holding(seq)
       if (held !== undefined) {
         close()
@@ -173,7 +179,7 @@ export class Reader {
         close()
       if (seq >= freeUntil) freeUntil = lane.nextHeld(seq)
       part ??= new Stretch(seq)
-      part.add(seq, entries[i + 1]!, entries[i + 2]!, bodies)
+      part.add(seq, entries[i]!, bodies)
     }
     close()
     return { all, fresh }
@@ -215,12 +221,12 @@ class Stretch {
     return this.#firstSeq + this.#messages.length
   }
 
-  add(seq: number, value: Buffer, payload: Buffer, bodies: ReadonlyMap<string, Buffer>): void {
+  add(seq: number, value: Buffer, bodies: ReadonlyMap<string, Buffer>): void {
     while (this.endSeq < seq) {
       this.#holes.push(this.#messages.length)
       this.#push(0, null, EMPTY, null)
     }
-    const { tag, extra, message, shared } = decodeEntry(value, payload, bodies)
+    const { tag, extra, message, shared } = decodeEntry(value, bodies)
     this.#push(tag, extra, message, shared)
   }
 

@@ -277,19 +277,20 @@ return redis.call('HMGET', KEYS[1], 'n', 'r0', 'r1')
 
 /**
  * KEYS lane. ARGV prefix, lane name, from seq, entries wanted at most, bytes after which to stop. Returns the last seq the lane ever
- * gave, then entries [seq, m, payload or ''] and marks [seq, bytes, …] of them, the shared bodies [id, bytes, …],
+ * gave, then the numbers of entries as runs [first seq, how many, …], for each its m with its payload behind it, their marks
+ * [seq, bytes, …], the shared bodies [id, bytes, …],
  * 1 when nothing waits beyond, and entries and bytes that wait in the whole lane.
  */
 export const read = `
 local P = ARGV[1]
 ${entry}
 local key, from, wanted, bytesMax = KEYS[1], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-if call('EXISTS', key) == 0 then return {'0', {}, {}, {}, 1, 0, '0'} end
+if call('EXISTS', key) == 0 then return {'0', {}, {}, {}, {}, 1, 0, '0'} end
 local info = call('XINFO', 'STREAM', key)
 local last = '0'
 for i = 1, #info, 2 do if info[i] == 'last-generated-id' then last = string.sub(info[i + 1], 3) end end
 local marksKey = P .. 'marks:' .. ARGV[2]
-local entries, marks, bodies, known, bytes = {}, {}, {}, {}, 0
+local runs, entries, marks, bodies, known, bytes, expected = {}, {}, {}, {}, {}, 0, -1
 -- A lease has one mark for all it holds: mostly there are few, and asking for each entry would cost more than the entry.
 local marked, markOf = call('HLEN', marksKey), nil
 if marked > 0 and marked <= wanted then
@@ -298,7 +299,7 @@ if marked > 0 and marked <= wanted then
   for i = 1, #all, 2 do markOf[all[i]] = all[i + 1] end
 end
 local start, page, complete = '0-' .. from, math.min(wanted, 16), 0
-while #entries < wanted * 3 and bytes < bytesMax do
+while #entries < wanted and bytes < bytesMax do
   local found = call('XRANGE', key, start, '+', 'COUNT', page)
   for _, each in ipairs(found) do
     local seq, fields = string.sub(each[1], 3), each[2]
@@ -308,9 +309,16 @@ while #entries < wanted * 3 and bytes < bytesMax do
       bodies[#bodies + 1] = ref
       bodies[#bodies + 1] = call('HGET', P .. 'body:' .. ref, 'b') or ''
     end
-    entries[#entries + 1] = seq
-    entries[#entries + 1] = fields[2]
-    entries[#entries + 1] = payload
+    local number = tonumber(seq)
+    if number == expected then
+      runs[#runs] = runs[#runs] + 1
+    else
+      runs[#runs + 1] = number
+      runs[#runs + 1] = 1
+    end
+    expected = number + 1
+    -- One string costs whoever reads it less than two.
+    entries[#entries + 1] = payload == '' and fields[2] or fields[2] .. payload
     if marked > 0 then
       local mark = markOf and markOf[seq]
       if not markOf then mark = call('HGET', marksKey, seq) end
@@ -321,15 +329,15 @@ while #entries < wanted * 3 and bytes < bytesMax do
     end
     bytes = bytes + size
     start = '(0-' .. seq
-    if bytes >= bytesMax or #entries >= wanted * 3 then break end
+    if bytes >= bytesMax or #entries >= wanted then break end
   end
   if #found < page then
-    if bytes < bytesMax and #entries < wanted * 3 then complete = 1 end
+    if bytes < bytesMax and #entries < wanted then complete = 1 end
     break
   end
   page = bytes * 4 < bytesMax and math.min(256, page * 4) or 16
 end
-return {last, entries, marks, bodies, complete, call('XLEN', key), call('HGET', P .. 'lanes', ARGV[2]) or '0'}
+return {last, runs, entries, marks, bodies, complete, call('XLEN', key), call('HGET', P .. 'lanes', ARGV[2]) or '0'}
 `
 
 /** KEYS any. ARGV prefix, lane names … Returns last seq and entries that wait, for each. */
