@@ -197,6 +197,7 @@ export function prepare(options: BuildOptions): Prepared {
     wrap: (stream, peer) => duplexStream(stream, peer, clock),
     restore: async (core) => {
       queues.workers.onTold = (id, command) => tellWorker(core, id, command)
+      queues.control.shortage = () => core.storeRoom.shortageNow()
       await core.storeRoom.start()
       await core.nodes?.start()
       for await (const { topic, message } of store.retained()) core.retained.set(topic, message)

@@ -25,6 +25,7 @@ interface Job {
   perSecond: number
   startedAt: string
   error?: string
+  waitsFor?: string
 }
 
 interface Shown {
@@ -88,8 +89,9 @@ export function purgeQueue(url: string, name: string, process: Port): Promise<nu
 export function listJobs(url: string, process: Port): Promise<number> {
   return speaking(process, async () => {
     const { jobs } = (await callApi(url, 'GET', '/queue-jobs')) as { jobs: Job[] }
-    const rows = jobs.map(({ id, kind, from, to = '', state, count, perSecond, startedAt, error = '' }) => {
-      return [id, kind, from, to, state, `${count}`, perSecond === 0 ? '' : `${perSecond}/s`, startedAt, error]
+    const rows = jobs.map(({ id, kind, from, to = '', state, count, perSecond, startedAt, error = '', waitsFor }) => {
+      const note = waitsFor === undefined ? error : `waits: ${waitsFor}`
+      return [id, kind, from, to, state, `${count}`, perSecond === 0 ? '' : `${perSecond}/s`, startedAt, note]
     })
     process.out(table(['ID', 'KIND', 'FROM', 'TO', 'STATE', 'COUNT', 'RATE', 'STARTED', ''], rows))
   })
@@ -119,7 +121,11 @@ export function runJob(
       process.out(`${job.id}\n`)
       return
     }
-    while (job.state === 'running') job = (await callApi(url, 'GET', `/queue-jobs/${job.id}?waitMs=${WAIT_MS}`)) as Job
+    for (let told: string | undefined; job.state === 'running'; ) {
+      job = (await callApi(url, 'GET', `/queue-jobs/${job.id}?waitMs=${WAIT_MS}`)) as Job
+      if (job.waitsFor !== undefined && job.waitsFor !== told) process.err(`${job.id} waits: ${job.waitsFor}\n`)
+      told = job.waitsFor
+    }
     const said = kind === 'redrive' ? 'moved' : 'replayed'
     process.out(
       `${job.count} messages of ${name} ${said}${job.state === 'done' ? '' : `, then ${job.state}: ${job.error}`}\n`,

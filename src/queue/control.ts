@@ -5,8 +5,10 @@ import type { Store } from '../store.ts'
 import { browseLane, browseQueue, type Page, type Seen } from './browse.ts'
 import { Capacity, TARGET_WAIT_SECONDS } from './capacity.ts'
 import type { Forecast, Measured } from './forecast.ts'
+import type { Intake } from './intake.ts'
 import type { Job, JobFacts } from './job-records.ts'
 import { type Course, Jobs } from './jobs.ts'
+import type { WorkQueue } from './queue.ts'
 import type { Queues } from './queues.ts'
 import { type RedriveProgress, redriveCourse } from './redrive.ts'
 import { type ReplayProgress, replayCourse } from './replay.ts'
@@ -32,6 +34,8 @@ export interface Outlook {
 /** What people do with queues, beside working on their messages: look, move, replay, plan. */
 export class QueueControl {
   readonly jobs: Jobs
+  /** Why nothing that has to be kept is taken at the moment; null: it is. */
+  shortage: () => Promise<SluiceError | null> = async () => null
   readonly #parts: ControlParts
   readonly #capacities = new Map<string, Capacity>()
   readonly #measuring: Upkeep
@@ -40,7 +44,7 @@ export class QueueControl {
     this.#parts = parts
     const { store, clock, random, commit } = parts
     const course = (facts: JobFacts, progress: unknown): Course => this.#course(facts, progress)
-    this.jobs = new Jobs({ store, clock, random, commit, course })
+    this.jobs = new Jobs({ store, clock, random, commit, course, shortage: () => this.shortage() })
     this.#measuring = new Upkeep(parts.clock, async () => this.sample())
   }
 
@@ -119,16 +123,23 @@ export class QueueControl {
         queues.get(from),
         selection,
         to,
-        { store, commit, target },
+        { store, commit, target, hasRoom: (queue) => queues.intake(queue.name).hasRoomIn(queue) },
         progress as RedriveProgress | null,
       )
     }
     const intake = queues.intake(from)
+    const name = to ?? from
+    const groupOf = (into: Intake): WorkQueue | undefined => (into.name === name ? undefined : queues.get(name))
     const targets = (terms: EntryTerms) => {
-      const into = queues.intake(to ?? from)
-      return into.targetsOf(terms, into.name === (to ?? from) ? undefined : queues.get(to ?? from))
+      const into = queues.intake(name)
+      return into.targetsOf(terms, groupOf(into))
     }
-    return replayCourse(intake, selection, { store, clock, commit, targets }, progress as ReplayProgress | null)
+    const full = (): string | null => {
+      const into = queues.intake(name)
+      const group = groupOf(into)
+      return (group === undefined ? into.hasRoom : into.hasRoomIn(group)) ? null : name
+    }
+    return replayCourse(intake, selection, { store, clock, commit, targets, full }, progress as ReplayProgress | null)
   }
 
   /**

@@ -113,12 +113,15 @@ export class Intake {
 
   /** No limit is reached. */
   get hasRoom(): boolean {
-    const { messagesMax, bytesMax } = this.#limits
     const members = this.#members
-    const scheduled = this.schedule.waiting
-    for (let i = 0; i < members.length; i++)
-      if (members[i]!.waiting + scheduled >= messagesMax || members[i]!.waitingBytes >= bytesMax) return false
+    for (let i = 0; i < members.length; i++) if (!this.hasRoomIn(members[i]!)) return false
     return true
+  }
+
+  /** No limit is reached in this consumer group. */
+  hasRoomIn({ waiting, waitingBytes }: WorkQueue): boolean {
+    const { messagesMax, bytesMax } = this.#limits
+    return waiting + this.schedule.waiting < messagesMax && waitingBytes < bytesMax
   }
 
   /** The lanes behind it or the settings have changed. */

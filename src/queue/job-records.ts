@@ -24,8 +24,10 @@ export interface Job extends JobFacts {
   count: number
   /** Wall clock ms. */
   endedAt?: number
-  /** Why it failed, or waits for the store. */
+  /** Why it failed, or waits for the store, which failed. */
   error?: string
+  /** What a running one waits for: room. Absent: for nothing. It goes on by itself. */
+  waitsFor?: string
 }
 
 const FACTS = 'job/'

@@ -6,9 +6,11 @@ import { type Job, type JobFacts, JobRecords } from './job-records.ts'
 
 /** Messages between two commits of a job that goes as fast as it can. */
 export const BATCH = 500
+/** Bytes of their bodies from which on no further message is taken into it: by so much the room of the store may be exceeded. */
+export const BATCH_BYTES = 1024 * 1024
 /** A job with a rate moves what is due this often, in ms. */
 const BEAT_MS = 100
-/** Pause before a job goes on whose store failed, in ms. */
+/** Pause before a job goes on whose store failed or that waits for room, in ms. */
 const RETRY_MS = 1000
 /** Finished jobs that can still be asked for. */
 const REMEMBERED_MAX = 100
@@ -18,11 +20,20 @@ const RUNNING_MAX = 100
 /** Where a job goes on: JSON, of the job's own kind. */
 export type Progress = unknown
 
+/** What a job cannot go on without: room in a queue. */
+export class Wait {
+  readonly waitsFor: string
+
+  constructor(waitsFor: string) {
+    this.waitsFor = waitsFor
+  }
+}
+
 /**
  * What a job does: up to `max` messages more, durable when it resolves with their number; null when nothing is left.
  * @param note to be called in the turn in which the messages are written: says how far the job is then, in the same group
  */
-export type JobStep = (max: number, note: (progress: Progress, count: number) => void) => Promise<number | null>
+export type JobStep = (max: number, note: (progress: Progress, count: number) => void) => Promise<number | Wait | null>
 
 /** A job from its beginning, or from where it had come. */
 export interface Course {
@@ -36,6 +47,8 @@ export interface JobsParts {
   readonly clock: Clock
   readonly random: Random
   commit(): Promise<void>
+  /** Why nothing is to be written at the moment that has to be kept; null: it may be. */
+  shortage(): Promise<SluiceError | null>
   /**
    * @param progress null: from the beginning
    * @throws SluiceError what it needs is not there
@@ -50,7 +63,7 @@ export interface JobsParts {
  *     running ──nothing left──▶ done
  *        │ ├────cancel───────▶ cancelled
  *        │ └────cannot go on─▶ failed
- *        └ while the store fails it waits and tries again
+ *        └ while the store fails, or has no room, or the queue is full into which it puts messages, it waits (`waitsFor`) and tries again
  */
 export class Jobs {
   readonly #parts: JobsParts
@@ -156,6 +169,7 @@ export class Jobs {
 
   #end(job: Job, state: 'done' | 'cancelled' | 'failed'): void {
     job.state = state
+    delete job.waitsFor
     job.endedAt = this.#parts.clock.now()
     this.#records.advance(job, null)
   }
@@ -195,12 +209,22 @@ export class Jobs {
           continue
         }
       }
+      const shortage = await this.#parts.shortage()
+      if (shortage !== null) {
+        await this.#wait(job, shortage.message)
+        continue
+      }
       let noted: Progress
       const moved = await step(perSecond > 0 ? Math.min(BATCH, Math.floor(allowance)) : BATCH, (progress, count) => {
         noted = progress
         this.#records.advance({ ...job, count: job.count + count }, progress)
       })
       delete job.error
+      if (moved instanceof Wait) {
+        await this.#wait(job, moved.waitsFor)
+        continue
+      }
+      delete job.waitsFor
       if (moved === null) return true
       job.count += moved
       if (noted !== undefined) reached(noted)
@@ -208,6 +232,11 @@ export class Jobs {
       if (perSecond > 0) await this.#sleep(BEAT_MS)
     }
     return false
+  }
+
+  #wait(job: Job, waitsFor: string): Promise<void> {
+    job.waitsFor = waitsFor
+    return this.#sleep(RETRY_MS)
   }
 
   #sleep(ms: number): Promise<void> {

@@ -1,7 +1,7 @@
 import type { Store } from '../store.ts'
 import { walkLane } from './browse.ts'
 import type { Entry } from './entry.ts'
-import type { Course, JobStep } from './jobs.ts'
+import { BATCH_BYTES, type Course, type JobStep, Wait } from './jobs.ts'
 import type { WorkQueue } from './queue.ts'
 import { compileSelection, type Found, type Selection } from './selection.ts'
 import type { Stripe } from './stripe.ts'
@@ -12,6 +12,8 @@ export interface RedriveParts {
   commit(): Promise<void>
   /** The queue a message goes to. */
   target(name: string): Promise<WorkQueue>
+  /** False: it has as many messages or bytes as it may have. */
+  hasRoom(queue: WorkQueue): boolean
 }
 
 /** How far a redrive is. */
@@ -32,7 +34,7 @@ interface Moving {
 /**
  * Moves messages of a dead-letter queue (or any other) back to where they came from, with all their attempts before them.
  * Messages that a worker holds stay. The message there, a mark here and how far the job is are one group; it is settled here
- * when that is durable, so that a crash neither loses it nor makes two of it.
+ * when that is durable, so that a crash neither loses it nor makes two of it. It waits before a queue that is full.
  * @param to the queue all of them go to; absent: each to the queue in which its attempts were used up
  * @param begun where an earlier process had come; null: from the beginning
  * @throws SluiceError topic_filter_invalid
@@ -44,7 +46,7 @@ export function redriveCourse(
   parts: RedriveParts,
   begun: RedriveProgress | null,
 ): Course {
-  const { store, commit, target } = parts
+  const { store, commit, target, hasRoom } = parts
   const select = compileSelection(selection)
   let progress: RedriveProgress = begun ?? {
     ends: queue.stripes.map(({ priority, lane }) => [priority, lane.nextSeq]),
@@ -62,10 +64,13 @@ export function redriveCourse(
       return 0
     }
     const found: { found: Found; stored: Buffer }[] = []
+    let bytes = 0
     const next = await walkLane(store, stripe.lane, from, (seq, chunk, i) => {
-      if (found.length >= max || seq >= end) return false
+      if (found.length >= max || bytes >= BATCH_BYTES || seq >= end) return false
       const one = select(seq, chunk.message(i), chunk.extras?.[i] ?? null, (n) => stripe.idOf(n))
-      if (one !== null) found.push({ found: one, stored: chunk.message(i) })
+      if (one === null) return true
+      found.push({ found: one, stored: chunk.message(i) })
+      bytes += found.at(-1)!.stored.length
       return true
     })
     const targets = new Map<string, WorkQueue>()
@@ -77,9 +82,15 @@ export function redriveCourse(
     let reached: RedriveProgress =
       next === null || next >= end ? { ends, at: at + 1, from: 1 } : { ends, at, from: next }
     let failure: unknown = null
+    let full: Wait | null = null
     for (const { found: one, stored } of found) {
       const destination = targets.get(nameOf(one))!
       if (destination === queue) continue
+      if (!hasRoom(destination)) {
+        full = new Wait(`room in the queue ${destination.name}`)
+        reached = { ends, at, from: one.seq }
+        break
+      }
       const entry = stripe.claim(one.seq)
       if (entry === null) continue
       try {
@@ -98,7 +109,7 @@ export function redriveCourse(
     }
     if (failure !== null) throw failure
     progress = reached
-    return moving.length
+    return moving.length === 0 && full !== null ? full : moving.length
   }
   return { progress, step }
 }

@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import type { LaneTarget, Store } from '../store.ts'
 import { walkLane } from './browse.ts'
 import type { Intake } from './intake.ts'
-import type { Course, JobStep } from './jobs.ts'
+import { BATCH_BYTES, type Course, type JobStep, Wait } from './jobs.ts'
 import { compileSelection, type Found, type Selection } from './selection.ts'
 import type { EntryTerms } from './terms.ts'
 
@@ -12,6 +12,8 @@ export interface ReplayParts {
   commit(): Promise<void>
   /** Where a replayed message goes. */
   targets(terms: EntryTerms): readonly LaneTarget[]
+  /** What is full of where it goes: a queue's name; null: it has room. */
+  full(): string | null
 }
 
 /** How far a replay is. */
@@ -24,15 +26,15 @@ export interface ReplayProgress {
 
 /**
  * Copies messages that a queue kept into a queue once more: with the id and the deduplication key of the first time, and
- * marked as replayed. Neither limits nor the deduplication window of the queue stand in their way. The copies and how far the
- * job is are one group, so that a crash makes none of them twice.
+ * marked as replayed. The deduplication window of the queue does not stand in their way; before a queue that is full they wait. The
+ * copies and how far the job is are one group, so that a crash makes none of them twice.
  * @param begun where an earlier process had come; null: from the beginning
  * @throws SluiceError topic_filter_invalid
  */
 export function replayCourse(
   intake: Intake,
   selection: Selection,
-  { store, clock, commit, targets }: ReplayParts,
+  { store, clock, commit, targets, full }: ReplayParts,
   begun: ReplayProgress | null,
 ): Course {
   const select = compileSelection(selection)
@@ -42,17 +44,27 @@ export function replayCourse(
     const { from, end } = progress
     if (from >= end) return null
     const found: { found: Found; stored: Buffer }[] = []
+    let bytes = 0
     const next = await walkLane(store, lane, from, (seq, chunk, i) => {
-      if (found.length >= max || seq >= end) return false
+      if (found.length >= max || bytes >= BATCH_BYTES || seq >= end) return false
       const one = select(seq, chunk.message(i), chunk.extras?.[i] ?? null, () => '')
-      if (one !== null) found.push({ found: one, stored: chunk.message(i) })
+      if (one === null) return true
+      found.push({ found: one, stored: chunk.message(i) })
+      bytes += found.at(-1)!.stored.length
       return true
     })
     const now = clock.now()
     let reached: ReplayProgress = { from: next ?? end, end }
     let count = 0
     let failure: unknown = null
+    let wait: Wait | null = null
     for (const { found: one, stored } of found) {
+      const queue = full()
+      if (queue !== null) {
+        wait = new Wait(`room in the queue ${queue}`)
+        reached = { from: one.seq, end }
+        break
+      }
       // Its time is that of the first time: what was to wait or to expire then is neither now.
       const { deliverAt: _, expiresAt: __, ...terms } = one.terms
       try {
@@ -71,7 +83,7 @@ export function replayCourse(
     }
     if (failure !== null) throw failure
     progress = reached
-    return count
+    return count === 0 && wait !== null ? wait : count
   }
   return { progress, step }
 }

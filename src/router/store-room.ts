@@ -62,13 +62,21 @@ export class StoreRoom {
   }
 
   async look(): Promise<void> {
+    await this.#measure()
+    if (this.#running) this.#cancel = this.#clock.after(LOOK_MS, () => void this.look())
+  }
+
+  /** `shortage` as it is now: for who writes so much at a time that the next look may come too late. */
+  async shortageNow(): Promise<SluiceError | null> {
+    if (this.#running) await this.#measure()
+    return this.shortage
+  }
+
+  async #measure(): Promise<void> {
     const facts = await this.#store.room?.().catch(() => null)
-    if (!this.#running) return
-    if (facts) {
-      this.facts = facts
-      this.#judge(facts)
-    }
-    this.#cancel = this.#clock.after(LOOK_MS, () => void this.look())
+    if (!this.#running || !facts) return
+    this.facts = facts
+    this.#judge(facts)
   }
 
   #judge({ usedBytes, diskFreeBytes }: StoreRoomFacts): void {

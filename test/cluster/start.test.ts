@@ -52,13 +52,13 @@ describe.skipIf(!hasRedis)('a node that starts where the one that led has died',
     const port = await lastingPort()
     const http = `http://127.0.0.1:${port}`
     const started = start(4000, port)
-    await expect.poll(() => health(http), { interval: 20, timeout: 10_000 }).not.toBeNull()
+    await expect.poll(() => health(http), { interval: 20, timeout: 20_000 }).not.toBeNull()
     expect(await health(http)).toMatchObject({ status: 503, body: unkept })
     await end()
     await started
     expect((await fetch(`${http}/api/v1/queues/work`)).status).toBe(200)
     expect(await health(http)).toEqual(ready)
-  }, 30_000)
+  }, 60_000)
 
   test('it is ready without queues when none takes the lead for long, and says so', async () => {
     const end = await deadLeader(1500)
@@ -68,5 +68,5 @@ describe.skipIf(!hasRedis)('a node that starts where the one that led has died',
     await end()
     await expect.poll(() => health(http), { timeout: 10_000 }).toEqual(ready)
     expect((await fetch(`${http}/api/v1/queues/work`)).status).toBe(200)
-  }, 30_000)
+  }, 60_000)
 })

@@ -9,6 +9,7 @@ import { queueControlContract } from './queue-control-contract.ts'
 import { type CrashHarness, queueHistories } from './queue-history.ts'
 import { queueModel } from './queue-model.ts'
 import { queueOrderContract } from './queue-order-contract.ts'
+import { queueRoomContract } from './queue-room-contract.ts'
 import { openStore, RedisFaults } from './redis-harness.ts'
 
 describe.skipIf(!hasRedis)('over Redis', async () => {
@@ -61,5 +62,6 @@ describe.skipIf(!hasRedis)('over Redis', async () => {
   queueModel('the Redis store', 25, harness)
   queueOrderContract('the Redis store', harness)
   queueControlContract('the Redis store', harness)
+  queueRoomContract('the Redis store', harness)
   queueHistories('the Redis store', 150, crashing)
 })

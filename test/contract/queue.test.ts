@@ -8,6 +8,7 @@ import { queueContract, type StoreHarness } from './queue-contract.ts'
 import { queueControlContract } from './queue-control-contract.ts'
 import { queueModel } from './queue-model.ts'
 import { queueOrderContract } from './queue-order-contract.ts'
+import { queueRoomContract } from './queue-room-contract.ts'
 
 function memory(): StoreHarness {
   // The engine outlives the store on it, as a disk does.
@@ -45,3 +46,5 @@ queueOrderContract('the memory store', memory)
 queueOrderContract('the LMDB store', lmdb)
 queueControlContract('the memory store', memory)
 queueControlContract('the LMDB store', lmdb)
+queueRoomContract('the memory store', memory)
+queueRoomContract('the LMDB store', lmdb)

@@ -152,3 +152,51 @@ test('at limits.storeBytesMax messages over HTTP are refused with 507, while wor
   expect(worked).toBe(taken)
   await expect.poll(async () => (await post('messages', { messages })).status, { timeout: 10_000 }).toBe(201)
 })
+
+test('at limits.storeBytesMax a replay waits, says why, and goes on as workers make room', async () => {
+  const bridge = [{ topicFilter: 'jobs/#', queue: 'jobs' }]
+  const queues = { jobs: { retention: { ms: 3_600_000 } } }
+  const started = await startBroker({ store: 'lmdb', limits: { storeBytesMax: 4 * MIB }, bridge, queues })
+  broker = started
+  const api = async <T>(path: string, body?: object): Promise<T> => {
+    const headers = { 'content-type': 'application/json' }
+    const init = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body), headers }
+    return (await (await fetch(`${started.http}/api/v1/${path}`, init)).json()) as T
+  }
+  /** Takes and acknowledges what there is. */
+  const work = async (): Promise<number> => {
+    let worked = 0
+    for (let ack: string[] | undefined; ; worked += ack.length) {
+      const asked = { max: 10, ...(ack !== undefined && { ack }) }
+      const { messages } = await api<{ messages: { receipt: string }[] }>('queues/jobs/pull', asked)
+      ack = messages.map(({ receipt }) => receipt)
+      if (ack.length === 0) return worked
+    }
+  }
+  const count = 25
+  const messages = [{ payload: 'x'.repeat(100_000) }]
+  for (let i = 0; i < count; i++) await api('queues/jobs/messages', { messages })
+  expect(await work()).toBe(count)
+  // They are kept, and once more they are more than there is room for.
+  const { id } = await api<{ id: string }>('queues/jobs/replay', {})
+  const job = () => api<{ state: string; count: number; waitsFor?: string }>(`queue-jobs/${id}`)
+  await expect.poll(job, { timeout: 10_000 }).toMatchObject({
+    state: 'running',
+    waitsFor: expect.stringContaining('limits.storeBytesMax'),
+  })
+  const used = /^sluicemq_store_used_bytes (\S+)/m.exec(await (await fetch(`${started.http}/metrics`)).text())!
+  expect(Number(used[1])).toBeGreaterThan(3.5 * MIB)
+  // By one batch at most.
+  expect(Number(used[1])).toBeLessThan(5.5 * MIB)
+  const { count: copied } = await job()
+  expect(copied).toBeGreaterThan(0)
+  expect(copied).toBeLessThan(count)
+  let worked = 0
+  for (let tries = 0; tries < 200 && worked < count; tries++) {
+    worked += await work()
+    await api(`queue-jobs/${id}?waitMs=100`)
+  }
+  expect(worked).toBe(count)
+  await expect.poll(job, { timeout: 10_000 }).toMatchObject({ state: 'done', count })
+  expect(await job()).not.toHaveProperty('waitsFor')
+}, 60_000)
