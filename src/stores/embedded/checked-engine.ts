@@ -93,7 +93,7 @@ export class CheckedEngine implements Engine {
 
   /** Whether the record is what was written. */
   isWhole(key: Buffer, value: Buffer): boolean {
-    if (isWellFormed(key) && fits(key, value)) return true
+    if (isWellFormed(key) && (isBare(key) || fits(key, value))) return true
     this.#report(key)
     return false
   }

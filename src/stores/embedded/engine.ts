@@ -52,6 +52,8 @@ export interface LookedAt {
   readonly fault: string | null
   /** Where the next part begins; null: there is none. */
   readonly next: Buffer | null
+  /** What lies in it; nothing where something is wrong. */
+  readonly records: readonly Entry[]
 }
 
 export interface Engine {

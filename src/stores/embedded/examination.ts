@@ -12,6 +12,7 @@ const PAUSE_MS = 20
 export class Examination {
   readonly #engine: Engine
   readonly #state: Pick<State, 'clock' | 'onEvent'>
+  readonly #look: (key: Buffer, value: Buffer) => void
   #cancel: (() => void) | null = null
   #from: Buffer = Buffer.alloc(0)
   /** What was wrong there at the last look: told when it still is at the next, a pause later. */
@@ -19,18 +20,23 @@ export class Examination {
   /** Parts looked at. */
   parts = 0
 
-  /** Parts that are not what they should be are told as `damaged`. */
-  constructor(engine: Engine, state: Pick<State, 'clock' | 'onEvent'>) {
+  /**
+   * Parts that are not what they should be are told as `damaged`.
+   * @param look looks at a record, and tells what is wrong with it
+   */
+  constructor(engine: Engine, state: Pick<State, 'clock' | 'onEvent'>, look: (key: Buffer, value: Buffer) => void) {
     this.#engine = engine
     this.#state = state
+    this.#look = look
   }
 
   get running(): boolean {
     return this.#cancel !== null
   }
 
-  start(): void {
-    if (this.#engine.lookAt === undefined || this.#engine.wholeAtOpen === true) return
+  /** @param lookedAt each record was looked at when the store opened */
+  start(lookedAt: boolean): void {
+    if (this.#engine.lookAt === undefined || (lookedAt && this.#engine.wholeAtOpen === true)) return
     this.#later()
   }
 
@@ -66,6 +72,7 @@ export class Examination {
       this.#doubt = null
       this.parts++
       if (seen.fault !== null) onEvent({ type: 'damaged', record: `the file: ${seen.fault}` })
+      for (const { key, value } of seen.records) this.#look(key, value)
       // Branches out of order would lead back.
       if (seen.next === null || this.#from.compare(seen.next) >= 0) return false
       this.#from = seen.next

@@ -76,6 +76,11 @@ export class State {
     this.cache = new ChunkCache(options.cacheBytes ?? CACHE_BYTES)
   }
 
+  /** Tells when a record that was read past the engine is not what was written. */
+  readonly lookAt = (key: Buffer, value: Buffer): void => {
+    if (this.engine instanceof CheckedEngine) this.engine.isWhole(key, value)
+  }
+
   readonly makeSegment = (): Segment => {
     this.idsChanged = true
     const segment = new Segment(this.nextSegmentId++, 0, [])

@@ -54,21 +54,21 @@ export class EmbeddedStore implements Store {
     this.#sweeper = new Sweeper(this.#state)
     this.#commits = new Commits(this.#state, this.#sweeper)
     this.#tables = new Tables(this.#state)
-    this.#examination = new Examination(engine, this.#state)
+    this.#examination = new Examination(engine, this.#state, this.#state.lookAt)
   }
 
   async open(): Promise<void> {
     await this.#engine.open()
     try {
-      const { empty, doomed } = await prepare(this.#disk, this.#state, this.#compact)
+      const { empty, doomed, lookedAt } = await prepare(this.#disk, this.#state, this.#compact)
       if (empty) await this.#commits.commit()
       this.#sweeper.add(doomed)
+      this.#examination.start(lookedAt)
     } catch (error) {
       await this.#engine.close()
       throw error
     }
     this.#phase = 'open'
-    this.#examination.start()
     if (this.#sweeper.busy) this.#commits.keepSweeping()
   }
 

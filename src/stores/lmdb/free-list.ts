@@ -4,19 +4,7 @@
  *
  *     value  u64 count, then as many i64: the number of a page; or minus how many pages, then the number of the first; or 0, nothing
  */
-import fs from 'node:fs'
-import {
-  BIG,
-  dataBytesOf,
-  flagsOf,
-  HEADER,
-  keyBytesOf,
-  keyOf,
-  type Limits,
-  NODE,
-  overflowOf,
-  type Page,
-} from './page.ts'
+import { dataOf, keyOf, type Limits, type Page } from './page.ts'
 
 const WORD = 8
 
@@ -37,17 +25,6 @@ export function readFreeLeaf(
     if (fault !== null) return `the list of free pages names ${fault}`
   }
   return null
-}
-
-function dataOf(limits: Limits, bytes: Buffer, node: number): Buffer | string {
-  const length = dataBytesOf(bytes, node)
-  const at = node + NODE + keyBytesOf(bytes, node)
-  if (flagsOf(bytes, node) !== BIG) return bytes.subarray(at, at + length)
-  const overflow = overflowOf(limits, bytes, node)
-  if (typeof overflow === 'string') return overflow
-  const data = Buffer.alloc(length)
-  fs.readSync(limits.fd, data, 0, length, overflow.first * limits.pageBytes + HEADER)
-  return data
 }
 
 function readRecord(data: Buffer, lastPage: number, free: (page: number) => string | null): string | null {

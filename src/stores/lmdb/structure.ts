@@ -49,9 +49,9 @@ export function walk(limits: Limits, [free, stored]: readonly [Tree, Tree]): Wal
   return { stored: storedFault, free: new Walk(limits, used, 'free', true).tree(free) }
 }
 
-/** What is wrong with the leaf in this page; null: nothing. */
-export function leafFault(limits: Limits, number: number, low: Buffer | null, high: Buffer | null): string | null {
-  return new Walk(limits, null, 'stored', true).page(number, { kind: 'stored', depth: 1, low, high })
+/** The leaf in this page, with the overflow pages it names, or what is wrong with it. */
+export function readLeaf(limits: Limits, number: number, low: Buffer | null, high: Buffer | null): Page | string {
+  return new Walk(limits, null, 'stored', true).leaf(number, { kind: 'stored', depth: 1, low, high })
 }
 
 class Walk {
@@ -94,12 +94,17 @@ class Walk {
     if (!this.#take(number)) return `page ${number} is used twice`
     if (place.depth === 1) this.#leafPages++
     else this.#branchPages++
-    // What lies below a large tree's branches is looked at later (leaf.ts).
-    if (place.depth === 1 && !this.#leavesToo)
+    // What lies below a large tree's branches is looked at later (leaf.ts), but for the first leaf: every start writes into it.
+    if (place.depth === 1 && place.low !== null && !this.#leavesToo)
       return this.#isWithin(number) ? null : `a pointer leads to page ${number}`
     const page = readPage(this.#limits, number, place)
     if (typeof page === 'string') return page
     return place.depth > 1 ? this.#children(page, place) : this.#leaf(page)
+  }
+
+  leaf(number: number, place: Place): Page | string {
+    const page = readPage(this.#limits, number, place)
+    return typeof page === 'string' ? page : (this.#leaf(page) ?? page)
   }
 
   #children({ bytes, nodes }: Page, { kind, depth, low, high }: Place): string | null {
