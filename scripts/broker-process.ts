@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 
-const readyWithinMs = 20_000
+const readyWithinMs = 60_000
 const logLinesKept = 20
 
 export interface BrokerAddresses {

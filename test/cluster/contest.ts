@@ -30,7 +30,7 @@ export interface ContestResult {
 }
 
 /** How long connections may take to come to one, in ms. */
-const SETTLED_MS = 10_000
+const SETTLED_MS = 20_000
 const SESSION_TAKEN_OVER = 0x8e
 
 /** One connection of a device. */

@@ -111,7 +111,7 @@ export class BrokerProcess {
   }
 
   private async launch(): Promise<void> {
-    const { args = [], config, env = {}, store, fileBytesMax, readyTimeoutMs = 20_000 } = this.options
+    const { args = [], config, env = {}, store, fileBytesMax, readyTimeoutMs = 60_000 } = this.options
     if (!fs.existsSync(mainFile())) throw new Error(`${mainFile()} is missing: run npm run build first`)
     const mqttPort = this.mqtt.port || (await lastingPort())
     const httpPort = this.http ? Number(new URL(this.http).port) : await lastingPort()

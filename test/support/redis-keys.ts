@@ -29,7 +29,7 @@ export async function unownedKeys(redis: Redis, owners: KeyOwners): Promise<stri
 }
 
 /** As `unownedKeys`, but waits for what is being put away. */
-export async function unownedKeysAtRest(redis: Redis, owners: KeyOwners, timeoutMs = 10_000): Promise<string[]> {
+export async function unownedKeysAtRest(redis: Redis, owners: KeyOwners, timeoutMs = 20_000): Promise<string[]> {
   const deadline = performance.now() + timeoutMs
   for (;;) {
     const found = await unownedKeys(redis, owners)
