@@ -53,7 +53,7 @@ export class BrowserPage {
     if (!steps) throw new Error('no browser shows the page')
     const id = ++this.lastId
     const asked = `${operation}(${JSON.stringify(args).slice(1, -1)})`
-    return inTime(5_000, asked, (resolve, reject) => {
+    return inTime(15_000, asked, (resolve, reject) => {
       this.waiting.set(id, { resolve: resolve as Waiting['resolve'], reject })
       steps.write(`data: ${JSON.stringify({ id, operation, args })}\n\n`)
     })
@@ -125,7 +125,7 @@ export class Browser {
     flags.push('--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1', '--no-proxy-server')
     flags.push(`--user-data-dir=${path.join(this.home, 'profile')}`)
     // `timeout` passes SIGTERM on to all of Chromium's processes and ends them even when nobody is left to do it.
-    const limited = ['--kill-after=2', '60', 'chromium', ...flags, url]
+    const limited = ['--kill-after=2', '120', 'chromium', ...flags, url]
     const env = { ...process.env, HOME: this.home, XDG_CONFIG_HOME: this.home, XDG_CACHE_HOME: this.home }
     this.child = spawn('timeout', limited, { stdio: ['ignore', 'pipe', 'pipe'], env })
     for (const stream of [this.child.stdout!, this.child.stderr!]) {

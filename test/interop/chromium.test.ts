@@ -136,7 +136,7 @@ describe.skipIf(!installed)('a page in Chromium (skipped when the package chromi
 
   test('a page of a foreign origin is refused, one whose origin is allowed is not', async () => {
     await page.call('show', foreign.origin)
-    await foreign.shown(5_000)
+    await foreign.shown(15_000)
     const opened = { opened: true, protocol: 'mqtt' }
     const refused = { opened: false, code: 1006 }
     expect(await page.call('webSocket', broker.ws)).toEqual(opened)
