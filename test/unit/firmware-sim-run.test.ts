@@ -44,7 +44,7 @@ function simulation(changes: Partial<SimulationOptions> = {}): Simulation {
     ledgerDir: directory,
     seed: 1,
     connectRate: 1_000,
-    patienceMs: 500,
+    patienceMs: 15_000,
     keepSessions: false,
     ...changes,
   })
@@ -80,7 +80,7 @@ describe('a run', () => {
 
   it('names the acknowledged messages that a broker loses', async () => {
     broker.copies = (n) => (n % 10 === 0 ? 0 : 1)
-    const summary = await runToEnd(simulation())
+    const summary = await runToEnd(simulation({ patienceMs: 2_000 }))
     expect(summary.telemetry).toMatchObject({ acknowledged: 120, received: 108, missing: 12 })
     expect(summary.missingCount).toBe(12)
     expect(summary.missing).toHaveLength(12)
