@@ -154,11 +154,13 @@ export class LmdbEngine implements Engine {
   }
 
   keys(start: Buffer, end: Buffer, limit: number): Buffer[] {
-    return this.#read((db) => [...db.getKeys({ start, end, limit })])
+    const found = this.#read((db) => [...db.getKeys({ start, end, limit })])
+    return this.wholeAtOpen ? found : rising(found, start, (key) => key)
   }
 
   entries(start: Buffer, end: Buffer, limit: number): Entry[] {
-    return this.#read((db) => [...db.getRange({ start, end, limit })])
+    const found = this.#read((db) => [...db.getRange({ start, end, limit })])
+    return this.wholeAtOpen ? found : rising(found, start, ({ key }) => key)
   }
 
   lastKey(low: Buffer, high: Buffer): Buffer | undefined {
@@ -221,4 +223,15 @@ export class LmdbEngine implements Engine {
     if (this.#db === null) throw new SluiceError('store_unavailable', 'The store is closed.')
     return this.#db
   }
+}
+
+/** What comes in order from `start` on: a damaged leaf may lead back, and who goes on from its last key would never end. */
+function rising<T>(found: T[], start: Buffer, keyOf: (item: T) => Buffer): T[] {
+  let last: Buffer | null = null
+  return found.filter((item) => {
+    const key = keyOf(item)
+    if (last === null ? key.compare(start) < 0 : key.compare(last) <= 0) return false
+    last = key
+    return true
+  })
 }

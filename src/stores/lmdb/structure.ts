@@ -20,8 +20,11 @@ import {
 const DEPTH_MAX = 30
 export const NO_PAGE = 0xffffffffffffffffn
 
-/** Files of more pages than this are walked down to their branches only: that is a hundredth of them. */
-export const LEAVES_MAX = 16_384
+/**
+ * Files of more pages than this, 256 MiB, are walked down to their branches only: that is a hundredth of them. A leaf of seventy records
+ * takes 10 µs, and who opens a store reads most of its leaves anyway.
+ */
+export const LEAVES_MAX = 65_536
 
 /** What the head of the file says of a tree. */
 export interface Tree {
