@@ -171,6 +171,25 @@ describe.skipIf(!hasRedis)('the Redis store', () => {
     expect([lane.waiting, lane.waitingBytes]).toEqual([2, 9])
   })
 
+  it('shows nobody what it had refused, found applied and is about to take back', async () => {
+    await start({ appendfsync: 'no' })
+    store = await open()
+    const lane = store.lane('s/a')
+    store.append(body('kept'), [target(lane)])
+    await store.commit()
+    for (let round = 0; round < 3; round++) {
+      proxy.dropAnswers = true
+      store.append(body('refused, but applied'), [target(lane)])
+      await expect(store.commit()).rejects.toMatchObject({ code: 'store_unavailable' })
+      expect(await redis.admin.xlen('sluicemq:lane:s/a')).toBe(2)
+      const reading = store.read(lane, 2 + round)
+      proxy.dropAnswers = false
+      expect(await reading).toBeNull()
+      while (told('taken-back').length <= round) await pause(5)
+    }
+    expect(lane.waiting).toBe(1)
+  })
+
   it('is not overtaken by what was still on its way when it gave up', async () => {
     await start({ appendfsync: 'no' })
     store = await open()

@@ -126,7 +126,13 @@ export class Lanes {
     const key = this.#state.keys.marks(lane.name)
     const { answer: stored, writes } = await lane.during(
       async (): Promise<Record<string, Buffer>> =>
-        old ? {} : this.#link.ask((client) => client.hgetallBuffer(key), Number.POSITIVE_INFINITY),
+        old
+          ? {}
+          : this.#link.ask(
+              (client) => client.hgetallBuffer(key),
+              Number.POSITIVE_INFINITY,
+              () => this.#state.synced,
+            ),
     )
     const found = new Map<number, Buffer | null>()
     for (const [seq, bytes] of Object.entries(stored)) found.set(Number(seq), bytes)

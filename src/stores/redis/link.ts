@@ -102,13 +102,18 @@ export class Link {
   /**
    * Asks what may be asked again, until there is an answer or it takes too long.
    * @param patienceMs how long that is; infinite for what nobody would ask for again
+   * @param when it is not asked before this holds, also on a new connection
    * @throws SluiceError store_unavailable
    */
-  async ask<T>(question: (client: RedisClient) => Promise<T>, patienceMs = this.#patience.commitTimeoutMs): Promise<T> {
+  async ask<T>(
+    question: (client: RedisClient) => Promise<T>,
+    patienceMs = this.#patience.commitTimeoutMs,
+    when = (): boolean => true,
+  ): Promise<T> {
     const until = this.#clock.monotonic() + patienceMs
     let last = 'it is away'
     do {
-      if (this.ready) {
+      if (this.ready && when()) {
         const cancel = this.#clock.after(this.#patience.answerTimeoutMs, () => this.break())
         try {
           return await question(this.client)

@@ -123,7 +123,11 @@ export class Reader {
     const { heard } = lane
     // Whoever reads goes on when the page is there, and asks for it only once.
     const asked = await lane.during(() =>
-      this.#link.ask(() => this.#link.once('read', keys.lane(lane.name), args), Number.POSITIVE_INFINITY),
+      this.#link.ask(
+        () => this.#link.once('read', keys.lane(lane.name), args),
+        Number.POSITIVE_INFINITY,
+        () => this.#state.synced,
+      ),
     )
     const reply = asked.answer as [Buffer, number[], Buffer[], Buffer[], Buffer[], number, number, Buffer]
     const [last, runs, entries, marks, shared, complete, waiting, waitingBytes] = reply

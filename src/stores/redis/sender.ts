@@ -33,8 +33,6 @@ export class Sender {
   #connection = 0
   /** Raised when answers of what was sent are no longer to be believed. */
   #generation = 0
-  /** It is known which group was applied last: groups may be sent. */
-  synced = false
 
   constructor(state: State, link: Link, options: SenderOptions, codec: MessageCodec | null) {
     this.#state = state
@@ -45,8 +43,13 @@ export class Sender {
 
   /** It is not known any more what was applied of what was sent. */
   forget(): number {
-    this.synced = false
+    this.#state.synced = false
     return ++this.#generation
+  }
+
+  /** It is known which group was applied last: groups may be sent. */
+  get synced(): boolean {
+    return this.#state.synced
   }
 
   /** True unless something was forgotten, or begun anew, since. */
@@ -65,7 +68,7 @@ export class Sender {
    * and the question under way must not be given up: nobody would ask again.
    */
   restart(): void {
-    if (!this.synced) return
+    if (!this.#state.synced) return
     this.#sent = this.#applied
     this.#generation++
   }
@@ -86,7 +89,7 @@ export class Sender {
     if (last < this.#applied) this.#state.onEvent({ type: 'rolled-back', groups: this.#applied - last })
     this.#applied = last
     this.#sent = last
-    this.synced = true
+    this.#state.synced = true
     return (group) => {
       if (!group.sent || group.number > last || group.number <= last - 2) return null
       const reply = found[1 + (group.number % 2)]

@@ -41,6 +41,11 @@ export class State {
   watcher: SharedWatcher | null = null
   /** Own changes that the tail has not come to, by id. */
   readonly ownChanges = new Map<number, Change>()
+  /**
+   * It is known what became of every group that was sent. Until it is, lanes may hold entries that are about to be taken back: nobody
+   * reads them.
+   */
+  synced = false
   /** Id of the newest change of own groups. */
   newestChange = 0
   #bodies = 0
