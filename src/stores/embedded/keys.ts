@@ -36,9 +36,10 @@ export const table = {
   doomed: 11,
 } as const
 
-/** Keys whose values carry no seal: `format`, `owner`, `turn0`, `turn1`. */
-export const isBare = (key: Buffer): boolean =>
-  key[0] === table.internal && (key[1] === 0x66 || key[1] === 0x6f || key[1] === 0x74)
+/** Names of those internal keys whose values carry no seal. */
+const BARE: ReadonlySet<string> = new Set(['format', 'owner', 'turn0', 'turn1'])
+
+export const isBare = (key: Buffer): boolean => key[0] === table.internal && BARE.has(key.toString('latin1', 1))
 
 /** Lengths of the keys that are made of numbers. */
 const FIXED_BYTES: Readonly<Record<number, number>> = {
