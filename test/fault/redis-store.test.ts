@@ -190,6 +190,35 @@ describe.skipIf(!hasRedis)('the Redis store', () => {
     expect(lane.waiting).toBe(1)
   })
 
+  it('takes back a Packet Identifier although the commit that should do so gets lost as well', async () => {
+    await start({ appendfsync: 'no' })
+    store = await open()
+    const lane = store.lane('s/a')
+    const held = (): Promise<string[]> => redis.admin.smembers('sluicemq:inbound:c')
+    store.append(body('kept'), [target(lane)])
+    await store.commit()
+    proxy.dropAnswers = true
+    store.append(body('refused, but applied'), [target(lane)])
+    store.putInboundPacketId('c', 7)
+    await expect(store.commit()).rejects.toMatchObject({ code: 'store_unavailable' })
+    expect(await held()).toEqual(['7'])
+    // What takes it back is sent as soon as this is told, and gets no further.
+    const event = events.push.bind(events)
+    events.push = (...more) => {
+      if (more.some(({ type }) => type === 'taken-back')) proxy.freeze()
+      return event(...more)
+    }
+    proxy.dropAnswers = false
+    while (told('taken-back').length === 0) await pause(5)
+    // Long enough for it to be given up.
+    await pause(1500)
+    expect(await held()).toEqual(['7'])
+    proxy.cut()
+    proxy.thaw()
+    while ((await redis.admin.xlen('sluicemq:lane:s/a')) > 1) await pause(5)
+    expect(await held()).toEqual([])
+  })
+
   it('is not overtaken by what was still on its way when it gave up', async () => {
     await start({ appendfsync: 'no' })
     store = await open()

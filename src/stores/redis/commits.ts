@@ -206,6 +206,10 @@ export class Commits {
       this.#repair ??= newRepair()
       if (answer === null) {
         for (const writes of group.lanes) carryOver(writes, this.#repair)
+        // A repair that got lost: what it was to take out is still there.
+        if (group.repairs)
+          for (const { op, key, value } of group.tables)
+            if (!this.#isPutAnew(key, value)) this.#repair.takeOut(op, key, value)
         continue
       }
       const publishers = this.#staysOf(group)
@@ -223,11 +227,15 @@ export class Commits {
   #takeBackPacketIds({ tables }: Group, stay: ReadonlySet<string>, into: Group): void {
     for (const { op, key, value } of tables) {
       if (op !== 'I' || stay.has(key)) continue
-      const anew = [...this.#underWay, this.open].some((later) =>
-        later.tables.some((write) => write.op === 'I' && write.key === key && write.value === value),
-      )
-      if (!anew) into.takeOut('i', key, value)
+      if (!this.#isPutAnew(key, value)) into.takeOut('i', key, value)
     }
+  }
+
+  /** The Packet Identifier is in a group that is not decided yet. */
+  #isPutAnew(clientId: string, packetId: string | Buffer): boolean {
+    return [...this.#underWay, this.open].some(({ tables }) =>
+      tables.some(({ op, key, value }) => op === 'I' && key === clientId && value === packetId),
+    )
   }
 
   #closeIfPossible(): void {
