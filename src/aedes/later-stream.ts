@@ -12,6 +12,8 @@ export class LaterStream implements ByteStream {
   readonly #stream: ByteStream
   /** Within this turn. */
   #wrote = false
+  /** Reads that have not been passed on yet. */
+  #coming = 0
   #paused = false
 
   constructor(stream: ByteStream) {
@@ -28,10 +30,18 @@ export class LaterStream implements ByteStream {
     this.#stream.setHandler({
       data: (bytes) => {
         const copy = Buffer.from(bytes)
-        setImmediate(() => this.#data(handler, copy))
+        this.#coming++
+        setImmediate(() => {
+          this.#coming--
+          this.#data(handler, copy)
+        })
       },
       drain: () => handler.drain(),
-      closed: (error) => setImmediate(() => handler.closed(error)),
+      // Streams tell their end after the call that led to it anyway; it only has to come after what was read.
+      closed: (error) => {
+        if (this.#coming === 0) handler.closed(error)
+        else setImmediate(() => handler.closed(error))
+      },
     })
   }
 
