@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Job } from '../../src/queue/job-records.ts'
 import type { QueueSettings } from '../../src/queue/settings.ts'
 import { Bench, payloads, plain, type StoreHarness } from './queue-contract.ts'
-import { enter, pass } from './queue-order-contract.ts'
+import { enter, pass, passUntil } from './queue-order-contract.ts'
 
 export function queueControlContract(name: string, makeHarness: () => StoreHarness): void {
   describe(`control of work queues on ${name}`, () => {
@@ -212,11 +212,11 @@ export function queueControlContract(name: string, makeHarness: () => StoreHarne
     describe('a job that a restart interrupts', () => {
       /** Until the job has moved so many. */
       const moved = async (id: string, count: number): Promise<void> => {
-        for (let i = 0; i < 1000 && bench.queues.control.jobs.get(id).count < count; i++) await pass(bench, 100)
+        await passUntil(bench, 100, () => bench.queues.control.jobs.get(id).count >= count)
         expect(bench.queues.control.jobs.get(id).count).toBeGreaterThanOrEqual(count)
       }
       const finish = async (id: string): Promise<Job> => {
-        for (let i = 0; i < 1000 && bench.queues.control.jobs.get(id).state === 'running'; i++) await pass(bench, 100)
+        await passUntil(bench, 100, () => bench.queues.control.jobs.get(id).state !== 'running')
         return bench.queues.control.jobs.get(id)
       }
 

@@ -35,6 +35,15 @@ export async function pass(bench: Bench, ms: number): Promise<void> {
   await bench.settled()
 }
 
+/** Time passes until the condition holds; a store in another process gets the time of the real clock that it needs. */
+export async function passUntil(bench: Bench, ms: number, holds: () => boolean): Promise<void> {
+  const end = performance.now() + 30_000
+  while (!holds() && performance.now() < end) {
+    await pass(bench, ms)
+    await new Promise((resolve) => setTimeout(resolve, 1))
+  }
+}
+
 export function queueOrderContract(name: string, makeHarness: () => StoreHarness): void {
   describe(`the order of a work queue on ${name}`, () => {
     let harness: StoreHarness

@@ -5,7 +5,7 @@ import type { Job } from '../../src/queue/job-records.ts'
 import { BATCH_BYTES } from '../../src/queue/jobs.ts'
 import type { QueueSettings } from '../../src/queue/settings.ts'
 import { Bench, payloads, plain, type StoreHarness } from './queue-contract.ts'
-import { enter, pass } from './queue-order-contract.ts'
+import { enter, pass, passUntil } from './queue-order-contract.ts'
 
 export function queueRoomContract(name: string, makeHarness: () => StoreHarness): void {
   describe(`jobs of work queues that find no room on ${name}`, () => {
@@ -44,7 +44,7 @@ export function queueRoomContract(name: string, makeHarness: () => StoreHarness)
 
     /** Until the job is so. */
     async function until(id: string, holds: (job: Job) => boolean): Promise<Job> {
-      for (let i = 0; i < 200 && !holds(job(id)); i++) await pass(bench, 100)
+      await passUntil(bench, 100, () => holds(job(id)))
       expect(job(id)).toSatisfy(holds)
       return job(id)
     }
