@@ -66,6 +66,9 @@ interface Report {
   }[]
 }
 
+/** Several times what a run takes. */
+const RUN_MINUTES_MAX = 30
+
 /** Of what failed so many are told again at the end, and of each so many characters. */
 const TOLD_MAX = 12
 const TOLD_CHARACTERS = 1500
@@ -149,9 +152,16 @@ function runVitest(report: string, args: readonly string[]): Promise<number> {
   const vitest = join(createRequire(import.meta.url).resolve('vitest/package.json'), '..', 'vitest.mjs')
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
   const child = spawn(process.execPath, [vitest, 'run', ...reporters, ...args], { stdio: 'inherit' })
+  const hung = setTimeout(() => {
+    console.log(`vitest has not ended in ${RUN_MINUTES_MAX} minutes: a test file without a line above hangs`)
+    child.kill('SIGKILL')
+  }, RUN_MINUTES_MAX * 60_000)
   return new Promise((resolve, reject) => {
     child.on('error', reject)
-    child.on('exit', (code, signal) => resolve(code ?? (signal === null ? 1 : 128)))
+    child.on('exit', (code, signal) => {
+      clearTimeout(hung)
+      resolve(code ?? (signal === null ? 1 : 128))
+    })
   })
 }
 
