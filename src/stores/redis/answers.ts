@@ -13,12 +13,14 @@ export interface LaneAnswer {
 }
 
 export interface GroupAnswer {
+  /** Its place among the replies: see `Link.evaluate`. */
+  place: number
   lanes: LaneAnswer[]
   newestChange: number
   doomed: number
 }
 
-export function parseAnswer(text: string): GroupAnswer {
+export function parseAnswer(text: string, place: number): GroupAnswer {
   const numbers = text.split(' ')
   const lanes: LaneAnswer[] = []
   for (let i = 0; i + 4 < numbers.length; i += 4) {
@@ -29,19 +31,23 @@ export function parseAnswer(text: string): GroupAnswer {
       lost: numbers[i + 3] === '1',
     })
   }
-  return { lanes, newestChange: Number(numbers[numbers.length - 2]), doomed: Number(numbers[numbers.length - 1]) }
+  return {
+    place,
+    lanes,
+    newestChange: Number(numbers[numbers.length - 2]),
+    doomed: Number(numbers[numbers.length - 1]),
+  }
 }
 
 /** The lane's numbers follow the answer. */
-function hear(state: State, writes: LaneWrites, answer: LaneAnswer): void {
+function hear(state: State, writes: LaneWrites, answer: LaneAnswer, place: number): void {
   const { lane } = writes
   remove(lane.unanswered, writes)
   if (writes.drops) state.dropped(lane.name, -1)
   lane.settledEntries -= writes.countedEntries
   lane.settledBytes -= writes.countedBytes
   lane.heard++
-  lane.entries = answer.entries
-  lane.bytes = answer.bytes
+  lane.count(answer.entries, answer.bytes, place)
   lane.last = Math.max(lane.last, answer.firstSeq + writes.messages.length - 1)
   if (!lane.dropped && writes.messages.length > 0) state.laneNames.add(lane.name)
 }
@@ -50,12 +56,17 @@ function hear(state: State, writes: LaneWrites, answer: LaneAnswer): void {
  * The writes are durable.
  * @returns what `onCommitted` is to be told; 'gap': entries of others lie before and have to be read first
  */
-export function durable(state: State, writes: LaneWrites, answer: LaneAnswer): readonly RedisChunk[] | 'gap' {
+export function durable(
+  state: State,
+  writes: LaneWrites,
+  answer: LaneAnswer,
+  place: number,
+): readonly RedisChunk[] | 'gap' {
   const { lane } = writes
   const count = writes.messages.length
   lane.pendingEntries -= count
   lane.pendingBytes -= writes.bytes
-  hear(state, writes, answer)
+  hear(state, writes, answer, place)
   if (count === 0 || lane.dropped || !lane.kept) return NOTHING
   const next = answer.firstSeq + count
   if (lane.fetching) return 'gap'
@@ -172,7 +183,7 @@ export function takeBack(
   let taken = 0
   for (const [i, writes] of group.lanes.entries()) {
     const of = answer.lanes[i]!
-    hear(state, writes, of)
+    hear(state, writes, of, answer.place)
     const back = new LaneWrites(writes.lane)
     for (const [k, message] of writes.messages.entries())
       if (!stays(message, writes.lane)) back.settle(of.firstSeq + k, message.length, writes.shared?.[k]?.id ?? '', true)

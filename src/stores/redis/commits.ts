@@ -294,7 +294,7 @@ export class Commits {
     const chunks: RedisChunk[] = []
     for (const [i, writes] of group.lanes.entries()) {
       const of = answer.lanes[i]!
-      const told = durable(state, writes, of)
+      const told = durable(state, writes, of, answer.place)
       if (told === 'gap') this.#catchUp(writes.lane)
       else for (const chunk of told) chunks.push(chunk)
       if (of.lost) this.lost(writes.lane)

@@ -15,7 +15,9 @@ export class RedisLane implements Lane {
   /** Entries and bytes that wait, as last heard. */
   entries = 0
   bytes = 0
-  /** How often the numbers above followed the answer to a group. */
+  /** The place among the replies of the one that told so. */
+  #toldAt = 0
+  /** How often a group that writes here was answered. */
   heard = 0
   /** Of groups that have not been answered. */
   pendingEntries = 0
@@ -58,6 +60,14 @@ export class RedisLane implements Lane {
 
   get waitingBytes(): number {
     return Math.max(0, this.bytes + this.pendingBytes - this.settledBytes)
+  }
+
+  /** Redis says how much waits. @param place among its replies: an earlier one than the last does not count */
+  count(entries: number, bytes: number, place: number): void {
+    if (place < this.#toldAt) return
+    this.#toldAt = place
+    this.entries = entries
+    this.bytes = bytes
   }
 
   addWrites(writes: LaneWrites): void {

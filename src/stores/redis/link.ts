@@ -30,6 +30,7 @@ export class Link {
   readonly client: RedisClient
   /** Commands may be given. */
   ready = false
+  #replies = 0
   #opened = false
   readonly #clock: Clock
   readonly #patience: Patience
@@ -89,13 +90,18 @@ export class Link {
   }
 
   /** Runs a script once, loading it where Redis has forgotten it. */
-  async once(name: ScriptName, key: string, args: (string | number | Buffer)[]): Promise<Reply> {
+  async once(
+    name: ScriptName,
+    key: string,
+    args: (string | number | Buffer)[],
+    arrived?: (place: number) => void,
+  ): Promise<Reply> {
     try {
-      return await this.evaluate(name, key, args)
+      return await this.evaluate(name, key, args, arrived)
     } catch (error) {
       if (!(error as Error).message.startsWith('NOSCRIPT')) throw error
       await this.#load()
-      return this.evaluate(name, key, args)
+      return this.evaluate(name, key, args, arrived)
     }
   }
 
@@ -140,8 +146,23 @@ export class Link {
     })
   }
 
-  evaluate(name: ScriptName, key: string, args: (string | number | Buffer)[]): Promise<Reply> {
-    return this.client.callBuffer('EVALSHA', hashes[name], 1, key, ...args) as Promise<Reply>
+  /**
+   * @param arrived called with the place of the reply among all: of two that tell how much there is, the later one counts. Whoever waits for
+   * the promise may go on before one whose reply came earlier.
+   */
+  async evaluate(
+    name: ScriptName,
+    key: string,
+    args: (string | number | Buffer)[],
+    arrived?: (place: number) => void,
+  ): Promise<Reply> {
+    const reply = (await this.client.callBuffer('EVALSHA', hashes[name], 1, key, ...args)) as Reply
+    arrived?.(this.nextPlace())
+    return reply
+  }
+
+  nextPlace(): number {
+    return ++this.#replies
   }
 
   /** Ends the connection; it comes back by itself. */

@@ -110,32 +110,37 @@ export class Reader {
     }
   }
 
-  async figures(names: readonly string[]): Promise<{ last: number; entries: number }[]> {
+  /** @param arrived see `Link.evaluate` */
+  async figures(
+    names: readonly string[],
+    arrived?: (place: number) => void,
+  ): Promise<{ last: number; entries: number }[]> {
     if (names.length === 0) return []
     const { keys } = this.#state
-    const reply = (await this.#link.run('figures', keys.lanes, keys.prefix, ...names)) as Reply[]
+    const args = [keys.prefix, ...names]
+    const reply = (await this.#link.ask(() => this.#link.once('figures', keys.lanes, args, arrived))) as Reply[]
     return names.map((_, i) => ({ last: Number(String(reply[2 * i])), entries: Number(String(reply[2 * i + 1])) }))
   }
 
   async #page(lane: RedisLane, from: number): Promise<Page> {
     const { keys } = this.#state
     const args = [keys.prefix, lane.name, from, PAGE_ENTRIES, PAGE_BYTES]
-    const { heard } = lane
+    let place = 0
     // Whoever reads goes on when the page is there, and asks for it only once.
     const asked = await lane.during(() =>
       this.#link.ask(
-        () => this.#link.once('read', keys.lane(lane.name), args),
+        () =>
+          this.#link.once('read', keys.lane(lane.name), args, (arrived) => {
+            place = arrived
+          }),
         Number.POSITIVE_INFINITY,
         () => this.#state.synced,
       ),
     )
     const reply = asked.answer as [Buffer, number[], Buffer[], Buffer[], Buffer[], number, number, Buffer]
     const [last, runs, entries, marks, shared, complete, waiting, waitingBytes] = reply
-    // An answer to a group that came with this one, and after it, may have been heard before it.
-    if (lane.heard === heard || Number(String(last)) > lane.last) {
-      lane.entries = waiting
-      lane.bytes = Number(String(waitingBytes))
-    }
+    // The answer to a group that came after this one may have been heard before it.
+    lane.count(waiting, Number(String(waitingBytes)), place)
     // What others appended may be settled as soon as it was read.
     lane.last = Math.max(lane.last, Number(String(last)))
     const bodies = new Map<string, Buffer>()

@@ -93,7 +93,7 @@ export class Sender {
     return (group) => {
       if (!group.sent || group.number > last || group.number <= last - 2) return null
       const reply = found[1 + (group.number % 2)]
-      return reply == null ? null : parseAnswer(String(reply))
+      return reply == null ? null : parseAnswer(String(reply), this.#link.nextPlace())
     }
   }
 
@@ -105,14 +105,22 @@ export class Sender {
     const generation = this.#generation
     const facts = [keys.prefix, keys.aedes, writer, node, incarnation]
     const args = [...facts, group.number, group.grows ? 1 : 0, this.#options.changesKept]
-    const answer = this.#link.evaluate('group', keys.writer(writer), [...args, group.encoded, this.#connection])
+    let place = 0
+    const answer = this.#link.evaluate(
+      'group',
+      keys.writer(writer),
+      [...args, group.encoded, this.#connection],
+      (arrived) => {
+        place = arrived
+      },
+    )
     const copied = this.copies ? this.#replicated(generation) : null
     const outcome = copied === null ? answer : Promise.all([answer, copied]).then(([reply]) => reply)
     outcome.then(
       (reply) => {
         if (!this.current(generation)) return
         this.#applied = Math.max(this.#applied, group.number)
-        answered(parseAnswer(String(reply)))
+        answered(parseAnswer(String(reply), place))
       },
       (error: unknown) => {
         if (this.current(generation)) failed(error)

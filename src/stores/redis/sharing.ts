@@ -104,19 +104,21 @@ export class Sharing implements Shared {
     // Nobody else has given it an entry: what this node appends is heard without waiting for the answer.
     if (lane.last === 0) lane.kept = true
     const { keys, writer, node, incarnation } = this.#parts.state
-    const { heard } = lane
+    const { link } = this.#parts
     const facts = [keys.prefix, lane.name, writer, node, incarnation]
-    const reply = (await this.#parts.link.run('keep', keys.keepers, ...facts)) as [Buffer, number, Buffer]
+    let place = 0
+    const reply = (await link.ask(() =>
+      link.once('keep', keys.keepers, facts, (arrived) => {
+        place = arrived
+      }),
+    )) as [Buffer, number, Buffer]
     const [last, entries, bytes] = reply
     if (lane.dropped) return
     lane.kept = true
-    // A group that was sent after this question may have been heard before it.
-    const older = lane.heard !== heard && Number(String(last)) <= lane.last
     lane.last = Math.max(lane.last, Number(String(last)))
     lane.told = Math.max(lane.told, Number(String(last)))
-    if (older) return
-    lane.entries = Number(entries)
-    lane.bytes = Number(String(bytes))
+    // The answer to a group that was sent after this question may have been heard before it.
+    lane.count(Number(entries), Number(String(bytes)), place)
   }
 
   async lanes(prefix: string): Promise<string[]> {
@@ -154,15 +156,18 @@ export class Sharing implements Shared {
     const { link, commits, state, reader } = this.#parts
     if (lane.unanswered.length === 0) {
       const { lanes } = state.keys
+      let place = 0
+      const arrived = (at: number): void => {
+        place = at
+      }
       const asked = (): Promise<[{ last: number; entries: number }[], string | null]> =>
-        Promise.all([reader.figures([lane.name]), link.ask((client) => client.hget(lanes, lane.name))])
+        Promise.all([reader.figures([lane.name], arrived), link.ask((client) => client.hget(lanes, lane.name))])
       const { heard } = lane
       const { answer, writes } = await lane.during(asked)
       if (writes.length === 0 && lane.heard === heard) {
         const { last, entries } = answer[0][0]!
         lane.last = Math.max(lane.last, last)
-        lane.entries = entries
-        lane.bytes = Number(answer[1] ?? 0)
+        lane.count(entries, Number(answer[1] ?? 0), place)
         return
       }
     }
